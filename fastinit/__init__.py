@@ -1,0 +1,32 @@
+"""fastinit: fill weight buffers at memory speed, with the same bits for every sharding."""
+
+from fastinit import laws as laws
+from fastinit.about import __version__ as __version__
+from fastinit.about import info as info
+from fastinit.address import STREAM as STREAM
+from fastinit.address import Shard as Shard
+from fastinit.address import new_seed as new_seed
+from fastinit.fans import Fans as Fans
+from fastinit.fans import fans as fans
+from fastinit.fill import fill as fill
+from fastinit.fill import new as new
+from fastinit.schemes import fill_constant as fill_constant
+from fastinit.schemes import fill_glorot_normal as fill_glorot_normal
+from fastinit.schemes import fill_glorot_uniform as fill_glorot_uniform
+from fastinit.schemes import fill_he_normal as fill_he_normal
+from fastinit.schemes import fill_he_uniform as fill_he_uniform
+from fastinit.schemes import fill_kaiming_normal as fill_kaiming_normal
+from fastinit.schemes import fill_kaiming_uniform as fill_kaiming_uniform
+from fastinit.schemes import fill_lecun_normal as fill_lecun_normal
+from fastinit.schemes import fill_lecun_uniform as fill_lecun_uniform
+from fastinit.schemes import fill_normal as fill_normal
+from fastinit.schemes import fill_ones as fill_ones
+from fastinit.schemes import fill_truncated_normal as fill_truncated_normal
+from fastinit.schemes import fill_uniform as fill_uniform
+from fastinit.schemes import fill_variance_scaling as fill_variance_scaling
+from fastinit.schemes import fill_xavier_normal as fill_xavier_normal
+from fastinit.schemes import fill_xavier_uniform as fill_xavier_uniform
+from fastinit.schemes import fill_zeros as fill_zeros
+from fastinit.schemes import gain as gain
+from fastinit.schemes import scheme_for as scheme_for
+from fastinit.threads import set_num_threads as set_num_threads

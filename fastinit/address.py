@@ -1,0 +1,130 @@
+"""The address of an element: seed and name give the stream, the row-major index in the whole tensor gives the place."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import operator
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+STREAM = "fastinit-1"
+LARGEST_TENSOR = 1 << 58  # elements: the counter has 56 bits for 4 elements each
+
+
+def new_seed() -> int:
+    """A seed of 64 fresh random bits, to keep and pass to every call of one model."""
+    return secrets.randbits(64)
+
+
+def _index(value: object, what: str) -> int:
+    """An exact integer; bool is refused, since `seed=True` is a slip."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{what} is {value!r}; pass an integer")
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{what} is {value!r} of type {type(value).__name__}; pass an integer") from None
+
+
+def stream_words(seed: object, name: object, stream: str = STREAM) -> np.ndarray[Any, Any]:
+    """Key and stream id as four uint32: seed low, seed high, id low, id high.
+
+    `seed` is an integer in [0, 2^64). `name` is a str, of which the id is the 8-byte BLAKE2b digest of its UTF-8 bytes, or
+    an integer in [0, 2^64), which is the id itself: 5 and "5" differ.
+    """
+    if stream != STREAM:
+        raise ValueError(f"stream={stream!r} is unknown here; this version of fastinit computes {STREAM!r}")
+    key = _index(seed, "seed")
+    if not 0 <= key < 1 << 64:
+        raise ValueError(f"seed is {key}; it must be in [0, 2**64)")
+    if isinstance(name, str):
+        try:
+            sid = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+        except UnicodeEncodeError:
+            raise ValueError(f"name {name!r} has a lone surrogate, which UTF-8 cannot encode; rename the tensor") from None
+    else:
+        sid = _index(name, "name")
+        if not 0 <= sid < 1 << 64:
+            raise ValueError(f"name is the integer {sid}; it must be in [0, 2**64), or a string")
+    low = 0xFFFFFFFF
+    return np.array([key & low, key >> 32, sid & low, sid >> 32], np.uint32)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Says that a buffer is the block at `offsets` of a tensor of `shape`.
+
+    `Shard((8192, 8192), (4096, 0))` with a buffer of (4096, 8192) is the lower half. `Shard((numel,), (start,))` is a flat
+    shard, as FSDP1 and ZeRO cut. Both are tuples of integers, in elements; an empty block at the tensor's end is legal.
+    """
+
+    shape: tuple[int, ...]
+    offsets: tuple[int, ...]
+
+    def __init__(self, shape: Sequence[int], offsets: Sequence[int]) -> None:
+        for what, values in (("shape", shape), ("offsets", offsets)):
+            try:
+                exact = tuple(_index(value, f"Shard: an entry of {what}") for value in values)
+            except TypeError:
+                if isinstance(values, Sequence):
+                    raise
+                raise TypeError(f"Shard: {what} is {values!r}; pass a tuple of integers") from None
+            if any(value < 0 for value in exact):
+                raise ValueError(f"Shard: {what} {exact} has a negative entry")
+            object.__setattr__(self, what, exact)
+        if len(self.shape) != len(self.offsets):
+            raise ValueError(f"Shard: shape {self.shape} and offsets {self.offsets} differ in length; give one a dimension")
+
+    def check(self, block: tuple[int, ...]) -> None:
+        """Refuse a block that sticks out of the tensor."""
+        if len(block) != len(self.shape):
+            raise ValueError(
+                f"shard: the buffer has {len(block)} dimensions {block}, the tensor {len(self.shape)} {self.shape}; "
+                "they must be the same, or pass a flat buffer with Shard((numel,), (start,))"
+            )
+        for axis, (size, start, length) in enumerate(zip(self.shape, self.offsets, block, strict=True)):
+            if start + length > size:
+                raise ValueError(
+                    f"shard: along dimension {axis} the block [{start}, {start + length}) sticks out of the tensor, "
+                    f"which has {size}; the buffer is {block} at {self.offsets} of {self.shape}"
+                )
+
+
+def index_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Row-major strides of a tensor, in elements."""
+    if math.prod(shape) > LARGEST_TENSOR:
+        raise ValueError(f"a tensor of shape {shape} has {math.prod(shape)} elements; the stream addresses at most 2**58")
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of a walk: how many, the step in memory (storage elements), the step in tensor indices."""
+
+    size: int
+    step: int
+    pitch: int
+
+
+def collapse(shape: Sequence[int], steps: Sequence[int], pitches: Sequence[int]) -> tuple[list[Axis], Axis]:
+    """The dimensions of a block, merged where memory and index both continue: (outer ones, columns).
+
+    The columns are the last dimension, along which the index grows by 1; they may be one element wide.
+    """
+    axes: list[Axis] = []
+    for size, step, pitch in zip(shape, steps, pitches, strict=True):
+        if size == 1:
+            continue
+        last = axes[-1] if axes else None
+        if last and last.step == step * size and last.pitch == pitch * size:
+            axes[-1] = Axis(last.size * size, step, pitch)
+        else:
+            axes.append(Axis(size, step, pitch))
+    if axes and axes[-1].pitch == 1:
+        return axes[:-1], axes[-1]
+    return axes, Axis(1, 1, 1)

@@ -1,0 +1,118 @@
+"""One table of what a buffer can hold: NumPy dtype, storage, precision of the arithmetic, limits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Format:
+    """A floating-point format: how it is stored, how it rounds, how far it reaches.
+
+    storage          the NumPy dtype whose elements hold it
+    working          the NumPy dtype the laws are computed in: float64 for float64, float32 for all others
+    code             what tells the engines apart formats of one storage size (0: storage is the working precision)
+    mantissa_bits    bits behind the leading one
+    smallest_exponent  exponent of the smallest normal number
+    largest          the largest finite value
+    """
+
+    name: str
+    storage: str
+    code: int
+    mantissa_bits: int
+    smallest_exponent: int
+    largest: float
+
+    @property
+    def working(self) -> str:
+        """The NumPy dtype the laws are computed in."""
+        return "float64" if self.name == "float64" else "float32"
+
+    @property
+    def smallest_subnormal(self) -> float:
+        """The smallest positive value."""
+        return math.ldexp(1.0, self.smallest_exponent - self.mantissa_bits)
+
+    def _place(self, x: float) -> float:
+        """The distance between neighbouring values at x."""
+        exponent = math.frexp(x)[1] - 1 if x else self.smallest_exponent
+        return math.ldexp(1.0, max(exponent, self.smallest_exponent) - self.mantissa_bits)
+
+    def at_least(self, x: float) -> float:
+        """The smallest value >= x; may be infinite."""
+        if x < -self.largest:
+            return -self.largest
+        if self.name == "float64" or math.isinf(x):
+            return x + 0.0
+        value = math.ceil(x / self._place(x)) * self._place(x) + 0.0
+        return value if value <= self.largest else math.inf
+
+    def at_most(self, x: float) -> float:
+        """The largest value <= x; may be infinite."""
+        return -self.at_least(-x) + 0.0
+
+    def below(self, x: float) -> float:
+        """The largest value < x; may be infinite."""
+        value = self.at_most(x)
+        if value != x or math.isinf(x):
+            return value
+        if self.name == "float64":
+            return math.nextafter(x, -math.inf) + 0.0
+        # Just below x: half a step of the finer side is less than any step, and at_most rounds down from there.
+        return self.at_most(x - min(self._place(x), self._place(x * (1 - 2.0**-30))) / 4)
+
+    def overflows(self, x: float) -> bool:
+        """Whether |x| rounds above the largest finite value."""
+        if self.name == "float64":
+            return math.isinf(x)
+        return abs(x) >= self.largest + self._place(self.largest) / 2
+
+
+FORMATS = {
+    one.name: one
+    for one in (
+        Format("float64", "float64", 0, 52, -1022, float(np.finfo(np.float64).max)),
+        Format("float32", "float32", 0, 23, -126, float(np.finfo(np.float32).max)),
+        Format("float16", "uint16", 1, 10, -14, 65504.0),
+        Format("bfloat16", "uint16", 2, 7, -126, (2 - 2.0**-7) * 2.0**127),
+        Format("float8_e4m3fn", "uint8", 3, 3, -6, 448.0),
+        Format("float8_e5m2", "uint8", 4, 2, -14, 57344.0),
+    )
+}
+NAMES = ", ".join(FORMATS)
+
+
+def format_of(array_dtype: np.dtype[Any], dtype: object = None) -> Format | None:
+    """The format of a buffer: `dtype` where given, else what its own dtype says; None where that is no float of ours.
+
+    Raises TypeError where `dtype` cannot be what the elements of the buffer hold.
+    """
+    own = FORMATS.get(array_dtype.name)
+    if dtype is None:
+        return own
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name  # type: ignore[call-overload]
+    asked = FORMATS.get(name)
+    if asked is None:
+        raise TypeError(f"dtype={dtype!r} is not a format fastinit fills; it fills {NAMES}")
+    if own is not asked and array_dtype != asked.storage:
+        raise TypeError(
+            f"dtype={name!r} does not fit a buffer of {array_dtype.name}: "
+            f"pass {name} elements, or raw {asked.storage} storage with dtype={name!r}"
+        )
+    return asked
+
+
+def array_dtype(name: str) -> np.dtype[Any]:
+    """The NumPy dtype of a format: NumPy's own, ml_dtypes' where that is installed, else the raw storage."""
+    if name in ("float64", "float32", "float16"):
+        return np.dtype(name)
+    try:
+        import ml_dtypes
+    except ModuleNotFoundError:
+        return np.dtype(FORMATS[name].storage)
+    return np.dtype(getattr(ml_dtypes, name))

@@ -1,0 +1,6 @@
+"""Two engines with the same functions and the same bits: compiled.py (Numba) and reference.py (NumPy)."""
+
+from fastinit.engines.loading import Engine as Engine
+from fastinit.engines.loading import chosen as chosen
+from fastinit.engines.loading import engine_name as engine_name
+from fastinit.engines.loading import use as use

@@ -1,0 +1,92 @@
+"""Choose the engine once: compiled where Numba works, reference where it does not; and keep a fork from tearing it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+
+class Engine(Protocol):
+    """What both engines offer."""
+
+    def fill(
+        self,
+        kernel: str,
+        out: np.ndarray[Any, Any],
+        plan: tuple[int, ...],
+        stream: np.ndarray[Any, Any],
+        reals: np.ndarray[Any, Any],
+        integers: np.ndarray[Any, Any],
+        code: int,
+    ) -> None:
+        """Fill rows of a buffer on the calling thread."""
+
+
+MODULES = {"numba": "fastinit.engines.compiled", "numpy": "fastinit.engines.reference"}
+
+# Held while Numba is imported or compiles. A fork waits for it, so that no child inherits a lock whose holder is gone.
+fork_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=fork_lock.acquire, after_in_parent=fork_lock.release, after_in_child=fork_lock.release
+    )
+
+_loaded: dict[str, ModuleType] = {}
+_override: ContextVar[str | None] = ContextVar("fastinit_engine", default=None)
+
+
+def _load(name: str) -> ModuleType:
+    if name not in _loaded:
+        with fork_lock:
+            _loaded[name] = importlib.import_module(MODULES[name])
+    return _loaded[name]
+
+
+def _automatic() -> str:
+    """The compiled engine, or, with one warning, the reference engine where Numba is missing or refuses to load."""
+    if "automatic" not in _loaded:
+        try:
+            _loaded["automatic"] = _load("numba")
+        except Exception as error:  # ImportError for a missing Numba or a newer NumPy; a broken install raises anything
+            warnings.warn(
+                f"fastinit runs on its NumPy engine, about 30 times slower, since Numba does not load ({error}). The values "
+                "are the same. Install a Numba that knows this NumPy, or set FASTINIT_ENGINE=numpy to choose this silently.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+            _loaded["automatic"] = _load("numpy")
+    return "numba" if _loaded["automatic"] is _loaded.get("numba") else "numpy"
+
+
+def engine_name() -> str:
+    """The engine a fill would use now: 'numba' or 'numpy'."""
+    name = _override.get() or os.environ.get("FASTINIT_ENGINE") or _automatic()
+    if name not in MODULES:
+        raise ValueError(f"FASTINIT_ENGINE is {name!r}; it can be 'numba' or 'numpy'")
+    return name
+
+
+def chosen() -> Engine:
+    """The engine a fill would use now."""
+    return cast(Engine, _load(engine_name()))
+
+
+@contextmanager
+def use(name: str) -> Iterator[None]:
+    """Fill with the engine of this name inside the `with` block (in this context only): for tests and comparisons."""
+    if name not in MODULES:
+        raise ValueError(f"no engine {name!r}; there are 'numba' and 'numpy'")
+    token = _override.set(name)
+    try:
+        yield
+    finally:
+        _override.reset(token)

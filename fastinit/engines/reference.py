@@ -1,0 +1,308 @@
+"""The reference engine: the same functions as compiled.py, in NumPy, with the same bits.
+
+It is the fallback where Numba is missing, the oracle of the tests, and the readable form of docs/stream.md. Every step is
+one correctly rounded operation on whole arrays, so vector width and platform cannot change a bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from fastinit.engines import constants as k
+
+Array = np.ndarray[Any, Any]
+LOW_HALF = np.uint64(0xFFFFFFFF)
+
+
+# --- words ---------------------------------------------------------------------------------------------------------
+
+
+def philox(c0: Array, c1: Array, c2: Array, c3: Array, k0: int, k1: int) -> tuple[Array, ...]:
+    """Philox4x32-10 on uint64 arrays that hold 32-bit words."""
+    shift = np.uint64(32)
+    for _ in range(k.ROUNDS):
+        p0, p1 = c0 * np.uint64(k.MULTIPLIER_0), c2 * np.uint64(k.MULTIPLIER_1)
+        c0 = (p1 >> shift) ^ c1 ^ np.uint64(k0)
+        c2 = (p0 >> shift) ^ c3 ^ np.uint64(k1)
+        c1, c3 = p1 & LOW_HALF, p0 & LOW_HALF
+        k0, k1 = (k0 + k.WEYL_0) & 0xFFFFFFFF, (k1 + k.WEYL_1) & 0xFFFFFFFF
+    return c0, c1, c2, c3
+
+
+def words(groups: Array, domain: int, stream: Array) -> Array:
+    """The words of whole groups (uint64 numbers of any shape), in the order of the elements that take them."""
+    lanes = np.arange(k.LANES, dtype=np.uint64)
+    q = (groups.reshape(-1, 1).astype(np.uint64) << np.uint64(4)) + lanes
+    c1 = np.uint64(domain << 24) | (q >> np.uint64(32))
+    c2, c3 = (np.full_like(q, int(stream[i])) for i in (2, 3))
+    four = philox(q & LOW_HALF, c1, c2, c3, int(stream[0]), int(stream[1]))
+    return np.stack(four, axis=1).astype(np.uint32).reshape(-1)
+
+
+# --- pieces of the laws ---------------------------------------------------------------------------------------------
+
+
+def horner(x: Array, coefficients: tuple[Any, ...]) -> Array:
+    """The polynomial with these coefficients, lowest first: multiply, then add, from the highest down."""
+    total = np.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        total *= x
+        total += coefficient
+    return total
+
+
+def split_32(y: Array) -> tuple[Array, Array]:
+    """y = (1 + f) 2^exponent with 1 + f in [1/2, 1)."""
+    pattern = y.view(np.uint32)
+    mantissa = ((pattern & np.uint32(0x007FFFFF)) | np.uint32(0x3F000000)).view(np.float32)
+    exponent = ((pattern >> np.uint32(23)).astype(np.int32) - np.int32(126)).astype(np.float32)
+    return exponent, mantissa - np.float32(1.0)
+
+
+def split_64(y: Array) -> tuple[Array, Array]:
+    """y = (1 + f) 2^exponent with 1 + f in [1/2, 1)."""
+    pattern = y.view(np.uint64)
+    mantissa = ((pattern & np.uint64(0x000FFFFFFFFFFFFF)) | np.uint64(0x3FE0000000000000)).view(np.float64)
+    exponent = ((pattern >> np.uint64(52)).astype(np.int64) - 1022).astype(np.float64)
+    return exponent, mantissa - 1.0
+
+
+def minus_2_log_32(exponent: Array, f: Array) -> Array:
+    """-2 ln((1 + f) 2^exponent)."""
+    return f * horner(f, k.LOG_32) + exponent * np.float32(k.MINUS_2_LN_2)
+
+
+def minus_2_log_64(exponent: Array, f: Array) -> Array:
+    """-2 ln((1 + f) 2^exponent) through atanh: ln(1 + f) = 2 atanh(f / (2 + f))."""
+    s = f / (2.0 + f)
+    z = s * s
+    return -4.0 * (s + s * (z * horner(z, k.LOG_64))) + exponent * k.MINUS_2_LN_2
+
+
+def radius_32(a: Array) -> Array:
+    """sqrt(-2 ln v), v = (a + 1/2) 2^-32: in [1.5e-5, 6.77], with full relative accuracy at both ends."""
+    upper = (a >> np.uint32(31)) != 0
+    n = np.where(upper, ~a, a)
+    y = (n.astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-32)
+    exponent, f = split_32(y)
+    exponent[upper] = 0.0
+    return np.sqrt(minus_2_log_32(exponent, np.where(upper, -y, f)))
+
+
+def radius_64(a: Array, a_low: Array) -> Array:
+    """sqrt(-2 ln v), v = (a 2^32 + a_low + 1/2) 2^-64: in [2.3e-10, 9.42]."""
+    whole = (a.astype(np.uint64) << np.uint64(32)) | a_low
+    upper = (a >> np.uint32(31)) != 0
+    y = (np.where(upper, ~whole, whole).astype(np.float64) + 0.5) * 2.0**-64
+    exponent, f = split_64(y)
+    exponent[upper] = 0.0
+    return np.sqrt(minus_2_log_64(exponent, np.where(upper, -y, f)))
+
+
+def angle_32(b: Array) -> tuple[Array, Array]:
+    """Cosine and sine of an eighth of a turn, the cosine with a random sign."""
+    t = ((b.view(np.int32) >> np.int32(3)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-28)
+    z = t * t
+    cosine = horner(z, k.COS_32)
+    return np.where(b & np.uint32(1), -cosine, cosine), t * horner(z, k.SIN_32)
+
+
+def angle_64(b: Array, b_low: Array) -> tuple[Array, Array]:
+    """Cosine and sine of an eighth of a turn, the cosine with a random sign."""
+    high = (b.view(np.int32) >> np.int32(3)).astype(np.int64) << np.int64(32)
+    t = ((high | b_low.astype(np.int64)).astype(np.float64) + 0.5) * 2.0**-60
+    z = t * t
+    cosine = horner(z, k.COS_64)
+    return np.where(b & np.uint32(1), -cosine, cosine), t * horner(z, k.SIN_64)
+
+
+def normal_pairs(radius: Array, cosine: Array, sine: Array, b: Array) -> tuple[Array, Array]:
+    """Two independent standard normals (Box and Muller 1958), swapped by a bit of the angle word."""
+    swap = (b & np.uint32(2)) != 0
+    return radius * np.where(swap, cosine, sine), radius * np.where(swap, sine, cosine)
+
+
+def unit_32(w: Array) -> Array:
+    """The uniform float32 in [0, 1) of a word: 24 bits."""
+    return (w >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def unit_64(w: Array, w_low: Array) -> Array:
+    """The uniform float64 in [0, 1) of a word and its low word: 53 bits."""
+    return (((w.astype(np.uint64) << np.uint64(32)) | w_low) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def clamp(x: Array, lowest: Any, highest: Any) -> Array:
+    """x, moved into [lowest, highest]."""
+    x[x < lowest] = lowest
+    x[x > highest] = highest
+    return x
+
+
+def magnitude_32(p: Array) -> Array:
+    """The x >= 0 with tail probability p in (0, 1/2): relative error below 1e-6 down to the smallest normal p."""
+    one = np.float32(1.0)
+    q = one - (p + p)
+    exponent, f = split_32((np.float32(4.0) * p) * (one - p))
+    w = np.float32(0.5) * minus_2_log_32(exponent, f)
+    x = q * horner(w - np.float32(2.65), k.MAGNITUDE_32)
+    far = ~(w < np.float32(5.3))
+    if far.any():
+        s = np.sqrt(w[far])
+        x[far] = q[far] * (s * horner(one / s - np.float32(0.25), k.TAIL_32))
+    return x
+
+
+def magnitude_64(p: Array) -> Array:
+    """The x with tail probability p in (0, 1/2]: AS 241, PPND16 (Wichura 1988). Slightly negative for p just above 1/2."""
+    q = 0.5 - p
+    r = 0.180625 - q * q
+    x = q * horner(r, k.CENTRE_NUMERATOR) / horner(r, k.CENTRE_DENOMINATOR)
+    r = np.sqrt(0.5 * minus_2_log_64(*split_64(p)))
+    outer = ~(np.abs(q) <= 0.425)
+    for part, shift, numerator, denominator in (
+        (outer & (r <= 5.0), 1.6, k.NEAR_NUMERATOR, k.NEAR_DENOMINATOR),
+        (outer & (r > 5.0), 5.0, k.FAR_NUMERATOR, k.FAR_DENOMINATOR),
+    ):
+        if part.any():
+            t = r[part] - shift
+            x[part] = horner(t, numerator) / horner(t, denominator)
+    return x
+
+
+# --- the laws: words in element order become float32 or float64 ------------------------------------------------------
+
+
+def uniform_32(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
+    low, span, lowest, highest = reals
+    return clamp(low + span * unit_32(words), lowest, highest)
+
+
+def uniform_64(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
+    low, span, lowest, highest = reals
+    return clamp(low + span * unit_64(words, low_words), lowest, highest)
+
+
+def normal_32(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
+    a, b = words.reshape(-1, 2, k.LANES).swapaxes(0, 1)  # words 0 and 1, then 2 and 3, of the sixteen counters
+    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    return affine(np.stack(normal_pairs(radius_32(a), *angle_32(b), b), axis=1), reals)
+
+
+def normal_64(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
+    a, b = (np.ascontiguousarray(x) for x in words.reshape(-1, 2, k.LANES).swapaxes(0, 1))
+    a_low, b_low = low_words.reshape(-1, 2, k.LANES).swapaxes(0, 1)
+    return affine(np.stack(normal_pairs(radius_64(a, a_low), *angle_64(b, b_low), b), axis=1), reals)
+
+
+def affine(z: Array, reals: Array) -> Array:
+    """mean + std z."""
+    mean, std = reals
+    return (mean + std * z).reshape(-1)
+
+
+def truncated_32(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
+    base_a, base_b, mass, mean, std, lowest, highest = reals
+    side_a = words <= integers[0]
+    flip = np.where(side_a, integers[1], integers[2])
+    s = ((words ^ flip).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-32)
+    p = np.where(side_a, base_a, base_b) + s * mass
+    x = magnitude_32(clamp(p, k.SMALLEST_32, k.HALF_32))
+    return clamp(mean + std * np.where(flip == 0, -x, x), lowest, highest)
+
+
+truncated_deep_32 = truncated_32  # the compiled engine leaves the far tail out where a law cannot reach it
+
+
+def truncated_64(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
+    base_a, base_b, mass, mean, std, lowest, highest = reals
+    side_a = words <= integers[0]
+    flip = np.where(side_a, integers[1], integers[2])
+    whole = ((words ^ flip).astype(np.uint64) << np.uint64(32)) | (low_words ^ flip)
+    p = np.where(side_a, base_a, base_b) + ((whole.astype(np.float64) + 0.5) * 2.0**-64) * mass
+    x = magnitude_64(p)
+    return clamp(mean + std * np.where(flip == 0, -x, x), lowest, highest)
+
+
+LAWS = {
+    law.__name__ if name is None else name: law
+    for name, law in (
+        (None, uniform_32),
+        (None, uniform_64),
+        (None, normal_32),
+        (None, normal_64),
+        (None, truncated_32),
+        ("truncated_deep_32", truncated_deep_32),
+        (None, truncated_64),
+    )
+}
+
+
+# --- rounding float32 to narrow storage, to nearest even --------------------------------------------------------------
+
+
+def narrow(x: Array, mantissa_bits: int, bias: int) -> Array:
+    """The bits of x in a format with so many mantissa bits and this bias, sign in bit 31. No overflow handling."""
+    pattern = x.view(np.uint32)
+    size, drop = pattern & np.uint32(0x7FFFFFFF), np.uint32(23 - mantissa_bits)
+    odd, half = (size >> drop) & np.uint32(1), np.uint32((1 << (22 - mantissa_bits)) - 1)
+    normal = (size + odd + half - np.uint32((127 - bias) << 23)) >> drop
+    # Adding the power of two whose last place is the format's smallest subnormal rounds a subnormal.
+    magic = np.float32(2.0 ** (24 - bias - mantissa_bits))
+    subnormal = (size.view(np.float32) + magic).view(np.uint32) - magic.view(np.uint32)
+    bits = np.where(size < np.uint32((128 - bias) << 23), subnormal, normal)
+    return bits | (pattern & np.uint32(0x80000000))
+
+
+def rounded(x: Array, dtype: Any, code: int) -> Array:
+    """float32 (or float64) values as storage elements of this dtype; `code` tells apart formats of one size."""
+    if code == k.FLOAT16:
+        return x.astype(np.float16).view(np.uint16)
+    if code == k.BFLOAT16:
+        pattern = x.view(np.uint32)
+        return ((pattern + np.uint32(0x7FFF) + ((pattern >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(dtype)
+    if code in (k.FLOAT8_E4M3FN, k.FLOAT8_E5M2):
+        bits = narrow(x, 3, 7) if code == k.FLOAT8_E4M3FN else narrow(x, 2, 15)
+        return (bits | (bits >> np.uint32(24))).astype(dtype)
+    return x
+
+
+# --- the walk: which elements go where --------------------------------------------------------------------------------
+
+BLOCK = 1 << 14  # elements drawn at once: the temporaries stay in the second-level cache
+
+
+def fill(
+    kernel: str, out: Array, plan: tuple[int, ...], stream: Array, reals: Array, integers: Array, code: int
+) -> None:
+    """Fill rows x cols elements of `out`, of which row r, column c has the index first + r * pitch + c.
+
+    `out` is the memory of the buffer as one line of storage elements; plan = (offset of row 0, column 0; rows; row step;
+    cols; column step; first; pitch), steps in storage elements, first and pitch in tensor indices.
+    """
+    offset, rows, row_step, cols, col_step, first, pitch = plan
+    law = LAWS[kernel]
+    double = reals.dtype == np.float64
+    width = min(cols, BLOCK)
+    height = max(1, BLOCK // (width + k.GROUP))
+    for r in range(0, rows, height):
+        for c in range(0, cols, width):
+            h, w = min(height, rows - r), min(width, cols - c)
+            starts = first + c + pitch * np.arange(r, r + h, dtype=np.int64)
+            skips = starts % k.GROUP
+            per_row = (int(skips.max()) + w + k.GROUP - 1) // k.GROUP
+            groups = starts[:, None] // k.GROUP + np.arange(per_row)
+            low_words = words(groups, k.DOMAIN_LOW, stream) if double else np.empty(0, np.uint32)
+            drawn = law(words(groups, k.DOMAIN_ELEMENT, stream), low_words, reals, integers)
+            values = drawn.reshape(h, per_row * k.GROUP)
+            if (skips == skips[0]).all():
+                values = values[:, skips[0] : skips[0] + w]
+            else:
+                values = np.take_along_axis(values, skips[:, None] + np.arange(w), axis=1)
+            values = np.ascontiguousarray(values)
+            at = offset + r * row_step + c * col_step
+            steps = (row_step * out.itemsize, col_step * out.itemsize)
+            as_strided(out[at:], (h, w), steps)[...] = rounded(values, out.dtype, code)

@@ -1,0 +1,1 @@
+"""Files that hold weights: raw and .npy, published whole."""

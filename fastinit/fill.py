@@ -1,0 +1,371 @@
+"""fill(): check everything, cut the buffer into runs, hand them to an engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from fastinit import engines, memory, threads as pool
+from fastinit.address import STREAM, Axis, Shard, collapse, index_strides, new_seed, stream_words
+from fastinit.dtypes import FORMATS, NAMES, Format, array_dtype, format_of
+from fastinit.engines import reference
+from fastinit.laws import Constant, Draw, Law
+
+Array = np.ndarray[Any, Any]
+Progress = Callable[[int, int], object]
+
+# A chunk is what one thread takes at a time: long beside the hand-over (20 to 60 us), short beside a Ctrl-C.
+SMALLEST_CHUNK, LARGEST_CHUNK = 256 << 10, 4 << 20  # bytes
+CHUNKS_PER_THREAD = 8
+# Unaligned memory is filled through an aligned copy of this many elements.
+STAGED = 1 << 17
+
+
+def fill(
+    buf: Any,
+    law: Law,
+    *,
+    seed: int | None = None,
+    name: str | int = "",
+    shard: Shard | None = None,
+    dtype: object = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    stream: str = STREAM,
+) -> None:
+    """Fill `buf` in place with independent draws of `law`.
+
+    buf       a writable ndarray of any shape, order and non-overlapping strides, a memory map included, or anything NumPy
+              wraps without a copy (buffer protocol, DLPack: a PyTorch CPU tensor). float64, float32, float16, bfloat16,
+              float8_e4m3fn and float8_e5m2; a Constant fills every numeric dtype.
+    law       fastinit.laws.Uniform, Normal, TruncatedNormal or Constant.
+    seed      integer in [0, 2^64). None draws a fresh one, so two calls differ; refused with `shard`.
+    name      the tensor's name, a str or an integer in [0, 2^64). Same seed and same name give the same values, so give
+              every tensor its own.
+    shard     says that `buf` is a block of a larger tensor; its values are then those of the slice.
+    dtype     what raw uint16 or uint8 storage holds: "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2".
+    threads   how many threads; default set_num_threads, FASTINIT_NUM_THREADS, or the CPUs this process may use.
+    progress  called on the calling thread as progress(done_bytes, total_bytes).
+    stream    version of the stream; "fastinit-1" is the only one so far.
+
+    Raises TypeError or ValueError before the first store; OSError where the disk behind a memory map is full.
+    Guarantee: an element depends only on (stream, seed, name, its row-major index in the whole tensor, law, dtype), never
+    on threads, chunks, shards, strides, process or engine. Source: docs/stream.md; docs/guarantees.md, promises 1 to 3.
+    """
+    array = wrap(buf)
+    format = format_of(array.dtype, dtype)
+    _check_array(array, format, law)
+    constant = isinstance(law, Constant)
+    if seed is None:
+        if shard is not None and not constant:
+            raise ValueError("seed=None with shard= would give every rank its own weights; pass one seed to all of them")
+        seed = 0 if constant else new_seed()
+    words = stream_words(seed, name, stream)
+    if shard is None:
+        shard = Shard(array.shape, (0,) * array.ndim)
+    elif not isinstance(shard, Shard):
+        raise TypeError(f"shard is {shard!r}; pass fastinit.Shard(shape, offsets)")
+    shard.check(array.shape)
+    pitches = index_strides(shard.shape)
+    workers = pool.resolve(threads)
+    if array.size == 0:
+        return
+    draw = None
+    stored = None
+    if isinstance(law, Constant):
+        stored = _stored(law, array.dtype, format)
+    else:
+        draw = law.prepare(format) if format is not None else None
+    first = sum(offset * pitch for offset, pitch in zip(shard.offsets, pitches, strict=True))
+    storage = array.view(format.storage) if format is not None and array.dtype != format.storage else array
+    if _needs_staging(storage):
+        _fill_staged(storage, Job(words, draw, stored, format), first, pitches, progress)
+        return
+    _fill_direct(storage, Job(words, draw, stored, format), first, pitches, workers, progress)
+
+
+def new(
+    shape: int | tuple[int, ...],
+    law: Law,
+    *,
+    dtype: str = "float32",
+    seed: int | None = None,
+    name: str | int = "",
+    shard: Shard | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    stream: str = STREAM,
+) -> Array:
+    """Allocate an array of `shape` on huge pages, fill it with `law`, and return it.
+
+    bfloat16 and float8 arrays have the dtypes of ml_dtypes where it is installed, else they are raw uint16 or uint8.
+    The other arguments, the errors and the guarantee are those of `fill`.
+    """
+    array = np.empty(shape, array_dtype(dtype) if dtype in FORMATS else np.dtype(dtype))
+    fill(
+        array,
+        law,
+        seed=seed,
+        name=name,
+        shard=shard,
+        dtype=dtype if dtype in FORMATS else None,
+        threads=threads,
+        progress=progress,
+        stream=stream,
+    )
+    return array
+
+
+def wrap(buf: Any) -> Array:
+    """An ndarray on the memory of `buf`, never a copy."""
+    if isinstance(buf, np.ma.MaskedArray):
+        raise TypeError("buf is a masked array, whose mask a fill would ignore; pass buf.data")
+    if isinstance(buf, np.ndarray):
+        return np.asarray(buf)
+    if isinstance(buf, np.generic) or not (hasattr(buf, "__dlpack__") or _has_buffer(buf)):
+        raise TypeError(
+            f"buf is a {type(buf).__name__}; pass a NumPy array, or an object whose memory NumPy can wrap "
+            "(buffer protocol, DLPack: array.array, a PyTorch CPU tensor)"
+        )
+    if _has_buffer(buf):
+        return np.asarray(memoryview(buf))
+    try:
+        return np.from_dlpack(buf)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"NumPy cannot wrap this {type(buf).__name__} without a copy ({error}); pass a view that it can, such as "
+            'tensor.detach(), or tensor.view(torch.uint16).numpy() with dtype="bfloat16"'
+        ) from error
+
+
+def _has_buffer(buf: Any) -> bool:
+    try:
+        memoryview(buf).release()
+    except TypeError:
+        return False
+    return True
+
+
+def _check_array(array: Array, format: Format | None, law: Law) -> None:
+    """Refuse what cannot be filled."""
+    if not isinstance(law, Law):
+        raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
+    if format is None and not (isinstance(law, Constant) and array.dtype.kind in "biufc"):
+        raise TypeError(
+            f"buf has dtype {array.dtype}, which {type(law).__name__} cannot fill; it fills {NAMES}"
+            + (" and every bool, integer and complex dtype" if isinstance(law, Constant) else "")
+        )
+    if not array.dtype.isnative:
+        raise TypeError(f"buf has the byte order of another machine ({array.dtype.str}); use {array.dtype.newbyteorder('=').str}")
+    if not array.flags.writeable:
+        raise ValueError("buf is read-only; pass a writable array, or open the memory map with mode 'r+'")
+    if _may_overlap(array):
+        raise ValueError(
+            f"buf of shape {array.shape} and strides {array.strides} overlaps itself, so that two elements would share "
+            "memory; pass a copy"
+        )
+
+
+def _may_overlap(array: Array) -> bool:
+    """Whether two elements share memory; a strided layout that interleaves is decided by enumeration."""
+    reach = array.itemsize
+    if array.size < 2 or array.flags.forc:
+        return False
+    axes = sorted((abs(step), size) for step, size in zip(array.strides, array.shape, strict=True) if size > 1)
+    for step, size in axes:
+        if step < reach:
+            return step == 0 or _offsets_collide(axes, array.itemsize)
+        reach = step * (size - 1) + reach
+    return False
+
+
+def _offsets_collide(axes: list[tuple[int, int]], itemsize: int) -> bool:
+    if math.prod(size for _, size in axes) > 1 << 24:
+        return True  # too many to enumerate: refuse
+    offsets = np.zeros(1, np.int64)
+    for step, size in axes:
+        offsets = (offsets[:, None] + step * np.arange(size)).reshape(-1)
+    offsets.sort()
+    return bool((np.diff(offsets) < itemsize).any())
+
+
+def _stored(law: Constant, dtype: np.dtype[Any], format: Format | None) -> Array:
+    """The value as one storage element; ValueError where the dtype cannot hold it."""
+    value = np.asarray(law.value)
+    if format is not None:
+        if value.dtype.kind == "c":
+            raise ValueError(f"{law} does not fit dtype {format.name}, which is real")
+        law.prepare(format)
+        number = float(law.value)
+        if format.code == 0:
+            return np.asarray(number, format.working)
+        if math.isfinite(number) or format.name in ("float16", "bfloat16"):
+            single = np.full(1, number, np.float64).astype(np.float32)
+            return reference.rounded(single, np.dtype(format.storage), format.code)[0]
+        exponent = 0x7C if math.isinf(number) else 0x7F
+        return np.asarray(exponent | (0x80 if number < 0 else 0), np.uint8)
+    with np.errstate(all="ignore"):
+        stored = value.astype(dtype)
+    if dtype.kind in "biu" and not (stored == value).all():
+        raise ValueError(f"{law} does not fit dtype {dtype}; pass a value it can hold")
+    if np.isfinite(value).all() and not np.isfinite(stored).all():
+        raise ValueError(f"{law} overflows dtype {dtype}; use a wider dtype")
+    return stored
+
+
+def _needs_staging(storage: Array) -> bool:
+    """Whether elements are off their natural boundary, where kernels may not store."""
+    return not storage.flags.aligned or any(step % storage.itemsize for step in storage.strides)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to draw, whatever the memory: stream words, what a kernel receives or a stored constant, the format."""
+
+    words: Array
+    draw: Draw | None
+    stored: Array | None
+    format: Format | None
+
+    def run(self, engine: engines.Engine, line: Array, plan: tuple[int, ...]) -> None:
+        """Fill one plan (offset, rows, row step, cols, col step, first, pitch) on the calling thread."""
+        if self.draw is not None and self.format is not None:
+            engine.fill(
+                self.draw.kernel, line, plan, self.words, self.draw.reals, self.draw.integers, self.format.code
+            )
+            return
+        offset, rows, row_step, cols, col_step = plan[:5]
+        steps = (row_step * line.itemsize, col_step * line.itemsize)
+        as_strided(line[offset:], (rows, cols), steps)[...] = self.stored
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How a block is cut into chunks: planes of rows x columns, each plane into a grid of chunks."""
+
+    outer: tuple[Axis, ...]
+    rows: Axis
+    cols: Axis
+    rows_per: int
+    cols_per: int
+    lead: int  # columns before the first chunk boundary, so that later chunks begin with a group
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Chunks down and across a plane."""
+        return -(-self.rows.size // self.rows_per), -(-(self.cols.size + self.lead) // self.cols_per)
+
+    @property
+    def chunks(self) -> int:
+        """Chunks in all."""
+        return math.prod(axis.size for axis in self.outer) * math.prod(self.grid)
+
+    def plan(self, chunk: int, offset: int, first: int) -> tuple[int, ...]:
+        """Where chunk number `chunk` lies: offset, rows, row step, cols, col step, first, pitch."""
+        down, across = self.grid
+        chunk, column = divmod(chunk, across)
+        chunk, row = divmod(chunk, down)
+        for axis in reversed(self.outer):
+            chunk, i = divmod(chunk, axis.size)
+            offset, first = offset + i * axis.step, first + i * axis.pitch
+        r, c = row * self.rows_per, max(0, column * self.cols_per - self.lead)
+        return (
+            offset + r * self.rows.step + c * self.cols.step,
+            min(self.rows_per, self.rows.size - r),
+            self.rows.step,
+            min(self.cols.size, (column + 1) * self.cols_per - self.lead) - c,
+            self.cols.step,
+            first + r * self.rows.pitch + c * self.cols.pitch,
+            self.rows.pitch,
+        )
+
+
+def walk(storage: Array, first: int, pitches: tuple[int, ...], workers: int) -> Walk:
+    """Cut a block for so many threads."""
+    steps = [step // storage.itemsize for step in storage.strides]
+    outer, cols = collapse(storage.shape, steps, pitches)
+    # Rows: the longest remaining dimension, but a contiguous one first, for a transposed buffer is written along it.
+    rows = max(outer, key=lambda axis: (abs(axis.step) == 1, axis.size), default=Axis(1, 0, 0))
+    outer = [axis for axis in outer if axis is not rows]
+    chunk = min(max(storage.nbytes // (CHUNKS_PER_THREAD * workers), SMALLEST_CHUNK), LARGEST_CHUNK)
+    elements = chunk // storage.itemsize
+    cols_per = min(cols.size + 63, max(elements // min(rows.size, 64), 1024)) // 64 * 64
+    rows_per = max(1, elements // max(cols_per, 1))
+    if abs(rows.step) < abs(cols.step):
+        rows_per = -(-rows_per // 64) * 64
+    cols_per = max(cols_per, 64)
+    lead = first % 64 if cols_per < cols.size else 0
+    if cols_per >= cols.size:
+        cols_per = cols.size
+    return Walk(tuple(outer), rows, cols, min(rows_per, rows.size), cols_per, lead)
+
+
+def _fill_direct(
+    storage: Array, job: Job, first: int, pitches: tuple[int, ...], workers: int, progress: Progress | None
+) -> None:
+    """Fill aligned memory, on several threads where that pays."""
+    engine = engines.chosen() if job.draw is not None else reference
+    line, offset = _line(storage)
+    mapped = memory.file_behind(storage) is not None
+    if not mapped:
+        memory.advise_huge_pages(line.ctypes.data, line.nbytes)
+    cut = walk(storage, first, pitches, workers)
+    total, itemsize, address = storage.nbytes, storage.itemsize, line.ctypes.data
+
+    def work(chunk: int) -> None:
+        plan = cut.plan(chunk, offset, first)
+        if mapped:
+            _populate(plan, address, itemsize)
+        job.run(engine, line, plan)
+
+    count = cut.chunks
+    after = None if progress is None else lambda done: progress(total if done == count else total * done // count, total)
+    pool.for_each(work, count, min(workers, max(1, total // SMALLEST_CHUNK)), after)
+
+
+def _populate(plan: tuple[int, ...], address: int, itemsize: int) -> None:
+    """Ask for the file pages of a chunk, row by row unless the rows touch."""
+    offset, rows, row_step, cols, col_step = plan[:5]
+    spans = [((cols - 1) * col_step, rows, row_step), ((rows - 1) * row_step, cols, col_step)]
+    reach, repeats, step = min(spans, key=lambda span: abs(span[0]))
+    if abs(step) * itemsize <= 1 << 16:  # neighbours within 64 KiB: one request covers them
+        spread = (repeats - 1) * step
+        low, high = offset + min(reach, 0) + min(spread, 0), offset + max(reach, 0) + max(spread, 0)
+        memory.populate(address + low * itemsize, (high - low + 1) * itemsize)
+        return
+    for i in range(repeats):
+        low = offset + i * step + min(reach, 0)
+        memory.populate(address + low * itemsize, (abs(reach) + 1) * itemsize)
+
+
+def _line(storage: Array) -> tuple[Array, int]:
+    """The memory of a block as one line of elements, and the place of its first logical element."""
+    spans = [step // storage.itemsize * (size - 1) for step, size in zip(storage.strides, storage.shape, strict=True)]
+    lowest = storage[tuple(slice(None, None, -1) if span < 0 else slice(None) for span in spans)]
+    length = sum(abs(span) for span in spans) + 1
+    return as_strided(lowest, (length,), (storage.itemsize,)), -sum(span for span in spans if span < 0)
+
+
+def _fill_staged(storage: Array, job: Job, first: int, pitches: tuple[int, ...], progress: Progress | None) -> None:
+    """Fill unaligned memory through an aligned copy of at most STAGED elements, on the calling thread."""
+    total, done = storage.nbytes, 0
+    pieces = [(storage, first)]
+    while pieces:
+        block, start = pieces.pop()
+        if block.size > STAGED:
+            axis = int(np.argmax(block.shape))
+            half = block.shape[axis] // 2
+            left, right = np.split(block, [half], axis)
+            pieces += [(right, start + half * pitches[axis]), (left, start)]
+            continue
+        copy = np.empty(block.shape, block.dtype)
+        _fill_direct(copy, job, start, pitches, 1, None)
+        block[...] = copy
+        done += block.nbytes
+        if progress is not None:
+            progress(done, total)

@@ -1,0 +1,402 @@
+"""Scheme -> law: one formula each. The fill_* functions are a scheme and one call of fill.
+
+`gain` multiplies the scheme's own standard deviation, so it serves every "scale by 0.01 afterwards" rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypedDict, Unpack
+
+from fastinit.address import Shard
+from fastinit.fill import Progress, fill
+from fastinit.gaussian import truncated_std
+from fastinit.laws import Constant, Law, Normal, TruncatedNormal, Uniform
+
+
+class Options(TypedDict, total=False):
+    """What every fill_* function takes besides its own arguments; see `fill`."""
+
+    seed: int | None
+    name: str | int
+    shard: Shard | None
+    dtype: object
+    threads: int | None
+    progress: Progress | None
+    stream: str
+
+
+# --- schemes: numbers -> law -------------------------------------------------------------------------------------------
+
+
+def _fan(value: object, what: str) -> float:
+    """A fan: positive and finite."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        try:
+            value = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise TypeError(f"{what} is {value!r}; pass the number of units of the whole tensor") from None
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(
+            f"{what} is {value}; it must be positive and finite. It counts the units of the whole tensor, not of a shard; "
+            "fastinit.fans(shape, layout) computes it"
+        )
+    return float(value)
+
+
+def _factor(value: object, what: str) -> float:
+    """A gain or scale: finite, not negative."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise TypeError(f"{what} is {value!r}; pass a number") from None
+    if not (number >= 0 and math.isfinite(number)):
+        raise ValueError(f"{what} is {number}; it must be finite and not negative")
+    return number
+
+
+def constant(value: Any) -> Constant:
+    """The law of one value."""
+    return Constant(value)
+
+
+def zeros() -> Constant:
+    """The law of zeros."""
+    return Constant(0)
+
+
+def ones() -> Constant:
+    """The law of ones."""
+    return Constant(1)
+
+
+def uniform(low: float = 0.0, high: float = 1.0) -> Uniform:
+    """Uniform on [low, high)."""
+    return Uniform(low, high)
+
+
+def normal(mean: float = 0.0, std: float = 1.0) -> Normal:
+    """Normal of this mean and standard deviation."""
+    return Normal(mean, std)
+
+
+def truncated_normal(
+    mean: float = 0.0,
+    std: float = 1.0,
+    *,
+    sigmas: tuple[float, float] | None = None,
+    bounds: tuple[float, float] | None = None,
+    corrected: bool = False,
+) -> TruncatedNormal:
+    """A normal cut to `sigmas` (standard deviations from the mean; default -2, 2) or to absolute `bounds`.
+
+    `std` is that of the parent. `corrected=True`, with symmetric sigmas only, widens the parent so that the truncated law
+    has exactly this std: by 1 / 0.87962566 at 2 sigma, as JAX and Keras do in variance scaling.
+    """
+    if sigmas is not None and bounds is not None:
+        raise ValueError("pass sigmas (in standard deviations) or bounds (absolute), not both")
+    if bounds is not None:
+        if corrected:
+            raise ValueError("corrected=True needs symmetric sigmas, not bounds")
+        low, high = bounds
+        return TruncatedNormal(mean, std, low, high)
+    below, above = (-2.0, 2.0) if sigmas is None else sigmas
+    if corrected:
+        if not (below == -above and above > 0):
+            raise ValueError(f"corrected=True needs symmetric sigmas such as (-2, 2); these are {(below, above)}")
+        std = std / truncated_std(float(above))
+    low, high = (mean + below * std, mean + above * std) if std else (mean, mean)
+    return TruncatedNormal(mean, std, low, high)
+
+
+def xavier_uniform(fan_in: float, fan_out: float, *, gain: float = 1.0) -> Law:
+    """U(-a, a) with a = gain sqrt(6 / (fan_in + fan_out)). Glorot and Bengio 2010, eq. 16."""
+    return _symmetric(_factor(gain, "gain") * math.sqrt(6.0 / (_fan(fan_in, "fan_in") + _fan(fan_out, "fan_out"))))
+
+
+def xavier_normal(fan_in: float, fan_out: float, *, gain: float = 1.0, truncated: bool = False) -> Law:
+    """Normal with std = gain sqrt(2 / (fan_in + fan_out)). Glorot and Bengio 2010, eq. 12."""
+    std = _factor(gain, "gain") * math.sqrt(2.0 / (_fan(fan_in, "fan_in") + _fan(fan_out, "fan_out")))
+    return _bell(std, truncated)
+
+
+def he_uniform(fan_in: float, *, negative_slope: float = 0.0, gain: float = 1.0) -> Law:
+    """U(-a, a) with a = sqrt(3) std of he_normal: gain sqrt(6 / fan_in) for ReLU. He et al. 2015, eq. 10."""
+    return _symmetric(math.sqrt(3.0) * _he_std(fan_in, negative_slope, gain))
+
+
+def he_normal(fan_in: float, *, negative_slope: float = 0.0, gain: float = 1.0, truncated: bool = False) -> Law:
+    """Normal with std = gain sqrt(2 / ((1 + negative_slope^2) fan_in)). He et al. 2015, eqs. 10 and 15."""
+    return _bell(_he_std(fan_in, negative_slope, gain), truncated)
+
+
+def lecun_uniform(fan_in: float, *, gain: float = 1.0) -> Law:
+    """U(-a, a) with a = gain sqrt(3 / fan_in). LeCun et al. 1998, "Efficient BackProp", eq. 16."""
+    return _symmetric(_factor(gain, "gain") * math.sqrt(3.0 / _fan(fan_in, "fan_in")))
+
+
+def lecun_normal(fan_in: float, *, gain: float = 1.0, truncated: bool = False) -> Law:
+    """Normal with std = gain sqrt(1 / fan_in). LeCun et al. 1998, "Efficient BackProp", eq. 16."""
+    return _bell(_factor(gain, "gain") * math.sqrt(1.0 / _fan(fan_in, "fan_in")), truncated)
+
+
+def variance_scaling(scale: float, fan: float, *, distribution: str = "truncated_normal") -> Law:
+    """Variance scale / fan, as "truncated_normal" (at 2 sigma, corrected), "normal" or "uniform".
+
+    `fan` is fan_in, fan_out or their mean; JAX's and Keras' `mode` chooses it from `fastinit.fans`.
+    """
+    std = math.sqrt(_factor(scale, "scale") / _fan(fan, "fan"))
+    if distribution == "uniform":
+        return _symmetric(math.sqrt(3.0) * std)
+    if distribution not in ("truncated_normal", "normal"):
+        raise ValueError(f"distribution is {distribution!r}; it can be 'truncated_normal', 'normal' or 'uniform'")
+    return _bell(std, distribution == "truncated_normal")
+
+
+def _he_std(fan_in: float, negative_slope: float, gain: float) -> float:
+    slope = float(negative_slope)
+    if not math.isfinite(slope):
+        raise ValueError(f"negative_slope is {slope}; it must be finite")
+    return _factor(gain, "gain") * math.sqrt(2.0 / ((1.0 + slope * slope) * _fan(fan_in, "fan_in")))
+
+
+def _symmetric(bound: float) -> Law:
+    return Uniform(-bound, bound) if bound else Constant(0.0)
+
+
+def _bell(std: float, truncated: bool) -> Law:
+    return truncated_normal(0.0, std, corrected=True) if truncated else Normal(0.0, std)
+
+
+# --- fill_*: the same, into a buffer -----------------------------------------------------------------------------------
+
+
+def fill_constant(buf: Any, value: Any, **options: Unpack[Options]) -> None:
+    """Fill `buf`, of any numeric dtype, with one value; raises ValueError if its dtype cannot hold it."""
+    fill(buf, constant(value), **options)
+
+
+def fill_zeros(buf: Any, **options: Unpack[Options]) -> None:
+    """Fill `buf`, of any numeric dtype, with zeros."""
+    fill(buf, zeros(), **options)
+
+
+def fill_ones(buf: Any, **options: Unpack[Options]) -> None:
+    """Fill `buf`, of any numeric dtype, with ones."""
+    fill(buf, ones(), **options)
+
+
+def fill_uniform(buf: Any, low: float = 0.0, high: float = 1.0, **options: Unpack[Options]) -> None:
+    """Fill `buf` with uniform draws from [low, high): low included, high never, after rounding to its dtype too.
+
+    Mean (low + high) / 2, std (high - low) / sqrt(12), 24 random bits (53 for float64). Options, errors and guarantee as
+    `fill`; ValueError unless low < high, both finite.
+    """
+    fill(buf, uniform(low, high), **options)
+
+
+def fill_normal(buf: Any, mean: float = 0.0, std: float = 1.0, **options: Unpack[Options]) -> None:
+    """Fill `buf` with normal draws of this mean and standard deviation; the tail reaches 6.76 std, 9.41 in float64.
+
+    Options, errors and guarantee as `fill`; ValueError unless std is finite and not negative (0 gives the mean).
+    """
+    fill(buf, normal(mean, std), **options)
+
+
+def fill_truncated_normal(
+    buf: Any,
+    mean: float = 0.0,
+    std: float = 1.0,
+    *,
+    sigmas: tuple[float, float] | None = None,
+    bounds: tuple[float, float] | None = None,
+    corrected: bool = False,
+    **options: Unpack[Options],
+) -> None:
+    """Fill `buf` with a normal of this mean and std, conditioned to an interval; default 2 std either side.
+
+    sigmas     the interval in standard deviations from the mean, e.g. (-2, 2) or (0, inf)
+    bounds     the interval in absolute values, as torch.nn.init.trunc_normal_ takes a and b; not both
+    corrected  widen the parent so that the result has exactly this std (JAX, Keras); symmetric sigmas only
+
+    Both ends are included, and hold after rounding to the buffer's dtype. No rejection: one word an element.
+    Options, errors and guarantee as `fill`.
+    """
+    fill(buf, truncated_normal(mean, std, sigmas=sigmas, bounds=bounds, corrected=corrected), **options)
+
+
+def fill_xavier_uniform(
+    buf: Any, fan_in: float, fan_out: float, *, gain: float = 1.0, **options: Unpack[Options]
+) -> None:
+    """Fill `buf` from U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)): PyTorch's, Keras' and JAX's Xavier/Glorot.
+
+    std = gain sqrt(2 / (fan_in + fan_out)). Fans are those of the whole tensor. Options, errors and guarantee as `fill`.
+    Source: Glorot and Bengio 2010, eq. 16 (https://proceedings.mlr.press/v9/glorot10a.html).
+    """
+    fill(buf, xavier_uniform(fan_in, fan_out, gain=gain), **options)
+
+
+def fill_xavier_normal(
+    buf: Any, fan_in: float, fan_out: float, *, gain: float = 1.0, truncated: bool = False, **options: Unpack[Options]
+) -> None:
+    """Fill `buf` with normals of std = gain sqrt(2 / (fan_in + fan_out)), as PyTorch's xavier_normal_.
+
+    `truncated=True` cuts at 2 sigma and corrects the std: what Keras, JAX and Flax call glorot_normal. Options, errors and
+    guarantee as `fill`. Source: Glorot and Bengio 2010, eq. 12 (https://proceedings.mlr.press/v9/glorot10a.html).
+    """
+    fill(buf, xavier_normal(fan_in, fan_out, gain=gain, truncated=truncated), **options)
+
+
+def fill_he_uniform(
+    buf: Any, fan_in: float, *, negative_slope: float = 0.0, gain: float = 1.0, **options: Unpack[Options]
+) -> None:
+    """Fill `buf` from U(-a, a), a = gain sqrt(6 / ((1 + negative_slope^2) fan_in)).
+
+    The factor 2 for ReLU is in the scheme: `gain=fastinit.gain("relu")` would count it twice. Options, errors and guarantee
+    as `fill`. Source: He, Zhang, Ren, Sun 2015, eqs. 10 and 15 (https://arxiv.org/abs/1502.01852).
+    """
+    fill(buf, he_uniform(fan_in, negative_slope=negative_slope, gain=gain), **options)
+
+
+def fill_he_normal(
+    buf: Any,
+    fan_in: float,
+    *,
+    negative_slope: float = 0.0,
+    gain: float = 1.0,
+    truncated: bool = False,
+    **options: Unpack[Options],
+) -> None:
+    """Fill `buf` with normals of mean 0 and std = gain sqrt(2 / ((1 + negative_slope^2) fan_in)).
+
+    fan_in          inputs feeding one output unit of the whole tensor; positive. fastinit.fans computes it.
+    negative_slope  of a leaky ReLU behind the layer
+    gain            multiplies the std. The factor 2 for ReLU is in the scheme already: `gain=fastinit.gain("relu")`
+                    would count sqrt 2 twice.
+    truncated       False is the plain normal of the paper and of PyTorch's kaiming_normal_. True cuts at 2 sigma and
+                    corrects the std: what Keras, JAX and Flax call he_normal.
+
+    Options, errors and guarantee as `fill`.
+    Source: He, Zhang, Ren, Sun 2015, eqs. 10 and 15 (https://arxiv.org/abs/1502.01852).
+    """
+    fill(buf, he_normal(fan_in, negative_slope=negative_slope, gain=gain, truncated=truncated), **options)
+
+
+def fill_lecun_uniform(buf: Any, fan_in: float, *, gain: float = 1.0, **options: Unpack[Options]) -> None:
+    """Fill `buf` from U(-a, a), a = gain sqrt(3 / fan_in).
+
+    Options, errors and guarantee as `fill`. Source: LeCun, Bottou, Orr, Mueller 1998, "Efficient BackProp", eq. 16.
+    """
+    fill(buf, lecun_uniform(fan_in, gain=gain), **options)
+
+
+def fill_lecun_normal(
+    buf: Any, fan_in: float, *, gain: float = 1.0, truncated: bool = False, **options: Unpack[Options]
+) -> None:
+    """Fill `buf` with normals of std = gain sqrt(1 / fan_in): the start of self-normalising (SELU) networks.
+
+    `truncated=True` cuts at 2 sigma and corrects the std: what Keras, JAX and Flax call lecun_normal. Options, errors and
+    guarantee as `fill`. Source: LeCun, Bottou, Orr, Mueller 1998, "Efficient BackProp", eq. 16; Klambauer et al. 2017.
+    """
+    fill(buf, lecun_normal(fan_in, gain=gain, truncated=truncated), **options)
+
+
+def fill_variance_scaling(
+    buf: Any, scale: float, fan: float, *, distribution: str = "truncated_normal", **options: Unpack[Options]
+) -> None:
+    """Fill `buf` with variance scale / fan: "truncated_normal" (2 sigma, corrected), "normal" or "uniform".
+
+    Options, errors and guarantee as `fill`. Source: jax.nn.initializers.variance_scaling; Keras' VarianceScaling.
+    """
+    fill(buf, variance_scaling(scale, fan, distribution=distribution), **options)
+
+
+fill_glorot_uniform = fill_xavier_uniform
+fill_glorot_normal = fill_xavier_normal
+fill_kaiming_uniform = fill_he_uniform
+fill_kaiming_normal = fill_he_normal
+
+
+# --- which scheme, which gain ------------------------------------------------------------------------------------------
+
+_GAINS = {
+    **dict.fromkeys(("linear", "identity", "sigmoid"), 1.0),
+    **dict.fromkeys((f"conv{d}d" for d in (1, 2, 3)), 1.0),
+    **dict.fromkeys((f"conv_transpose{d}d" for d in (1, 2, 3)), 1.0),
+    "tanh": 5.0 / 3.0,
+    "relu": math.sqrt(2.0),
+    "selu": 3.0 / 4.0,
+}
+
+
+def gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor by which torch.nn.init scales Xavier for a nonlinearity: torch.nn.init.calculate_gain's table.
+
+    linear, sigmoid, conv: 1; tanh: 5/3; relu: sqrt 2; selu: 3/4; leaky_relu: sqrt(2 / (1 + param^2)), param 0.01 by default.
+    Not for the He schemes, which hold the factor of ReLU already.
+    """
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else param
+        if isinstance(slope, bool) or not isinstance(slope, (int, float)):
+            raise ValueError(f"gain: the negative slope of leaky_relu is {slope!r}; pass a number")
+        return math.sqrt(2.0 / (1.0 + slope * slope))
+    if nonlinearity not in _GAINS:
+        raise ValueError(
+            f"gain: nonlinearity {nonlinearity!r} is not in the table; it has leaky_relu, {', '.join(_GAINS)}. "
+            "fastinit.scheme_for(activation) says what is customary for others"
+        )
+    return _GAINS[nonlinearity]
+
+
+class Advice(NamedTuple):
+    """A scheme that fits an activation: the fill function, the keyword arguments to pass, and the reason."""
+
+    fill: Callable[..., None]
+    arguments: dict[str, float]
+    why: str
+
+
+def scheme_for(activation: str, negative_slope: float = 0.01) -> Advice:
+    """The scheme that fits an activation, with its arguments and the reason.
+
+    >>> scheme_for("relu").fill.__name__
+    'fill_he_normal'
+
+    ReLU and its kin: He, with the slope. Sigmoid, tanh, linear: Xavier. SELU: LeCun. GELU, SiLU: He, by custom.
+    `negative_slope` is that of leaky_relu (PyTorch's default 0.01), prelu (start value) and rrelu.
+    """
+    key = activation.lower().replace("-", "_")
+    if key in ("relu", "relu6"):
+        return Advice(fill_he_normal, {}, "ReLU halves the second moment; He's factor 2 restores it (He et al. 2015).")
+    if key in ("leaky_relu", "prelu", "rrelu"):
+        return Advice(
+            fill_he_normal,
+            {"negative_slope": float(negative_slope)},
+            "A leaky ReLU keeps (1 + slope^2) / 2 of the second moment; He with the slope restores it (He et al. 2015).",
+        )
+    if key in ("linear", "identity", "sigmoid", "softmax", "softsign"):
+        return Advice(
+            fill_xavier_normal, {}, "Near zero the unit is linear; Xavier balances forward and backward variance."
+        )
+    if key == "tanh":
+        return Advice(
+            fill_xavier_normal,
+            {"gain": gain("tanh")},
+            "tanh is linear near zero; Xavier fits, and the gain 5/3 makes up for its saturation in deep networks.",
+        )
+    if key == "selu":
+        return Advice(
+            fill_lecun_normal, {}, "Self-normalisation assumes variance 1 / fan_in (Klambauer et al. 2017)."
+        )
+    if key in ("gelu", "silu", "swish", "mish", "elu", "softplus"):
+        return Advice(
+            fill_he_normal,
+            {},
+            f"No exact rule exists for {key}. He is customary, since it behaves like ReLU away from zero; transformers "
+            "normalise between layers and mostly use a fixed std of 0.02 instead.",
+        )
+    raise ValueError(
+        f"scheme_for: activation {activation!r} is unknown; it knows relu, relu6, leaky_relu, prelu, rrelu, linear, identity, "
+        "sigmoid, softmax, softsign, tanh, selu, gelu, silu, swish, mish, elu, softplus"
+    )
