@@ -3,8 +3,8 @@
     python ci/polynomials.py            # needs mpmath; about a minute
 
 Each is the minimax fit (Remez) of the relative error. Coefficients are rounded to the working precision from the lowest
-degree upwards, the higher ones being fitted again after each rounding (where the variable changes sign inside the interval
-they are rounded all at once); the error printed is that of the rounded polynomial.
+degree upwards, the higher ones being fitted again after each rounding (where the variable changes sign inside the
+interval they are rounded all at once); the error printed is that of the rounded polynomial.
 """
 
 from __future__ import annotations
@@ -18,17 +18,13 @@ mp.dps = 40
 Function = Callable[[mpf], mpf]
 
 
-def minimax(
-    function: Function, low: mpf, high: mpf, degree: int, fixed: Sequence[mpf] = ()
-) -> list[mpf]:
+def minimax(function: Function, low: mpf, high: mpf, degree: int, fixed: Sequence[mpf] = ()) -> list[mpf]:
     """Coefficients of the polynomial with least relative error; the lowest are given by `fixed`."""
     first, unknowns = len(fixed), degree + 1 - len(fixed)
     middle, half = (low + high) / 2, (high - low) / 2
     grid = [middle - half * mp.cos(mp.pi * j / 800) for j in range(801)]
     values = [function(x) for x in grid]
-    rest = [
-        v - sum(c * x**k for k, c in enumerate(fixed)) for x, v in zip(grid, values, strict=True)
-    ]
+    rest = [v - sum(c * x**k for k, c in enumerate(fixed)) for x, v in zip(grid, values, strict=True)]
     points = [round(800 * (1 - mp.cos(mp.pi * j / unknowns)) / 2) for j in range(unknowns + 1)]
     coefficients: list[mpf] = []
     for _ in range(40):
@@ -58,9 +54,7 @@ def minimax(
     return [*fixed, *coefficients]
 
 
-def rounded(
-    name: str, function: Function, low: float, high: float, degree: int, dtype: type, exact: int = 0
-) -> None:
+def rounded(name: str, function: Function, low: float, high: float, degree: int, dtype: type, exact: int = 0) -> None:
     """Print the fit of `function` on [low, high] with coefficients of `dtype`, and its largest relative error."""
     a, b = mpf(low), mpf(high)
     fixed = [mpf(exact)] if exact else []
@@ -81,13 +75,11 @@ def upper_quantile(p: mpf) -> mpf:
     """The x with Q(x) = p, for p in (0, 1/2]."""
     if p > mpf("1e-8"):
         return mp.sqrt(2) * mp.erfinv(1 - 2 * p)
-    return mp.findroot(
-        lambda x: mp.log(mp.erfc(x / mp.sqrt(2)) / 2) - mp.log(p), mp.sqrt(-2 * mp.log(p)) - 0.5
-    )
+    return mp.findroot(lambda x: mp.log(mp.erfc(x / mp.sqrt(2)) / 2) - mp.log(p), mp.sqrt(-2 * mp.log(p)) - 0.5)
 
 
 def magnitude_ratio(w: mpf) -> mpf:
-    """x / (1 - 2 p) where w = -ln(4 p (1 - p)) and x is the magnitude of tail probability p."""
+    """X / (1 - 2 p) where w = -ln(4 p (1 - p)) and x is the magnitude of tail probability p."""
     if abs(w) < mpf("1e-14"):
         return mp.sqrt(2 * mp.pi) / 2
     small = mp.exp(-w)

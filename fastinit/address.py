@@ -8,6 +8,7 @@ import operator
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ def new_seed() -> int:
 
 def _index(value: object, what: str) -> int:
     """An exact integer; bool is refused, since `seed=True` is a slip."""
+    if type(value) is int:
+        return value
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{what} is {value!r}; pass an integer")
     try:
@@ -31,10 +34,16 @@ def _index(value: object, what: str) -> int:
         raise TypeError(f"{what} is {value!r} of type {type(value).__name__}; pass an integer") from None
 
 
+@lru_cache(maxsize=4096)  # a name's digest costs more than drawing a small bias
+def _sid(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
 def stream_words(seed: object, name: object, stream: str = STREAM) -> np.ndarray[Any, Any]:
     """Key and stream id as four uint32: seed low, seed high, id low, id high.
 
-    `seed` is an integer in [0, 2^64). `name` is a str, of which the id is the 8-byte BLAKE2b digest of its UTF-8 bytes, or
+    `seed` is an integer in [0, 2^64). `name` is a str, of which the id is the 8-byte BLAKE2b digest of its UTF-8
+    bytes, or
     an integer in [0, 2^64), which is the id itself: 5 and "5" differ.
     """
     if stream != STREAM:
@@ -44,9 +53,11 @@ def stream_words(seed: object, name: object, stream: str = STREAM) -> np.ndarray
         raise ValueError(f"seed is {key}; it must be in [0, 2**64)")
     if isinstance(name, str):
         try:
-            sid = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+            sid = _sid(name)
         except UnicodeEncodeError:
-            raise ValueError(f"name {name!r} has a lone surrogate, which UTF-8 cannot encode; rename the tensor") from None
+            raise ValueError(
+                f"name {name!r} has a lone surrogate, which UTF-8 cannot encode; rename the tensor"
+            ) from None
     else:
         sid = _index(name, "name")
         if not 0 <= sid < 1 << 64:
@@ -59,7 +70,8 @@ def stream_words(seed: object, name: object, stream: str = STREAM) -> np.ndarray
 class Shard:
     """Says that a buffer is the block at `offsets` of a tensor of `shape`.
 
-    `Shard((8192, 8192), (4096, 0))` with a buffer of (4096, 8192) is the lower half. `Shard((numel,), (start,))` is a flat
+    `Shard((8192, 8192), (4096, 0))` with a buffer of (4096, 8192) is the lower half. `Shard((numel,), (start,))` is a
+    flat
     shard, as FSDP1 and ZeRO cut. Both are tuples of integers, in elements; an empty block at the tensor's end is legal.
     """
 
@@ -78,7 +90,9 @@ class Shard:
                 raise ValueError(f"Shard: {what} {exact} has a negative entry")
             object.__setattr__(self, what, exact)
         if len(self.shape) != len(self.offsets):
-            raise ValueError(f"Shard: shape {self.shape} and offsets {self.offsets} differ in length; give one a dimension")
+            raise ValueError(
+                f"Shard: shape {self.shape} and offsets {self.offsets} differ in length; give one a dimension"
+            )
 
     def check(self, block: tuple[int, ...]) -> None:
         """Refuse a block that sticks out of the tensor."""
@@ -98,7 +112,9 @@ class Shard:
 def index_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Row-major strides of a tensor, in elements."""
     if math.prod(shape) > LARGEST_TENSOR:
-        raise ValueError(f"a tensor of shape {shape} has {math.prod(shape)} elements; the stream addresses at most 2**58")
+        raise ValueError(
+            f"a tensor of shape {shape} has {math.prod(shape)} elements; the stream addresses at most 2**58"
+        )
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity: there is one of each
 class Format:
     """A floating-point format: how it is stored, how it rounds, how far it reaches.
 
@@ -28,12 +29,12 @@ class Format:
     smallest_exponent: int
     largest: float
 
-    @property
+    @cached_property
     def working(self) -> str:
         """The NumPy dtype the laws are computed in."""
         return "float64" if self.name == "float64" else "float32"
 
-    @property
+    @cached_property
     def smallest_subnormal(self) -> float:
         """The smallest positive value."""
         return math.ldexp(1.0, self.smallest_exponent - self.mantissa_bits)
@@ -92,7 +93,7 @@ def format_of(array_dtype: np.dtype[Any], dtype: object = None) -> Format | None
 
     Raises TypeError where `dtype` cannot be what the elements of the buffer hold.
     """
-    own = FORMATS.get(array_dtype.name)
+    own = _own_format(array_dtype)
     if dtype is None:
         return own
     name = dtype if isinstance(dtype, str) else np.dtype(dtype).name  # type: ignore[call-overload]
@@ -107,6 +108,11 @@ def format_of(array_dtype: np.dtype[Any], dtype: object = None) -> Format | None
     return asked
 
 
+@lru_cache
+def _own_format(array_dtype: np.dtype[Any]) -> Format | None:
+    return FORMATS.get(array_dtype.name)
+
+
 def array_dtype(name: str) -> np.dtype[Any]:
     """The NumPy dtype of a format: NumPy's own, ml_dtypes' where that is installed, else the raw storage."""
     if name in ("float64", "float32", "float16"):
@@ -115,4 +121,5 @@ def array_dtype(name: str) -> np.dtype[Any]:
         import ml_dtypes
     except ModuleNotFoundError:
         return np.dtype(FORMATS[name].storage)
-    return np.dtype(getattr(ml_dtypes, name))
+    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    return dtype

@@ -57,7 +57,7 @@ def fans(
         return _by_axes(size, -2 if in_axis is None else in_axis, -1 if out_axis is None else out_axis, batch_axis)
     if len(size) < 2:
         raise ValueError(
-            f"fans: a tensor of shape {size} has no fan_in and fan_out; pass them yourself, or fill a bias by a constant"
+            f"fans: a tensor of shape {size} has no fan_in and fan_out; pass them, or fill a bias by a constant"
         )
     if layout == "embedding":
         return Fans(1, size[-1])

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from fastinit import engines, memory, threads as pool
+from fastinit import engines, memory
+from fastinit import threads as pool
 from fastinit.address import STREAM, Axis, Shard, collapse, index_strides, new_seed, stream_words
 from fastinit.dtypes import FORMATS, NAMES, Format, array_dtype, format_of
 from fastinit.engines import reference
@@ -40,7 +41,8 @@ def fill(
 ) -> None:
     """Fill `buf` in place with independent draws of `law`.
 
-    buf       a writable ndarray of any shape, order and non-overlapping strides, a memory map included, or anything NumPy
+    buf       a writable ndarray of any shape, order and non-overlapping strides, a memory map included, or anything
+    NumPy
               wraps without a copy (buffer protocol, DLPack: a PyTorch CPU tensor). float64, float32, float16, bfloat16,
               float8_e4m3fn and float8_e5m2; a Constant fills every numeric dtype.
     law       fastinit.laws.Uniform, Normal, TruncatedNormal or Constant.
@@ -54,39 +56,44 @@ def fill(
     stream    version of the stream; "fastinit-1" is the only one so far.
 
     Raises TypeError or ValueError before the first store; OSError where the disk behind a memory map is full.
-    Guarantee: an element depends only on (stream, seed, name, its row-major index in the whole tensor, law, dtype), never
+    Guarantee: an element depends only on (stream, seed, name, its row-major index in the whole tensor, law, dtype),
+    never
     on threads, chunks, shards, strides, process or engine. Source: docs/stream.md; docs/guarantees.md, promises 1 to 3.
     """
-    array = wrap(buf)
+    array = buf if type(buf) is np.ndarray else wrap(buf)
     format = format_of(array.dtype, dtype)
     _check_array(array, format, law)
     constant = isinstance(law, Constant)
     if seed is None:
         if shard is not None and not constant:
-            raise ValueError("seed=None with shard= would give every rank its own weights; pass one seed to all of them")
+            raise ValueError(
+                "seed=None with shard= would give every rank its own weights; pass one seed to all of them"
+            )
         seed = 0 if constant else new_seed()
     words = stream_words(seed, name, stream)
+    first = 0
     if shard is None:
-        shard = Shard(array.shape, (0,) * array.ndim)
-    elif not isinstance(shard, Shard):
+        pitches = index_strides(array.shape)
+    elif isinstance(shard, Shard):
+        shard.check(array.shape)
+        pitches = index_strides(shard.shape)
+        first = sum(offset * pitch for offset, pitch in zip(shard.offsets, pitches, strict=True))
+    else:
         raise TypeError(f"shard is {shard!r}; pass fastinit.Shard(shape, offsets)")
-    shard.check(array.shape)
-    pitches = index_strides(shard.shape)
-    workers = pool.resolve(threads)
+    workers = pool.resolve(threads) if threads is not None or array.nbytes > SMALLEST_CHUNK else 1
     if array.size == 0:
         return
-    draw = None
-    stored = None
     if isinstance(law, Constant):
-        stored = _stored(law, array.dtype, format)
+        job = Job(words, None, _stored(law, array.dtype, format), format)
     else:
-        draw = law.prepare(format) if format is not None else None
-    first = sum(offset * pitch for offset, pitch in zip(shard.offsets, pitches, strict=True))
-    storage = array.view(format.storage) if format is not None and array.dtype != format.storage else array
+        job = Job(words, law.prepare(format) if format is not None else None, None, format)
+    storage = array.view(format.storage) if format is not None and format.code else array
+    if shard is None and array.flags.c_contiguous:
+        storage, pitches = storage.reshape(-1), (1,)
     if _needs_staging(storage):
-        _fill_staged(storage, Job(words, draw, stored, format), first, pitches, progress)
-        return
-    _fill_direct(storage, Job(words, draw, stored, format), first, pitches, workers, progress)
+        _fill_staged(storage, job, first, pitches, progress)
+    else:
+        _fill_direct(storage, job, first, pitches, workers, progress)
 
 
 def new(
@@ -160,8 +167,12 @@ def _check_array(array: Array, format: Format | None, law: Law) -> None:
             f"buf has dtype {array.dtype}, which {type(law).__name__} cannot fill; it fills {NAMES}"
             + (" and every bool, integer and complex dtype" if isinstance(law, Constant) else "")
         )
+    if array.flags.carray and array.dtype.isnative:
+        return
     if not array.dtype.isnative:
-        raise TypeError(f"buf has the byte order of another machine ({array.dtype.str}); use {array.dtype.newbyteorder('=').str}")
+        raise TypeError(
+            f"buf has the byte order of another machine ({array.dtype.str}); use {array.dtype.newbyteorder('=').str}"
+        )
     if not array.flags.writeable:
         raise ValueError("buf is read-only; pass a writable array, or open the memory map with mode 'r+'")
     if _may_overlap(array):
@@ -173,9 +184,9 @@ def _check_array(array: Array, format: Format | None, law: Law) -> None:
 
 def _may_overlap(array: Array) -> bool:
     """Whether two elements share memory; a strided layout that interleaves is decided by enumeration."""
-    reach = array.itemsize
     if array.size < 2 or array.flags.forc:
         return False
+    reach = array.itemsize
     axes = sorted((abs(step), size) for step, size in zip(array.strides, array.shape, strict=True) if size > 1)
     for step, size in axes:
         if step < reach:
@@ -206,7 +217,7 @@ def _stored(law: Constant, dtype: np.dtype[Any], format: Format | None) -> Array
             return np.asarray(number, format.working)
         if math.isfinite(number) or format.name in ("float16", "bfloat16"):
             single = np.full(1, number, np.float64).astype(np.float32)
-            return reference.rounded(single, np.dtype(format.storage), format.code)[0]
+            return np.asarray(reference.rounded(single, np.dtype(format.storage), format.code)[0])
         exponent = 0x7C if math.isinf(number) else 0x7F
         return np.asarray(exponent | (0x80 if number < 0 else 0), np.uint8)
     with np.errstate(all="ignore"):
@@ -220,6 +231,8 @@ def _stored(law: Constant, dtype: np.dtype[Any], format: Format | None) -> Array
 
 def _needs_staging(storage: Array) -> bool:
     """Whether elements are off their natural boundary, where kernels may not store."""
+    if storage.flags.carray:
+        return False
     return not storage.flags.aligned or any(step % storage.itemsize for step in storage.strides)
 
 
@@ -235,9 +248,7 @@ class Job:
     def run(self, engine: engines.Engine, line: Array, plan: tuple[int, ...]) -> None:
         """Fill one plan (offset, rows, row step, cols, col step, first, pitch) on the calling thread."""
         if self.draw is not None and self.format is not None:
-            engine.fill(
-                self.draw.kernel, line, plan, self.words, self.draw.reals, self.draw.integers, self.format.code
-            )
+            engine.fill(self.draw.kernel, line, plan, self.words, self.draw.reals, self.draw.integers, self.format.code)
             return
         offset, rows, row_step, cols, col_step = plan[:5]
         steps = (row_step * line.itemsize, col_step * line.itemsize)
@@ -311,11 +322,16 @@ def _fill_direct(
     """Fill aligned memory, on several threads where that pays."""
     engine = engines.chosen() if job.draw is not None else reference
     line, offset = _line(storage)
-    mapped = memory.file_behind(storage) is not None
-    if not mapped:
-        memory.advise_huge_pages(line.ctypes.data, line.nbytes)
-    cut = walk(storage, first, pitches, workers)
     total, itemsize, address = storage.nbytes, storage.itemsize, line.ctypes.data
+    mapped = memory.file_behind(storage) is not None
+    if total <= SMALLEST_CHUNK and not mapped and storage.ndim == 1 and storage.flags.c_contiguous:
+        job.run(engine, line, (0, 1, 0, storage.size, 1, first, 0))  # a bias: threads and cutting would be most of the call
+        if progress is not None:
+            progress(total, total)
+        return
+    cut = walk(storage, first, pitches, workers)
+    if not mapped:
+        memory.advise_huge_pages(address, line.nbytes)
 
     def work(chunk: int) -> None:
         plan = cut.plan(chunk, offset, first)
@@ -324,8 +340,12 @@ def _fill_direct(
         job.run(engine, line, plan)
 
     count = cut.chunks
-    after = None if progress is None else lambda done: progress(total if done == count else total * done // count, total)
-    pool.for_each(work, count, min(workers, max(1, total // SMALLEST_CHUNK)), after)
+
+    def after(done: int) -> None:
+        if progress is not None:
+            progress(total * done // count, total)
+
+    pool.for_each(work, count, min(workers, max(1, total // SMALLEST_CHUNK)), progress and after)
 
 
 def _populate(plan: tuple[int, ...], address: int, itemsize: int) -> None:
@@ -345,6 +365,8 @@ def _populate(plan: tuple[int, ...], address: int, itemsize: int) -> None:
 
 def _line(storage: Array) -> tuple[Array, int]:
     """The memory of a block as one line of elements, and the place of its first logical element."""
+    if storage.flags.c_contiguous:
+        return storage.reshape(-1), 0
     spans = [step // storage.itemsize * (size - 1) for step, size in zip(storage.strides, storage.shape, strict=True)]
     lowest = storage[tuple(slice(None, None, -1) if span < 0 else slice(None) for span in spans)]
     length = sum(abs(span) for span in spans) + 1

@@ -1,7 +1,8 @@
 """The laws: small frozen values that say what to draw, with their moments, support and distribution function.
 
-A law knows nothing of fans or buffers. `prepare` checks its numbers against the format of a buffer and turns them into what
-a kernel receives, in float64 by the expressions that docs/stream.md prints, rounded once to the working precision.
+A law knows nothing of fans or buffers. `prepare` checks its numbers against the format of a buffer and turns them
+into what a kernel receives, in float64 by the expressions that docs/stream.md prints, rounded once to the working
+precision.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 from fastinit.dtypes import Format
 from fastinit.gaussian import lower_tail, upper_tail
 
-SMALLEST_NORMAL_32 = 2.0**-126
+# Tail probabilities below 2^-126 are raised to it; under this mass more than 2^-16 of the draws would meet there.
+SMALLEST_MASS = 2.0**-110
 # The kernels leave out the far tail of the inverse where no word of the law reaches it (w < 5.3, p > 0.00125).
 DEEP_TAIL = 0.00126
 
@@ -64,8 +66,8 @@ def _warn_if_lost(std: float, format: Format) -> None:
     """Warn where rounding to the format makes most draws zero."""
     if 0 < std < 4 * format.smallest_subnormal:
         warnings.warn(
-            f"std {std:.3g} is under 4 times the smallest positive {format.name} ({format.smallest_subnormal:.3g}): many "
-            "values will be zero. Use a wider dtype, or a larger std with a multiplier in the model.",
+            f"std {std:.3g} is under 4 times the smallest positive {format.name} ({format.smallest_subnormal:.3g}): "
+            "many values will be zero. Use a wider dtype, or a larger std with a multiplier in the model.",
             UserWarning,
             stacklevel=5,
         )
@@ -144,7 +146,8 @@ class Constant(Law):
 class Uniform(Law):
     """Uniform on [low, high): the density is 1 / (high - low).
 
-    Drawn as low + (high - low) u with u a multiple of 2^-24 (2^-53 for float64), and kept in [low, high) after rounding to
+    Drawn as low + (high - low) u with u a multiple of 2^-24 (2^-53 for float64), and kept in [low, high) after
+    rounding to
     any dtype. Raises ValueError unless both are finite and low < high.
     """
 
@@ -191,7 +194,7 @@ class Uniform(Law):
 
 @dataclass(frozen=True)
 class Normal(Law):
-    """Normal with this mean and standard deviation: Box-Muller, reaching 6.76 std (9.41 for float64) from the mean.
+    """Normal with this mean and standard deviation: Box-Muller, reaching 6.76 std (9.49 for float64) from the mean.
 
     Raises ValueError unless both are finite and std >= 0; std 0 gives the mean everywhere.
     """
@@ -227,9 +230,10 @@ class Normal(Law):
 class TruncatedNormal(Law):
     """A normal of `parent_mean` and `parent_std`, conditioned to [low, high] (absolute bounds, either may be infinite).
 
-    One word an element through the inverse of the distribution function, from the nearer tail: no rejection, any bounds.
+    One word an element through the inverse of the distribution function, from the nearer tail: no rejection, any
+    bounds.
     `mean` and `std` are those of the truncated law. Raises ValueError unless low < high (or parent_std is 0 and
-    low <= parent_mean <= high), and where the interval holds less than 2^-126 of the parent's mass (about 13 std away).
+    low <= parent_mean <= high), and where the interval holds less than 2^-110 of the parent's mass (about 12 std away).
     """
 
     parent_mean: float
@@ -246,10 +250,10 @@ class TruncatedNormal(Law):
             return
         if not self.low < self.high:
             raise ValueError(f"TruncatedNormal: low {self.low} is not below high {self.high}")
-        if not self.parent_std or not self._mass() >= SMALLEST_NORMAL_32:
+        if not self.parent_std or not self._mass() >= SMALLEST_MASS:
             raise ValueError(
-                f"TruncatedNormal: [{self.low}, {self.high}] holds no mass of a normal of mean {self.parent_mean} and std "
-                f"{self.parent_std} (under 2^-126, about 13 std away); move the bounds towards the mean"
+                f"TruncatedNormal: [{self.low}, {self.high}] holds no mass of a normal of mean {self.parent_mean} "
+                f"and std {self.parent_std} (under 2^-110, about 12 std away); move the bounds towards the mean"
             )
 
     def _bounds(self) -> tuple[float, float]:
@@ -290,8 +294,8 @@ class TruncatedNormal(Law):
         return self._scipy().cdf(x) if self.parent_std else Constant(self.parent_mean).cdf(x)
 
     def prepare(self, format: Format) -> Draw:
-        """Reals: base of side A, base of side B, mass, mean, std, smallest, largest; integers: last word of A, flips."""
-        farthest = min(max(abs(self.low), abs(self.high)), abs(self.parent_mean) + 13.2 * self.parent_std)
+        """Reals: base of side A, base of side B, mass, mean, std, smallest, largest; integers: last of A, flips."""
+        farthest = min(max(abs(self.low), abs(self.high)), abs(self.parent_mean) + 17.0 * self.parent_std)
         _refuse_overflow(self, farthest, format)
         if not self.parent_std:
             return _draw("normal", format, (self.parent_mean, 0.0))

@@ -42,20 +42,22 @@ def file_behind(array: np.ndarray[Any, Any]) -> mmap.mmap | None:
 def advise_huge_pages(address: int, size: int) -> None:
     """Let the whole huge pages inside [address, address + size) be huge when they are first touched.
 
-    FASTINIT_HUGE_PAGES=0 switches it off. First touch of 4 KiB pages runs at 2.3 GB/s a thread, of huge pages at 17 or more.
+    FASTINIT_HUGE_PAGES=0 switches it off. First touch of 4 KiB pages runs at 2.3 GB/s a thread, of huge pages at 17
+    or more.
     """
     if size < SMALLEST_HUGE_BUFFER or os.environ.get("FASTINIT_HUGE_PAGES") == "0" or _madvise() is None:
         return
     begin = -(-address // HUGE_PAGE) * HUGE_PAGE
     end = (address + size) // HUGE_PAGE * HUGE_PAGE
     if begin < end:
-        _madvise()(begin, end - begin, MADV_HUGEPAGE)  # advice: a kernel without huge pages refuses, and nothing is lost
+        _madvise()(begin, end - begin, MADV_HUGEPAGE)  # only advice: a kernel without huge pages refuses it
 
 
 def populate(address: int, size: int) -> None:
     """Bring the file pages of [address, address + size) into memory for writing.
 
-    A store into a mapped page that the disk has no room for kills Python with SIGBUS; asked for beforehand, the same is an
+    A store into a mapped page that the disk has no room for kills Python with SIGBUS; asked for beforehand, the same
+    is an
     OSError. Kernels before 5.14 do not know the request; there the hazard stays.
     """
     if _madvise() is None:

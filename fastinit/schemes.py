@@ -27,7 +27,8 @@ class Options(TypedDict, total=False):
     stream: str
 
 
-# --- schemes: numbers -> law -------------------------------------------------------------------------------------------
+# --- schemes: numbers -> law
+# -------------------------------------------------------------------------------------------
 
 
 def _fan(value: object, what: str) -> float:
@@ -39,8 +40,8 @@ def _fan(value: object, what: str) -> float:
             raise TypeError(f"{what} is {value!r}; pass the number of units of the whole tensor") from None
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(
-            f"{what} is {value}; it must be positive and finite. It counts the units of the whole tensor, not of a shard; "
-            "fastinit.fans(shape, layout) computes it"
+            f"{what} is {value}; it must be positive and finite. It counts the units of the whole tensor, not of a "
+            "shard; fastinit.fans(shape, layout) computes it"
         )
     return float(value)
 
@@ -91,7 +92,8 @@ def truncated_normal(
 ) -> TruncatedNormal:
     """A normal cut to `sigmas` (standard deviations from the mean; default -2, 2) or to absolute `bounds`.
 
-    `std` is that of the parent. `corrected=True`, with symmetric sigmas only, widens the parent so that the truncated law
+    `std` is that of the parent. `corrected=True`, with symmetric sigmas only, widens the parent so that the truncated
+    law
     has exactly this std: by 1 / 0.87962566 at 2 sigma, as JAX and Keras do in variance scaling.
     """
     if sigmas is not None and bounds is not None:
@@ -169,7 +171,8 @@ def _bell(std: float, truncated: bool) -> Law:
     return truncated_normal(0.0, std, corrected=True) if truncated else Normal(0.0, std)
 
 
-# --- fill_*: the same, into a buffer -----------------------------------------------------------------------------------
+# --- fill_*: the same, into a buffer
+# -----------------------------------------------------------------------------------
 
 
 def fill_constant(buf: Any, value: Any, **options: Unpack[Options]) -> None:
@@ -190,14 +193,15 @@ def fill_ones(buf: Any, **options: Unpack[Options]) -> None:
 def fill_uniform(buf: Any, low: float = 0.0, high: float = 1.0, **options: Unpack[Options]) -> None:
     """Fill `buf` with uniform draws from [low, high): low included, high never, after rounding to its dtype too.
 
-    Mean (low + high) / 2, std (high - low) / sqrt(12), 24 random bits (53 for float64). Options, errors and guarantee as
+    Mean (low + high) / 2, std (high - low) / sqrt(12), 24 random bits (53 for float64). Options, errors and guarantee
+    as
     `fill`; ValueError unless low < high, both finite.
     """
     fill(buf, uniform(low, high), **options)
 
 
 def fill_normal(buf: Any, mean: float = 0.0, std: float = 1.0, **options: Unpack[Options]) -> None:
-    """Fill `buf` with normal draws of this mean and standard deviation; the tail reaches 6.76 std, 9.41 in float64.
+    """Fill `buf` with normal draws of this mean and standard deviation; the tail reaches 6.76 std, 9.49 in float64.
 
     Options, errors and guarantee as `fill`; ValueError unless std is finite and not negative (0 gives the mean).
     """
@@ -231,7 +235,8 @@ def fill_xavier_uniform(
 ) -> None:
     """Fill `buf` from U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)): PyTorch's, Keras' and JAX's Xavier/Glorot.
 
-    std = gain sqrt(2 / (fan_in + fan_out)). Fans are those of the whole tensor. Options, errors and guarantee as `fill`.
+    std = gain sqrt(2 / (fan_in + fan_out)). Fans are those of the whole tensor. Options, errors and guarantee as
+    `fill`.
     Source: Glorot and Bengio 2010, eq. 16 (https://proceedings.mlr.press/v9/glorot10a.html).
     """
     fill(buf, xavier_uniform(fan_in, fan_out, gain=gain), **options)
@@ -242,7 +247,8 @@ def fill_xavier_normal(
 ) -> None:
     """Fill `buf` with normals of std = gain sqrt(2 / (fan_in + fan_out)), as PyTorch's xavier_normal_.
 
-    `truncated=True` cuts at 2 sigma and corrects the std: what Keras, JAX and Flax call glorot_normal. Options, errors and
+    `truncated=True` cuts at 2 sigma and corrects the std: what Keras, JAX and Flax call glorot_normal. Options,
+    errors and
     guarantee as `fill`. Source: Glorot and Bengio 2010, eq. 12 (https://proceedings.mlr.press/v9/glorot10a.html).
     """
     fill(buf, xavier_normal(fan_in, fan_out, gain=gain, truncated=truncated), **options)
@@ -253,7 +259,8 @@ def fill_he_uniform(
 ) -> None:
     """Fill `buf` from U(-a, a), a = gain sqrt(6 / ((1 + negative_slope^2) fan_in)).
 
-    The factor 2 for ReLU is in the scheme: `gain=fastinit.gain("relu")` would count it twice. Options, errors and guarantee
+    The factor 2 for ReLU is in the scheme: `gain=fastinit.gain("relu")` would count it twice. Options, errors and
+    guarantee
     as `fill`. Source: He, Zhang, Ren, Sun 2015, eqs. 10 and 15 (https://arxiv.org/abs/1502.01852).
     """
     fill(buf, he_uniform(fan_in, negative_slope=negative_slope, gain=gain), **options)
@@ -296,7 +303,8 @@ def fill_lecun_normal(
 ) -> None:
     """Fill `buf` with normals of std = gain sqrt(1 / fan_in): the start of self-normalising (SELU) networks.
 
-    `truncated=True` cuts at 2 sigma and corrects the std: what Keras, JAX and Flax call lecun_normal. Options, errors and
+    `truncated=True` cuts at 2 sigma and corrects the std: what Keras, JAX and Flax call lecun_normal. Options, errors
+    and
     guarantee as `fill`. Source: LeCun, Bottou, Orr, Mueller 1998, "Efficient BackProp", eq. 16; Klambauer et al. 2017.
     """
     fill(buf, lecun_normal(fan_in, gain=gain, truncated=truncated), **options)
@@ -318,7 +326,8 @@ fill_kaiming_uniform = fill_he_uniform
 fill_kaiming_normal = fill_he_normal
 
 
-# --- which scheme, which gain ------------------------------------------------------------------------------------------
+# --- which scheme, which gain
+# ------------------------------------------------------------------------------------------
 
 _GAINS = {
     **dict.fromkeys(("linear", "identity", "sigmoid"), 1.0),
@@ -333,7 +342,8 @@ _GAINS = {
 def gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor by which torch.nn.init scales Xavier for a nonlinearity: torch.nn.init.calculate_gain's table.
 
-    linear, sigmoid, conv: 1; tanh: 5/3; relu: sqrt 2; selu: 3/4; leaky_relu: sqrt(2 / (1 + param^2)), param 0.01 by default.
+    linear, sigmoid, conv: 1; tanh: 5/3; relu: sqrt 2; selu: 3/4; leaky_relu: sqrt(2 / (1 + param^2)), param 0.01 by
+    default.
     Not for the He schemes, which hold the factor of ReLU already.
     """
     if nonlinearity == "leaky_relu":
@@ -373,7 +383,7 @@ def scheme_for(activation: str, negative_slope: float = 0.01) -> Advice:
         return Advice(
             fill_he_normal,
             {"negative_slope": float(negative_slope)},
-            "A leaky ReLU keeps (1 + slope^2) / 2 of the second moment; He with the slope restores it (He et al. 2015).",
+            "A leaky ReLU keeps (1 + slope^2) / 2 of the second moment; He with the slope restores it (He et al.).",
         )
     if key in ("linear", "identity", "sigmoid", "softmax", "softsign"):
         return Advice(
@@ -386,9 +396,7 @@ def scheme_for(activation: str, negative_slope: float = 0.01) -> Advice:
             "tanh is linear near zero; Xavier fits, and the gain 5/3 makes up for its saturation in deep networks.",
         )
     if key == "selu":
-        return Advice(
-            fill_lecun_normal, {}, "Self-normalisation assumes variance 1 / fan_in (Klambauer et al. 2017)."
-        )
+        return Advice(fill_lecun_normal, {}, "Self-normalisation assumes variance 1 / fan_in (Klambauer et al. 2017).")
     if key in ("gelu", "silu", "swish", "mish", "elu", "softplus"):
         return Advice(
             fill_he_normal,
@@ -397,6 +405,6 @@ def scheme_for(activation: str, negative_slope: float = 0.01) -> Advice:
             "normalise between layers and mostly use a fixed std of 0.02 instead.",
         )
     raise ValueError(
-        f"scheme_for: activation {activation!r} is unknown; it knows relu, relu6, leaky_relu, prelu, rrelu, linear, identity, "
-        "sigmoid, softmax, softsign, tanh, selu, gelu, silu, swish, mish, elu, softplus"
+        f"scheme_for: activation {activation!r} is unknown; it knows relu, relu6, leaky_relu, prelu, rrelu, linear, "
+        "identity, sigmoid, softmax, softsign, tanh, selu, gelu, silu, swish, mish, elu, softplus"
     )

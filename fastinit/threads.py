@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from itertools import count as counting
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def set_num_threads(threads: int | None) -> None:
 
 
 def resolve(threads: int | None = None) -> int:
-    """How many threads a fill uses: the argument, else set_num_threads, else FASTINIT_NUM_THREADS, else available_cpus."""
+    """How many threads: the argument, else set_num_threads, else FASTINIT_NUM_THREADS, else available_cpus."""
     if threads is not None:
         return _checked(threads, "threads")
     if _chosen is not None:
@@ -60,8 +61,9 @@ def available_cpus() -> int:
     return max(1, min(cpus, _quota() or cpus))
 
 
+@cache
 def _quota() -> int | None:
-    """Whole CPUs allowed by a control group, version 2 or 1, rounded up; None where there is no limit."""
+    """Whole CPUs allowed by a control group, version 2 or 1, rounded up; None where there is no limit. Read once."""
     for limit, period in (
         ("/sys/fs/cgroup/cpu.max", None),
         ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
@@ -93,13 +95,13 @@ def _close() -> None:
         pool.shutdown()
 
 
-def for_each(
-    work: Callable[[int], None], count: int, threads: int, after: Callable[[int], None] | None = None
-) -> None:
+def for_each(work: Callable[[int], None], count: int, threads: int, after: Callable[[int], None] | None = None) -> None:
     """Call work(i) for each i in range(count), on the calling thread and up to threads - 1 others.
 
-    `after(done)` is called on the calling thread with the number of finished items. The first exception, Ctrl-C included,
-    stops the handing out of items; it is raised after every thread has finished the item in hand, so that nothing is still
+    `after(done)` is called on the calling thread with the number of finished items. The first exception, Ctrl-C
+    included,
+    stops the handing out of items; it is raised after every thread has finished the item in hand, so that nothing is
+    still
     writing. After an interrupt the pool's threads end too.
     """
     items = counting()

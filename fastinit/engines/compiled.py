@@ -1,8 +1,8 @@
 """The compiled engine: every line of Numba code that fastinit has.
 
-Read it from the top: words (Philox), the pieces of the laws as scalar functions, the laws as loops over words, rounding to
-narrow types, and the walk over a buffer. The same functions stand in reference.py, in NumPy, with the same bits;
-docs/stream.md is the specification of both.
+Read it from the top: words (Philox), the pieces of the laws as scalar functions, the laws as loops over words,
+rounding to narrow types, and the walk over a buffer. The same functions stand in reference.py, in NumPy, with the
+same bits; docs/stream.md is the specification of both.
 
 It is one file because Numba's disk cache does not notice edits in another. Constants are wrapped (`u32(...)`) because
 Numba computes `uint32 + int` in int64, and each step is cast back to 32 bits because 64-bit lanes halve the speed.
@@ -26,7 +26,7 @@ from fastinit.engines import constants as k
 from fastinit.engines.loading import fork_lock
 
 # SHA-256 of constants.py: its numbers are compiled in, and editing this line is what makes Numba's cache see the edit.
-CONSTANTS_DIGEST = "de6472133fae9973a58c67324e697c474b67a3059b8ff3321274c24f494eddc0"
+CONSTANTS_DIGEST = "471edeb2c2bc5d7aadb2358a9a35b8f171c4737f5344a6f21becf7045632dcab"
 
 u8, u16, u32, u64 = np.uint8, np.uint16, np.uint32, np.uint64
 i32, i64, f32, f64 = np.int32, np.int64, np.float32, np.float64
@@ -54,7 +54,7 @@ routine = numba.njit(**OPTIONS)  # called from a kernel, and kept in its machine
 
 
 @intrinsic
-def bits(typing_context, x):  # noqa: ARG001
+def bits(typing_context, x):
     """The bits of a float as an unsigned integer of its size."""
     integer = {types.float32: types.uint32, types.float64: types.uint64}[x]
 
@@ -65,7 +65,7 @@ def bits(typing_context, x):  # noqa: ARG001
 
 
 @intrinsic
-def from_bits(typing_context, x):  # noqa: ARG001
+def from_bits(typing_context, x):
     """The float whose bits are this unsigned integer."""
     real = {types.uint32: types.float32, types.uint64: types.float64}[x]
 
@@ -73,7 +73,6 @@ def from_bits(typing_context, x):  # noqa: ARG001
         return builder.bitcast(arguments[0], context.get_value_type(real))
 
     return real(x), codegen
-
 
 
 # --- words ---------------------------------------------------------------------------------------------------------
@@ -84,7 +83,8 @@ def philox_round(c, k0, k1):
     """One round: two widening products, their halves crossed and keyed.
 
     The words travel in the low halves of 64-bit lanes and the high halves are left dirty: the product masks them for
-    nothing (vpmuludq reads low halves only). Six instructions for eight counters; 32-bit words cost more than twice that.
+    nothing (vpmuludq reads low halves only). Six instructions for eight counters; 32-bit words cost more than twice
+    that.
     """
     p0 = u64(c[0] & u64(0xFFFFFFFF)) * u64(k.MULTIPLIER_0)
     p1 = u64(c[2] & u64(0xFFFFFFFF)) * u64(k.MULTIPLIER_1)
@@ -121,8 +121,7 @@ def philox(c0, c1, c2, c3, k0, k1):
     k0, k1 = next_key(k0, k1)
     c = philox_round(c, k0, k1)
     k0, k1 = next_key(k0, k1)
-    c = philox_round(c, k0, k1)
-    return c
+    return philox_round(c, k0, k1)
 
 
 @routine
@@ -142,7 +141,6 @@ def words(out, group, groups, domain, stream):
 
 
 # --- pieces of the laws, scalar -------------------------------------------------------------------------------------
-
 
 
 @intrinsic(prefer_literal=False)
@@ -213,7 +211,7 @@ def minus_2_log_64(exponent, f):
 
 @inline
 def radius_64(a, a_low):
-    """sqrt(-2 ln v), v = (a 2^32 + a_low + 1/2) 2^-64: in [2.3e-10, 9.42]."""
+    """sqrt(-2 ln v), v = (a 2^32 + a_low + 1/2) 2^-64: in [2.3e-10, 9.50]."""
     whole = (u64(a) << u64(32)) | u64(a_low)
     upper = u64(i64(whole) >> i64(63))
     y = (f64(i64(whole ^ upper)) + 0.5) * 2.0**-64
@@ -276,7 +274,8 @@ def far_magnitude_32(q, w):
 def magnitude_32(p, deep):
     """The x >= 0 with tail probability p in (0, 1/2): relative error below 1e-6 down to the smallest normal p.
 
-    The polynomial runs in w = -ln(4 p (1 - p)), in which the inverse is smooth at p = 1/2 too (Giles 2010). `deep` False
+    The polynomial runs in w = -ln(4 p (1 - p)), in which the inverse is smooth at p = 1/2 too (Giles 2010). `deep`
+    False
     promises w < 5.3 for every word of the law, and the far half is left out.
     """
     q = f32(1.0) - (p + p)
@@ -293,7 +292,7 @@ def magnitude_32(p, deep):
 
 @inline
 def magnitude_64(p):
-    """The x with tail probability p in (0, 1/2]: AS 241, PPND16 (Wichura 1988). Slightly negative for p just above 1/2."""
+    """The x with tail probability p in (0, 1/2]: AS 241, PPND16 (Wichura 1988). Negative for p just above 1/2."""
     q = 0.5 - p
     centre = 0.180625 - q * q
     pattern = bits(p)
@@ -398,10 +397,10 @@ def truncated_64(words, low_words, out, reals, integers):
 
 
 @intrinsic
-def hardware_float16(typing_context, x):  # noqa: ARG001
+def hardware_float16(typing_context, x):
     """float32 to the bits of a float16 by the processor's own instruction (vcvtps2ph)."""
 
-    def codegen(context, builder, signature, arguments):  # noqa: ARG001
+    def codegen(context, builder, signature, arguments):
         return builder.bitcast(builder.fptrunc(arguments[0], ir.HalfType()), ir.IntType(16))
 
     return types.uint16(x), codegen
@@ -458,17 +457,17 @@ def to_float8_e5m2(x):
 
 
 def rounded(out, x, code):
-    """x as an element of `out`; `code` tells apart the formats that share a storage size."""
+    """X as an element of `out`; `code` tells apart the formats that share a storage size."""
     raise TypeError("compiled code only")
 
 
 @overload(rounded, jit_options={"forceinline": True})
-def _rounded(out, x, code):  # noqa: ARG001
+def _rounded(out, x, code):
     if out.dtype == types.uint16:
-        return lambda out, x, code: to_float16(x) if code == k.FLOAT16 else to_bfloat16(x)  # noqa: ARG005
+        return lambda out, x, code: to_float16(x) if code == k.FLOAT16 else to_bfloat16(x)
     if out.dtype == types.uint8:
-        return lambda out, x, code: to_float8_e4m3fn(x) if code == k.FLOAT8_E4M3FN else to_float8_e5m2(x)  # noqa: ARG005
-    return lambda out, x, code: x  # noqa: ARG005
+        return lambda out, x, code: to_float8_e4m3fn(x) if code == k.FLOAT8_E4M3FN else to_float8_e5m2(x)
+    return lambda out, x, code: x
 
 
 # --- the walk: which elements go where --------------------------------------------------------------------------------
@@ -482,8 +481,8 @@ def destination(out, scratch, at, count):
 @overload(destination, jit_options={"forceinline": True})
 def _destination(out, scratch, at, count):
     if out.dtype == scratch.dtype:
-        return lambda out, scratch, at, count: out[at : at + count]  # noqa: ARG005
-    return lambda out, scratch, at, count: scratch[:count]  # noqa: ARG005
+        return lambda out, scratch, at, count: out[at : at + count]
+    return lambda out, scratch, at, count: scratch[:count]
 
 
 @routine
@@ -502,7 +501,7 @@ def settle(out, at, scratch, count, code):
 @overload(settle, jit_options={"forceinline": True})
 def _settle(out, at, scratch, count, code):
     if out.dtype == scratch.dtype:
-        return lambda out, at, scratch, count, code: None  # noqa: ARG005
+        return lambda out, at, scratch, count, code: None
     return lambda out, at, scratch, count, code: copy_rounded(out, at, scratch, 0, count, code)
 
 
@@ -514,17 +513,16 @@ def draw_low_words(low_words, group, groups, stream, reals):
 @overload(draw_low_words, jit_options={"forceinline": True})
 def _draw_low_words(low_words, group, groups, stream, reals):
     if reals.dtype == types.float32:
-        return lambda low_words, group, groups, stream, reals: None  # noqa: ARG005
-    return lambda low_words, group, groups, stream, reals: words(  # noqa: ARG005
-        low_words, group, groups, u32(k.DOMAIN_LOW), stream
-    )
+        return lambda low_words, group, groups, stream, reals: None
+    return lambda low_words, group, groups, stream, reals: words(low_words, group, groups, u32(k.DOMAIN_LOW), stream)
 
 
 @inline
 def fill_run(law, out, plan, stream, reals, integers, code, workspace):
     """Fill rows of neighbouring elements; row r begins at offset + r * row step and at index first + r * pitch.
 
-    plan = (offset, rows, row step, cols, column step, first, pitch), steps in storage elements of `out`, which is the memory
+    plan = (offset, rows, row step, cols, column step, first, pitch), steps in storage elements of `out`, which is the
+    memory
     of the buffer as one line. Whole groups go straight from the law into `out`; only the ends of a row are copied.
     """
     offset, rows, row_step, cols, first, pitch = plan[0], plan[1], plan[2], plan[3], plan[5], plan[6]
@@ -603,7 +601,8 @@ def fill_tiles(law, out, plan, stream, reals, integers, code, workspace):
             done += width
 
 
-# --- one entry a law and walk: what the cache on disk holds ------------------------------------------------------------
+# --- one entry a law and walk: what the cache on disk holds
+# ------------------------------------------------------------
 
 
 @kernel
@@ -679,7 +678,7 @@ def truncated_64_tiles(out, plan, stream, reals, integers, code, workspace):
 def fill(kernel, out, plan, stream, reals, integers, code):  # type: ignore[no-untyped-def]
     """Run a kernel on one thread: `out` as one line of storage elements, `plan` as fill_run says."""
     run = plan[4] == 1 and (plan[1] == 1 or plan[3] >= k.BLOCK)
-    entry = globals()[f"{kernel}_{'run' if run else 'tiles'}"]
+    entry = ENTRIES[kernel, run]
     if (entry, out.dtype) not in _ready:
         with fork_lock:
             entry(out, np.zeros(7, i64), stream, reals, integers, code, _workspace(reals.dtype))
@@ -687,12 +686,17 @@ def fill(kernel, out, plan, stream, reals, integers, code):  # type: ignore[no-u
     entry(out, np.array(plan, i64), stream, reals, integers, code, _workspace(reals.dtype))
 
 
+ENTRIES = {
+    (name.removesuffix("_run").removesuffix("_tiles"), name.endswith("_run")): entry
+    for name, entry in list(globals().items())
+    if name.endswith(("_run", "_tiles")) and not name.startswith("fill_")
+}
 _ready: set[Any] = set()  # what is compiled: a first call compiles, which must not be interrupted by a fork
 _thread = threading.local()
 
 
 def _workspace(dtype):  # type: ignore[no-untyped-def]
-    """This thread's scratch memory: words, low words, values, row beginnings, a transposed tile; 250 KiB at most."""
+    """Scratch memory of the calling thread: words, low words, values, row beginnings, a transposed tile; 250 KiB."""
     mine = _thread.__dict__
     if dtype.char not in mine:
         low = k.WORKSPACE if dtype == f64 else 1

@@ -1,7 +1,7 @@
 """The numbers of stream version 1: the generator's multipliers and the polynomials of the laws.
 
-Every polynomial is printed by ci/polynomials.py, which derives it; docs/stream.md has the same numbers in hex. Numba's disk
-cache watches compiled.py only, so that file carries the digest of this one, and a test compares them.
+Every polynomial is printed by ci/polynomials.py, which derives it; docs/stream.md has the same numbers in hex.
+Numba's disk cache watches compiled.py only, so that file carries the digest of this one, and a test compares them.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ WORKSPACE = TILE_ROWS * (TILE_COLS + GROUP)
 MINUS_2_LN_2 = -1.3862943611198906
 
 SMALLEST_32 = np.float32(2.0**-126)  # the smallest normal float32: no tail probability is smaller
-HALF_32 = np.float32(0.5 - 2.0**-25)  # the largest float32 below 1/2: a tail probability of 1/2 would be an atom at zero
+HALF_32 = np.float32(0.5 - 2.0**-25)  # the largest float32 below 1/2: at 1/2 itself zero would be an atom
 
 # sin(pi t / 4) / t in t^2; largest relative error 2.8e-8.
 SIN_32 = (
@@ -40,7 +40,7 @@ SIN_32 = (
 
 # cos(pi t / 4) in t^2; largest relative error 3.94e-8.
 COS_32 = (
-    np.float32(1.),
+    np.float32(1.0),
     np.float32(-0.3084244),
     np.float32(0.01585015),
     np.float32(-0.00031897702),
@@ -70,7 +70,7 @@ COS_64 = (
 
 # -2 ln(1 + f) / f on [-1/2, 0); largest relative error 2.4e-8.
 LOG_32 = (
-    np.float32(-2.),
+    np.float32(-2.0),
     np.float32(0.99999046),
     np.float32(-0.66726315),
     np.float32(0.48738062),

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from types import ModuleType
 from typing import Any, Protocol, cast
 
@@ -36,43 +37,48 @@ MODULES = {"numba": "fastinit.engines.compiled", "numpy": "fastinit.engines.refe
 # Held while Numba is imported or compiles. A fork waits for it, so that no child inherits a lock whose holder is gone.
 fork_lock = threading.RLock()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=fork_lock.acquire, after_in_parent=fork_lock.release, after_in_child=fork_lock.release
-    )
+    os.register_at_fork(before=fork_lock.acquire, after_in_parent=fork_lock.release, after_in_child=fork_lock.release)
 
 _loaded: dict[str, ModuleType] = {}
 _override: ContextVar[str | None] = ContextVar("fastinit_engine", default=None)
 
 
 def _load(name: str) -> ModuleType:
-    if name not in _loaded:
+    module = _loaded.get(name)
+    if module is None:
         with fork_lock:
-            _loaded[name] = importlib.import_module(MODULES[name])
-    return _loaded[name]
+            module = _loaded[name] = importlib.import_module(MODULES[name])
+    return module
+
+
+@cache
+def _by_environment() -> str:
+    """The engine FASTINIT_ENGINE names, read once, else the automatic choice."""
+    name = os.environ.get("FASTINIT_ENGINE") or _automatic()
+    if name not in MODULES:
+        raise ValueError(f"FASTINIT_ENGINE is {name!r}; it can be 'numba' or 'numpy'")
+    return name
 
 
 def _automatic() -> str:
     """The compiled engine, or, with one warning, the reference engine where Numba is missing or refuses to load."""
-    if "automatic" not in _loaded:
-        try:
-            _loaded["automatic"] = _load("numba")
-        except Exception as error:  # ImportError for a missing Numba or a newer NumPy; a broken install raises anything
-            warnings.warn(
-                f"fastinit runs on its NumPy engine, about 30 times slower, since Numba does not load ({error}). The values "
-                "are the same. Install a Numba that knows this NumPy, or set FASTINIT_ENGINE=numpy to choose this silently.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-            _loaded["automatic"] = _load("numpy")
-    return "numba" if _loaded["automatic"] is _loaded.get("numba") else "numpy"
+    try:
+        _load("numba")
+    except Exception as error:  # ImportError for a missing Numba or a newer NumPy; a broken install raises anything
+        warnings.warn(
+            f"fastinit runs on its NumPy engine, about 30 times slower, since Numba does not load ({error}). "
+            "The values are the same. Install a Numba that knows this NumPy, or set FASTINIT_ENGINE=numpy "
+            "to choose this silently.",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+        return "numpy"
+    return "numba"
 
 
 def engine_name() -> str:
     """The engine a fill would use now: 'numba' or 'numpy'."""
-    name = _override.get() or os.environ.get("FASTINIT_ENGINE") or _automatic()
-    if name not in MODULES:
-        raise ValueError(f"FASTINIT_ENGINE is {name!r}; it can be 'numba' or 'numpy'")
-    return name
+    return _override.get() or _by_environment()
 
 
 def chosen() -> Engine:

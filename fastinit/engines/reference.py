@@ -1,7 +1,7 @@
 """The reference engine: the same functions as compiled.py, in NumPy, with the same bits.
 
-It is the fallback where Numba is missing, the oracle of the tests, and the readable form of docs/stream.md. Every step is
-one correctly rounded operation on whole arrays, so vector width and platform cannot change a bit.
+It is the fallback where Numba is missing, the oracle of the tests, and the readable form of docs/stream.md. Every
+step is one correctly rounded operation on whole arrays, so vector width and platform cannot change a bit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from fastinit.engines import constants as k
 
-Array = np.ndarray[Any, Any]
+Array = Any  # an ndarray; NumPy types the results of mixed scalars and arrays as Any
 LOW_HALF = np.uint64(0xFFFFFFFF)
 
 
@@ -55,7 +55,7 @@ def horner(x: Array, coefficients: tuple[Any, ...]) -> Array:
 
 
 def split_32(y: Array) -> tuple[Array, Array]:
-    """y = (1 + f) 2^exponent with 1 + f in [1/2, 1)."""
+    """Y = (1 + f) 2^exponent with 1 + f in [1/2, 1)."""
     pattern = y.view(np.uint32)
     mantissa = ((pattern & np.uint32(0x007FFFFF)) | np.uint32(0x3F000000)).view(np.float32)
     exponent = ((pattern >> np.uint32(23)).astype(np.int32) - np.int32(126)).astype(np.float32)
@@ -63,7 +63,7 @@ def split_32(y: Array) -> tuple[Array, Array]:
 
 
 def split_64(y: Array) -> tuple[Array, Array]:
-    """y = (1 + f) 2^exponent with 1 + f in [1/2, 1)."""
+    """Y = (1 + f) 2^exponent with 1 + f in [1/2, 1)."""
     pattern = y.view(np.uint64)
     mantissa = ((pattern & np.uint64(0x000FFFFFFFFFFFFF)) | np.uint64(0x3FE0000000000000)).view(np.float64)
     exponent = ((pattern >> np.uint64(52)).astype(np.int64) - 1022).astype(np.float64)
@@ -93,7 +93,7 @@ def radius_32(a: Array) -> Array:
 
 
 def radius_64(a: Array, a_low: Array) -> Array:
-    """sqrt(-2 ln v), v = (a 2^32 + a_low + 1/2) 2^-64: in [2.3e-10, 9.42]."""
+    """sqrt(-2 ln v), v = (a 2^32 + a_low + 1/2) 2^-64: in [2.3e-10, 9.50]."""
     whole = (a.astype(np.uint64) << np.uint64(32)) | a_low
     upper = (a >> np.uint32(31)) != 0
     y = (np.where(upper, ~whole, whole).astype(np.float64) + 0.5) * 2.0**-64
@@ -157,7 +157,7 @@ def magnitude_32(p: Array) -> Array:
 
 
 def magnitude_64(p: Array) -> Array:
-    """The x with tail probability p in (0, 1/2]: AS 241, PPND16 (Wichura 1988). Slightly negative for p just above 1/2."""
+    """The x with tail probability p in (0, 1/2]: AS 241, PPND16 (Wichura 1988). Negative for p just above 1/2."""
     q = 0.5 - p
     r = 0.180625 - q * q
     x = q * horner(r, k.CENTRE_NUMERATOR) / horner(r, k.CENTRE_DENOMINATOR)
@@ -199,7 +199,7 @@ def normal_64(words: Array, low_words: Array, reals: Array, integers: Array) -> 
 
 
 def affine(z: Array, reals: Array) -> Array:
-    """mean + std z."""
+    """Mean + std z."""
     mean, std = reals
     return (mean + std * z).reshape(-1)
 
@@ -263,7 +263,9 @@ def rounded(x: Array, dtype: Any, code: int) -> Array:
         return x.astype(np.float16).view(np.uint16)
     if code == k.BFLOAT16:
         pattern = x.view(np.uint32)
-        return ((pattern + np.uint32(0x7FFF) + ((pattern >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(dtype)
+        return ((pattern + np.uint32(0x7FFF) + ((pattern >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(
+            dtype
+        )
     if code in (k.FLOAT8_E4M3FN, k.FLOAT8_E5M2):
         bits = narrow(x, 3, 7) if code == k.FLOAT8_E4M3FN else narrow(x, 2, 15)
         return (bits | (bits >> np.uint32(24))).astype(dtype)
@@ -280,7 +282,8 @@ def fill(
 ) -> None:
     """Fill rows x cols elements of `out`, of which row r, column c has the index first + r * pitch + c.
 
-    `out` is the memory of the buffer as one line of storage elements; plan = (offset of row 0, column 0; rows; row step;
+    `out` is the memory of the buffer as one line of storage elements; plan = (offset of row 0, column 0; rows; row
+    step;
     cols; column step; first; pitch), steps in storage elements, first and pitch in tensor indices.
     """
     offset, rows, row_step, cols, col_step, first, pitch = plan
