@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging  # noqa: F401  registers its fork hook before ours, see below
 import os
 import threading
 import warnings
@@ -35,6 +36,8 @@ class Engine(Protocol):
 MODULES = {"numba": "fastinit.engines.compiled", "numpy": "fastinit.engines.reference"}
 
 # Held while Numba is imported or compiles. A fork waits for it, so that no child inherits a lock whose holder is gone.
+# Hooks run in reverse order: logging's, which takes the logging lock that an import of Numba needs too, must come after
+# this one, so logging is imported first. Otherwise the fork would hold that lock while it waits here, for ever.
 fork_lock = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=fork_lock.acquire, after_in_parent=fork_lock.release, after_in_child=fork_lock.release)

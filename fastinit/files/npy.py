@@ -68,6 +68,11 @@ class Report:
     expected_std: float
 
     @property
+    def elements(self) -> int:
+        """How many elements the file holds."""
+        return math.prod(self.shape)
+
+    @property
     def gigabytes_per_second(self) -> float:
         """Speed of drawing and writing, in 10^9 bytes of data a second, the sync to disk left out."""
         return self.bytes / self.write_seconds / 1e9 if self.write_seconds else 0.0
@@ -118,7 +123,12 @@ def fill_file(
         raise ValueError(f"{target}: a new file needs a shape")
     else:
         layout = _new_layout(target, _exact_shape(shape), "float32" if dtype is None else dtype)
-    job = _Job(target, layout, law, new_seed() if seed is None else seed, name, shard, resolve(threads), progress)
+    if not isinstance(law, Law):
+        raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
+    expected_mean, expected_std = float(law.mean), float(law.std)
+    about = expected_mean if math.isfinite(expected_mean) else 0.0
+    seed = new_seed() if seed is None else seed
+    job = _Job(target, layout, law, seed, name, shard, resolve(threads), progress, about)
     job.rehearse()
 
     begin = time.perf_counter()
@@ -134,7 +144,7 @@ def fill_file(
         law=repr(law),
         shape=layout.shape,
         dtype=layout.dtype,
-        seed=job.seed,
+        seed=seed,
         name=name,
         threads=job.threads,
         seconds=end - begin,
@@ -145,9 +155,14 @@ def fill_file(
         std=measured.std,
         minimum=measured.minimum,
         maximum=measured.maximum,
-        expected_mean=float(law.mean),
-        expected_std=float(law.std),
+        expected_mean=expected_mean,
+        expected_std=expected_std,
     )
+
+
+def stored_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """The shape that an existing .npy file says it has."""
+    return _existing_layout(Path(path), None, None).shape
 
 
 # --- what a file holds, and where -------------------------------------------------------------------------------------
@@ -317,7 +332,7 @@ def _block_shape(shape: tuple[int, ...], elements: int, first: int) -> tuple[int
 
 @dataclass(frozen=True)
 class _Job:
-    """One file to fill."""
+    """One file to fill; deviations are measured `about` a value near the mean."""
 
     target: Path
     layout: _Layout
@@ -327,6 +342,7 @@ class _Job:
     shard: Shard | None
     threads: int
     progress: Callable[[int, int], None] | None
+    about: float
 
     def rehearse(self) -> None:
         """Let `fill` refuse what it must, and load its kernel, before any file is touched."""
@@ -350,7 +366,6 @@ class _Job:
         cut, draw = self.plan()
         count = math.prod(cut.counts)
         every = 1 if count <= MEASURE_ALL else MEASURE_EVERY
-        about = float(self.law.mean) if math.isfinite(self.law.mean) else 0.0
         tallies = np.zeros((-(-count // every), 5))
         local = threading.local()
 
@@ -365,13 +380,13 @@ class _Job:
                 part = data[begin * itemsize : (begin + length) * itemsize]
                 self.store(fd, part, layout.begin + place * itemsize)
             if i % every == 0:
-                tallies[i // every] = measure.tally(measure.widened(line, layout.format), about)
+                tallies[i // every] = measure.tally(measure.widened(line, layout.format), self.about)
 
         total = layout.elements * itemsize
         progress = self.progress
         after = None if progress is None else lambda done: progress(total * done // count, total)
         for_each(work, count, self.threads, after)
-        return measure.combine(tallies, about)
+        return measure.combine(tallies, self.about)
 
     def plan(self) -> tuple[_Cut, Callable[[np.ndarray[Any, Any], tuple[int, ...]], None]]:
         """How to cut the file into staging buffers, and how to draw the one at a corner (both in the file's order)."""

@@ -28,8 +28,8 @@ def test_a_scale_one_percent_too_large_is_caught_by_the_variance_of_a_million():
 
 def test_a_scale_one_percent_too_large_is_caught_by_kolmogorov_and_smirnov_at_four_million():
     x = draw(laws.Normal(0.0, 1.01), 4_000_000, seed=12)
-    reject("KS", goodness(x, NORMAL.cdf))
-    reject("chi-square", chi_square(x, NORMAL.cdf))
+    reject("KS", goodness(x, NORMAL))
+    reject("chi-square", chi_square(x, NORMAL))
 
 
 def test_a_mean_off_by_a_hundredth_of_a_standard_deviation_is_caught():
@@ -50,13 +50,13 @@ def test_a_repeated_chunk_is_caught_by_the_lags():
 
 def test_a_repeated_group_is_caught_by_the_neighbouring_groups():
     groups = standardised(draw(NORMAL, 1 << 20, seed=14), NORMAL).reshape(-1, 64)
-    groups[1::100] = groups[0:-1:100]
+    groups[1::10] = groups[0:-1:10][: len(groups[1::10])]
     places = np.ascontiguousarray(groups.T)
     reject("repeated groups", independence(places[:, :-1], places[:, 1:]))
 
 
 def test_a_tail_cut_off_is_caught_by_the_tail_counts():
-    x = draw(NORMAL, 100_000_000, seed=4)
+    x = draw(NORMAL, 70_000_000, seed=4)
     for sigmas in (-5, 5):
         reject(f"cut at {sigmas}", tail(np.clip(x, -5, 5), NORMAL, sigmas))
 
@@ -94,4 +94,4 @@ def test_two_tensors_of_the_same_name_are_caught():
 def test_a_uniform_with_a_stuck_bit_is_caught():
     units = (draw(UNIFORM, 1 << 20, seed=16) * np.float32(2.0**24)).astype(np.uint32)
     x = (units & ~np.uint32(1 << 12)).astype(np.float32) * np.float32(2.0**-24)
-    reject("stuck bit", chi_square(x, UNIFORM.cdf, 1 << 12))
+    reject("stuck bit", chi_square(x, UNIFORM, 1 << 12))

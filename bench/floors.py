@@ -1,0 +1,72 @@
+"""How fast is fast enough: the floor of every workload, in the quantities that its benchmark measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+TIMES = "times "  # "times torch": the rate of fastinit over that of torch, in the same run
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A bound on one measured quantity; `instead` is another that may be reached in its place."""
+
+    quantity: str
+    bound: float
+    at_most: bool = False
+    instead: Floor | None = None
+
+    def reached(self, measured: Mapping[str, float]) -> bool | None:
+        """Whether it is; None where nothing was measured that could tell (a peer that is not installed)."""
+        if self.instead is not None and self.instead.reached(measured):
+            return True
+        if self.quantity not in measured:
+            return None if self.instead is None else self.instead.reached(measured)
+        value = measured[self.quantity]
+        return value <= self.bound if self.at_most else value >= self.bound
+
+    def text(self, measured: Mapping[str, float]) -> str:
+        """Quantity, value and bound, for people."""
+        value = f"{measured[self.quantity]:.3g}" if self.quantity in measured else "not measured"
+        own = f"{self.quantity} {value} ({'at most' if self.at_most else 'at least'} {self.bound:g})"
+        return own if self.instead is None else f"{own} or {self.instead.text(measured)}"
+
+
+def at_least(bound: float, rival: str, instead: Floor | None = None) -> Floor:
+    """As many times as fast as a rival."""
+    return Floor(TIMES + rival, bound, instead=instead)
+
+
+def at_most(bound: float, quantity: str) -> Floor:
+    """No more seconds, microseconds or MiB than this."""
+    return Floor(quantity, bound, at_most=True)
+
+
+FLOORS: dict[str, tuple[Floor, ...]] = {
+    "uniform float32": (at_least(0.5, "ceiling"), at_least(7, "numpy"), at_least(10, "torch")),
+    "normal float32": (
+        at_least(0.35, "ceiling", instead=at_least(0.5, "own uniform")),
+        at_least(25, "numpy"),
+        at_least(8, "torch"),
+    ),
+    "normal bfloat16": (at_least(0.85, "own float32"),),
+    "normal float16": (at_least(0.85, "own float32"),),
+    "normal float64": (at_least(15, "torch"),),
+    "truncated float32": (at_least(60, "torch"),),
+    "loosely truncated float32": (at_least(5, "torch"),),
+    "constant float32": (at_least(0.85, "ceiling"),),
+    "uniform float32, Fortran order": (at_least(0.5, "own contiguous"),),
+    "normal float32, Fortran order": (at_least(0.5, "own contiguous"),),
+    "uniform float32, column shard": (at_least(0.5, "own contiguous"),),
+    "normal float32, column shard": (at_least(0.5, "own contiguous"),),
+    "normal float32, fresh memory": (at_least(8, "torch"),),
+    "normal float32, two threads": (at_least(1.8, "own single thread"),),
+    "truncated float32, two threads": (at_least(1.8, "own single thread"),),
+    "normal float32, reference engine": (at_least(0.3, "numpy"),),
+    "64 elements": (at_most(10.0, "microseconds"),),
+    "import": (at_most(0.15, "seconds"),),
+    "first fill, cold cache": (at_most(2.0, "seconds"),),
+    "first fill, warm cache": (at_most(0.2, "seconds beyond import numba"),),
+    "extra memory": (at_most(16.0, "MiB"),),
+}

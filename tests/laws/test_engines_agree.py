@@ -1,0 +1,39 @@
+"""Promise 2, first half: the compiled and the reference engine give the same bits, over ten million elements of each law."""
+
+from __future__ import annotations
+
+import pytest
+from drawing import LAWS, STORAGE, draw, empty, same_bits
+
+import fastinit
+from fastinit import Shard, engines
+
+# The laws that between them use every piece of arithmetic there is.
+CASES = ["uniform around zero", "normal", "truncated at two sigma", "upper half-line", "far lower tail"]
+TEN_MILLION = 10_000_037
+
+
+@pytest.mark.parametrize("dtype", STORAGE)
+@pytest.mark.parametrize("case", CASES)
+def test_engines_agree_over_ten_million_elements(case, dtype):
+    with engines.use("numpy"):
+        expected = draw(LAWS[case], TEN_MILLION, dtype, seed=17, name=case)
+    with engines.use("numba"):
+        same_bits(draw(LAWS[case], TEN_MILLION, dtype, seed=17, name=case), expected)
+
+
+@pytest.mark.parametrize("dtype", STORAGE)
+@pytest.mark.parametrize("case", LAWS)
+def test_engines_agree_on_transposed_and_on_narrow_blocks(case, dtype):
+    for shard, block, order in [
+        (Shard((301, 1000), (3, 11)), (290, 700), "F"),
+        (Shard((2000, 300), (0, 33)), (1999, 5), "C"),
+        (Shard((5000, 192), (0, 64)), (5000, 64), "C"),
+    ]:
+        results = []
+        for name in ("numba", "numpy"):
+            x = empty(block, dtype, order)
+            with engines.use(name):
+                fastinit.fill(x, LAWS[case], seed=18, name=case, dtype=dtype, shard=shard)
+            results.append(x)
+        same_bits(*results)

@@ -1,0 +1,255 @@
+"""The pool under stress: many threads, forks at bad moments, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import fastinit
+from fastinit import threads as pool
+from fastinit.laws import Normal
+
+SHAPE = 3_000_000
+
+
+def drawn(threads: int | None = None) -> np.ndarray:
+    return fastinit.new(SHAPE, Normal(), seed=1, name="w", threads=threads)
+
+
+def run_python(code: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7, 64])
+def test_every_item_is_worked_on_exactly_once(threads: int) -> None:
+    counts = [0] * 1000
+    reported: list[int] = []
+
+    def work(i: int) -> None:
+        counts[i] += 1
+
+    pool.for_each(work, len(counts), threads, reported.append)
+    assert counts == [1] * 1000
+    assert reported[-1] == 1000
+    assert reported == sorted(reported)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_an_exception_of_one_item_is_raised_and_stops_the_rest(threads: int) -> None:
+    seen = []
+
+    def work(i: int) -> None:
+        seen.append(i)
+        time.sleep(0.001)
+        if i == 5:
+            raise RuntimeError("item 5")
+
+    with pytest.raises(RuntimeError, match="item 5"):
+        pool.for_each(work, 10_000, threads)
+    assert len(seen) < 100
+
+
+def test_an_exception_in_progress_stops_the_fill() -> None:
+    def progress(done: int, total: int) -> None:
+        raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        fastinit.fill_normal(np.empty(SHAPE, "f4"), seed=1, progress=progress, threads=2)
+
+
+def test_two_and_seven_threads_give_the_bits_of_one() -> None:
+    one = drawn(1)
+    for threads in (2, 7):
+        assert drawn(threads).tobytes() == one.tobytes()
+
+
+def test_eight_python_threads_fill_at_once() -> None:
+    expected = drawn(1).tobytes()
+    results: list[bytes] = []
+
+    def work() -> None:
+        results.extend(drawn(3).tobytes() for _ in range(3))
+
+    workers = [threading.Thread(target=work) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(results) == 24
+    assert set(results) == {expected}
+
+
+def test_the_default_number_of_threads_follows_argument_setting_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTINIT_NUM_THREADS", "5")
+    assert pool.resolve() == 5
+    try:
+        fastinit.set_num_threads(3)
+        assert pool.resolve() == 3
+        assert pool.resolve(2) == 2
+    finally:
+        fastinit.set_num_threads(None)
+    monkeypatch.delenv("FASTINIT_NUM_THREADS")
+    assert pool.resolve() == pool.available_cpus() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "two", 5000])
+def test_a_bad_number_of_threads_is_refused(threads: object) -> None:
+    with pytest.raises(ValueError, match="from 1 to 1024"):
+        fastinit.fill_normal(np.empty(4, "f4"), seed=1, threads=threads)  # type: ignore[arg-type]
+
+
+def test_a_bad_number_of_threads_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTINIT_NUM_THREADS", "many")
+    with pytest.raises(ValueError, match="FASTINIT_NUM_THREADS is 'many'"):
+        fastinit.fill_normal(np.empty(1 << 20, "f4"), seed=1)
+
+
+def in_child(work: Callable[[], bool], seconds: float = 60) -> bool:
+    """Run `work` in a forked child; False where it fails or hangs."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if work() else 1)
+        finally:
+            os._exit(2)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status) == 0
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def test_a_forked_child_fills_after_its_parent_has_filled() -> None:
+    expected = drawn(2).tobytes()
+    assert in_child(lambda: drawn(2).tobytes() == expected)
+    assert drawn(2).tobytes() == expected
+
+
+def test_a_child_forked_while_another_thread_fills_can_fill() -> None:
+    expected = drawn(2).tobytes()
+    stop = threading.Event()
+
+    def keep_filling() -> None:
+        while not stop.is_set():
+            drawn(2)
+
+    worker = threading.Thread(target=keep_filling)
+    worker.start()
+    try:
+        assert all(in_child(lambda: drawn(2).tobytes() == expected) for _ in range(10))
+    finally:
+        stop.set()
+        worker.join()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.3, 1.0])
+def test_a_child_forked_while_another_thread_compiles_can_fill(delay: float, tmp_path: object) -> None:
+    result = run_python(
+        f"""
+        import os, threading, time, numpy as np, fastinit
+
+        buf = np.empty(100, "f4")
+        worker = threading.Thread(target=lambda: fastinit.fill_normal(buf, seed=1))
+        worker.start()
+        time.sleep({delay})
+        child = os.fork()
+        mine = np.empty(100, "f4")
+        fastinit.fill_normal(mine, seed=1)
+        if child == 0:
+            os._exit(0 if np.isfinite(mine).all() else 1)
+        worker.join()
+        assert buf.tobytes() == mine.tobytes()
+        raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """,
+        NUMBA_CACHE_DIR=str(tmp_path),
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_in_the_middle_of_a_fill_returns_promptly_and_leaves_no_thread(threads: int) -> None:
+    result = run_python(
+        f"""
+        import os, signal, threading, time, numpy as np, fastinit
+
+        buf = np.zeros(1 << 28, "f4")
+        fastinit.fill_normal(buf[:1000], seed=1)
+        sent = []
+
+        def interrupt():
+            time.sleep(0.05)
+            sent.append(time.perf_counter())
+            os.kill(os.getpid(), signal.SIGINT)
+
+        killer = threading.Thread(target=interrupt)
+        killer.start()
+        try:
+            for _ in range(100):
+                fastinit.fill_normal(buf, seed=1, threads={threads})
+            raise SystemExit("was not interrupted")
+        except KeyboardInterrupt:
+            late = time.perf_counter() - sent[0]
+        killer.join()
+        assert late < 0.5, late
+        assert threading.active_count() == 1, threading.enumerate()
+        before = buf.copy()
+        time.sleep(0.05)
+        assert (buf == before).all()
+        fastinit.fill_normal(buf, seed=1, threads=2)
+        assert np.isfinite(buf).all() and buf.std() > 0.9
+        """
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_missing_numba_means_the_reference_engine_and_one_warning() -> None:
+    result = run_python(
+        """
+        import sys, warnings
+        sys.modules["numba"] = None  # an import of it raises ModuleNotFoundError
+        import numpy as np, fastinit
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(3):
+                fastinit.fill_normal(np.empty(100, "f4"), seed=1)
+        assert [w.category for w in caught] == [RuntimeWarning], caught
+        assert "NumPy engine" in str(caught[0].message)
+        assert fastinit.info()["engine"] == "numpy"
+        """,
+        FASTINIT_ENGINE="",
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", ["numba", "numpy"])
+def test_the_environment_chooses_the_engine_without_a_warning(name: str) -> None:
+    code = "import fastinit; fastinit.fill_normal(bytearray(0), seed=1) if 0 else print(fastinit.info()['engine'])"
+    result = run_python(code, FASTINIT_ENGINE=name)
+    assert result.stdout.strip() == name
+    assert not result.stderr
+
+
+def test_an_unknown_engine_in_the_environment_is_refused() -> None:
+    result = run_python("import fastinit; fastinit.info()", FASTINIT_ENGINE="cuda")
+    assert "it can be 'numba' or 'numpy'" in result.stderr
