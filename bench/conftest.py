@@ -1,4 +1,4 @@
-"""Fixtures of the benchmarks: buffers, the race against peers, the ledger of floors; and what pytest says at the end."""
+"""What the benchmarks share: the buffer, the race against peers, the floors and what pytest says of them at the end."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 import fastinit
 from bench.floors import FLOORS, TIMES
 from bench.pairing import Contender, Race
+from fastinit.dtypes import array_dtype
 
 MIB, GIB = 1 << 20, 1 << 30
 LEDGER = pytest.StashKey[list[tuple[str, bool | None, str]]]()
@@ -67,7 +68,7 @@ def arena(sizes: Sizes) -> np.ndarray[Any, Any]:
 
 @pytest.fixture
 def record(benchmark: Any, request: pytest.FixtureRequest, sizes: Sizes) -> Callable[..., None]:
-    """record(workload, measured, **more): put what was measured, and the floors, into extra_info and the ledger."""
+    """Call as record(workload, measured, **more): put what was measured, and the floors, into extra_info and the ledger."""
 
     def write(workload: str, measured: Mapping[str, float], **more: Any) -> None:
         here = fastinit.info()
@@ -89,43 +90,48 @@ def record(benchmark: Any, request: pytest.FixtureRequest, sizes: Sizes) -> Call
 
 
 @pytest.fixture
-def race(benchmark: Any, record: Callable[..., None], sizes: Sizes) -> Callable[..., Race]:
-    """race(workload, ours, rivals, dtype=...): time ours beside the rivals, and record rates and ratios.
+def compete(benchmark: Any, sizes: Sizes) -> Callable[..., Race]:
+    """Call as compete(ours, rivals, rounds=None): time ours beside the rivals.
 
-    pytest-benchmark times ours; the rivals run before each of its rounds, untimed by it and timed by us.
+    pytest-benchmark times ours; before each of its rounds the rivals have their turn, which only the race times.
     """
 
-    def run(
-        workload: str, ours: Contender, rivals: Sequence[Contender], rounds: int | None = None, **more: Any
-    ) -> Race:
+    def run(ours: Contender, rivals: Sequence[Contender] = (), rounds: int | None = None) -> Race:
         contest = Race(ours, rivals)
         if sizes.timed:
             contest.warm_up()
-        benchmark.pedantic(contest.ours_once, setup=contest.rivals_once, rounds=rounds or sizes.rounds)
-        measured = {TIMES + rival.name: contest.ratio(rival) for rival in rivals}
-        more.setdefault("measured_more", {})
-        measured |= {name: quantity(contest) for name, quantity in more.pop("measured_more").items()}
-        details = {
-            rival.name: {
-                "call": rival.call,
-                "amount": rival.amount,
-                "rate": contest.rate(rival),
-                "rounds": len(contest.times[rival.name]),
-            }
-            for rival in rivals
-        }
-        record(workload, measured, amount=ours.amount, rate=contest.rate(ours), rivals=details, **more)
+        rounds = (rounds or sizes.rounds) if sizes.timed else 1
+        benchmark.pedantic(contest.ours_once, setup=contest.rivals_once, rounds=rounds)
         return contest
 
     return run
 
 
 @pytest.fixture
-def race_bytes(race: Callable[..., Race]) -> Callable[..., Race]:
-    """As `race`, for fills of a buffer: amounts are bytes, and GB/s and elements a second are recorded too."""
+def race(compete: Callable[..., Race], record: Callable[..., None]) -> Callable[..., Race]:
+    """Call as race(workload, ours, rivals, dtype, **more): compete; record rates and ratios. Amounts are bytes."""
 
-    def run(workload: str, ours: Contender, rivals: Sequence[Contender], *, dtype: str, **more: Any) -> Race:
-        contest = race(workload, ours, rivals, dtype=dtype, bytes=int(ours.amount), **more)
+    def run(workload: str, ours: Contender, rivals: Sequence[Contender], dtype: str, **more: Any) -> Race:
+        contest = compete(ours, rivals)
+        record(
+            workload,
+            {TIMES + rival.name: contest.ratio(rival) for rival in rivals},
+            call=ours.call,
+            dtype=dtype,
+            bytes=int(ours.amount),
+            gb_per_second=contest.rate(ours) / 1e9,
+            elements_per_second=contest.rate(ours) / array_dtype(dtype).itemsize,
+            rivals={
+                rival.name: {
+                    "call": rival.call,
+                    "bytes": int(rival.amount),
+                    "gb_per_second": contest.rate(rival) / 1e9,
+                    "rounds": len(contest.times[rival.name]),
+                }
+                for rival in rivals
+            },
+            **more,
+        )
         return contest
 
     return run

@@ -537,11 +537,11 @@ def fill_run(law, out, plan, stream, reals, integers, code, workspace):
             groups = count // 64 if whole else 1
             words(own_words, index // 64, groups, u32(k.DOMAIN_ELEMENT), stream)
             draw_low_words(low_words, index // 64, groups, stream, reals)
+            target = destination(out, scratch, at, count) if whole else scratch[:64]
+            law(own_words, low_words, target, reals, integers)  # one call: each is another copy of the law to compile
             if whole:
-                law(own_words, low_words, destination(out, scratch, at, count), reals, integers)
                 settle(out, at, scratch, count, code)
             else:
-                law(own_words, low_words, scratch[:64], reals, integers)
                 copy_rounded(out, at, scratch, skip, count, code)
             done += count
 

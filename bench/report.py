@@ -1,0 +1,251 @@
+"""Write README's speed section and docs/performance.svg from a run of the benchmarks.
+
+    pytest --benchmark --benchmark-json=speed.json
+    python bench/report.py speed.json      # keeps the medians in bench/results.json, then writes section and chart
+    python bench/report.py                 # writes them again from bench/results.json
+    python bench/report.py --check         # fails if README's section is not what bench/results.json gives
+
+The numbers in README come from here and are never typed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS, README, CHART = ROOT / "bench" / "results.json", ROOT / "README.md", ROOT / "docs" / "performance.svg"
+BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
+COMMAND = "pytest --benchmark --benchmark-json=speed.json && python bench/report.py speed.json"
+
+# Workload -> what README calls it. Every other workload is in bench/results.json only.
+FILLS = {
+    "constant float32": "constant, float32",
+    "uniform float32": "uniform, float32",
+    "normal float32": "He normal, float32",
+    "truncated float32": "normal cut at 2 std, float32",
+    "loosely truncated float32": "normal of std 0.02 cut at ±2, float32",
+    "normal float64": "He normal, float64",
+    "normal bfloat16": "He normal, bfloat16",
+    "normal float16": "He normal, float16",
+    "normal float8_e4m3fn": "He normal, float8_e4m3fn",
+    "uniform float32, Fortran order": "uniform, float32, Fortran order",
+    "normal float32, Fortran order": "He normal, float32, Fortran order",
+    "uniform float32, column shard": "uniform, float32, shard of 128 columns",
+    "normal float32, column shard": "He normal, float32, shard of 128 columns",
+    "normal float32, fresh memory": "He normal, float32, fresh `torch.empty` of 2 GiB",
+    "normal float32, fresh memory, ordinary pages": "the same, huge pages switched off",
+}
+OTHERS = {
+    "normal float32, two threads": "two threads against one, He normal",
+    "truncated float32, two threads": "two threads against one, normal cut at 2 std",
+    "normal float32, reference engine": "engine without Numba, He normal",
+    "64 elements": "call that fills 64 elements, warm",
+    "import": "`import fastinit`, after NumPy",
+    "first fill, cold cache": "first fill ever (compiles)",
+    "first fill, warm cache": "first fill of a process",
+    "extra memory": "memory beyond a buffer of 1 GiB, at the peak",
+}
+BARS = (
+    "constant float32",
+    "uniform float32",
+    "normal float32",
+    "truncated float32",
+    "normal float64",
+    "normal bfloat16",
+)
+PEERS = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX"}
+
+
+def digest(raw: dict[str, Any]) -> dict[str, Any]:
+    """The results worth keeping, of pytest-benchmark's JSON: medians, ratios, floors; machine and versions."""
+    machine, rows = raw["machine_info"], {}
+    for benchmark in raw["benchmarks"]:
+        info = benchmark["extra_info"]
+        if not info["timed"]:
+            sys.exit(f"{benchmark['name']} was not timed at full size; run pytest --benchmark")
+        rows[info["workload"]] = {"median_seconds": benchmark["stats"]["median"]} | {
+            key: value for key, value in info.items() if key not in ("workload", "timed")
+        }
+    missing = [workload for workload in (*FILLS, *OTHERS) if workload not in rows]
+    if missing:
+        sys.exit(f"the results lack {', '.join(missing)}; run all of bench/")
+    about = machine["fastinit"]
+    packages = ("fastinit", "python", "numpy", "numba", "torch", "jax")
+    kept = {
+        "date": raw["datetime"][:10],
+        "command": COMMAND,
+        "machine": {
+            "cpu": machine["cpu_model"],
+            "target": about.get("cpu"),
+            "features": about.get("cpu_features", []),
+            "cpus": about["cpus"],
+            "system": f"{machine['system']} {machine['release']}",
+        },
+        "threads": about["threads"],
+        "engine": about["engine"],
+        "versions": {name: about[name] for name in packages if about.get(name)},
+        "workloads": {name: rows[name] for name in sorted(rows)},
+    }
+    return rounded(kept)
+
+
+def rounded(value: Any) -> Any:
+    """All floats to four significant digits."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list) else value
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """Whether the floors of a workload were reached."""
+    if not row["reached"]:
+        return "-"
+    if False in row["reached"]:
+        return "**no**: " + "; ".join(
+            text for text, reached in zip(row["floor"], row["reached"], strict=True) if reached is False
+        )
+    return "not measured" if None in row["reached"] else "yes"
+
+
+def cell(row: dict[str, Any], rival: str) -> str:
+    """How many times as fast as a rival, or a dash."""
+    ratio = row["measured"].get(f"times {rival}")
+    if ratio is None:
+        return "-"
+    return f"{ratio:.2f}" if ratio < 1 else f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
+
+
+def figure(name: str, value: float) -> str:
+    """One measured quantity of the second table."""
+    if name.startswith("times "):
+        return f"{value:.2g} x {name.removeprefix('times ')}"
+    return f"{value:.2g} {name}"
+
+
+def section(results: dict[str, Any]) -> str:
+    """README's text between the markers."""
+    machine, rows = results["machine"], results["workloads"]
+    peers = {key: PEERS[key] for key in PEERS if any(f"times {key}" in row["measured"] for row in rows.values())}
+    lines = [
+        f"| fill | GB/s | of `ndarray.fill`, {results['threads']} threads | "
+        + " | ".join(f"x {name}" for name in peers.values())
+        + " | floor reached |",
+        "| --- | ---: | ---: |" + " ---: |" * len(peers) + " --- |",
+    ]
+    for workload, title in FILLS.items():
+        row = rows[workload]
+        share = row["measured"].get("times ceiling")
+        lines.append(
+            f"| {title} | {row['gb_per_second']:.1f} | {'-' if share is None else f'{share:.0%}'} | "
+            + " | ".join(cell(row, key) for key in peers)
+            + f" | {verdict(row)} |"
+        )
+    lines += ["", "| besides | measured | floor reached |", "| --- | --- | --- |"]
+    for workload, title in OTHERS.items():
+        row = rows[workload]
+        shown = [item for item in row["measured"].items() if any(item[0] in text for text in row["floor"])]
+        lines.append(f"| {title} | {', '.join(figure(*item) for item in shown)} | {verdict(row)} |")
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    features = ", ".join(machine["features"])
+    slow = sorted(
+        {
+            f"{PEERS[key]} {row['rivals'][key]['call']}"
+            for row in rows.values()
+            for key in row.get("rivals", {})
+            if key in PEERS and row["rivals"][key].get("bytes", 0) < row.get("bytes", 0)
+        }
+    )
+    lines += [
+        "",
+        f"{machine['cpu']} ({machine['target']}; {features}), {machine['cpus']} CPUs, {machine['system']}, "
+        f"{results['threads']} threads, engine {results['engine']}; {versions}; {results['date']}. "
+        "1 GiB of warm memory unless said; medians; every round times fastinit, its peers and the ceiling in turn. "
+        f"Peers that need more than 1.5 s for 1 GiB draw 64 MiB, and rates are compared ({len(slow)} calls; "
+        "bench/results.json names them).",
+        "",
+        f"`{results['command']}`",
+        "",
+        "![GB/s of fastinit and its peers](docs/performance.svg)",
+    ]
+    return "\n".join(lines)
+
+
+def cut(readme: str) -> tuple[str, str, str]:
+    """README before, between and after the markers."""
+    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
+        sys.exit(f"README.md needs the lines {BEGIN} and {END}, once each, in this order")
+    before, rest = readme.split(BEGIN)
+    between, after = rest.split(END)
+    return before, between.strip(), after
+
+
+def draw(results: dict[str, Any]) -> None:
+    """The bar chart: GB/s by workload, on a logarithmic axis, with the ceiling."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "fastinit"  # the same file from the same numbers
+    import matplotlib.pyplot as plt
+
+    rows = results["workloads"]
+    series = {
+        "fastinit": ("fastinit", "#0b6e4f"),
+        **{k: (v, c) for (k, v), c in zip(PEERS.items(), COLOURS, strict=True)},
+    }
+    plot, axes = plt.subplots(figsize=(8, 5.2))
+    for place, workload in enumerate(reversed(BARS)):
+        row = rows[workload]
+        rates = {"fastinit": row["gb_per_second"]} | {
+            key: row["rivals"][key]["gb_per_second"] for key in PEERS if key in row["rivals"]
+        }
+        for i, (key, rate) in enumerate(rates.items()):
+            y = place + 0.3 - 0.2 * i
+            axes.barh(y, rate, 0.19, color=series[key][1])
+            axes.annotate(f"{rate:.2g}", (rate, y), (3, 0), textcoords="offset points", va="center", fontsize=7)
+        ceiling = row["rivals"]["ceiling"]["gb_per_second"]
+        axes.plot([ceiling, ceiling], [place - 0.42, place + 0.42], color="black", linewidth=1.2)
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(BARS)), [FILLS[workload] for workload in reversed(BARS)], fontsize=9)
+    axes.set_xlabel(f"GB/s written, {results['threads']} threads (line: ndarray.fill on as many)")
+    handles = [matplotlib.patches.Patch(color=colour, label=label) for label, colour in series.values()]
+    axes.legend(handles=handles, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.4, 1.0), frameon=False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    plot.tight_layout()
+    plot.savefig(CHART, metadata={"Date": None})
+    plt.close(plot)
+
+
+COLOURS = ("#4c72b0", "#dd8452", "#937860")
+
+
+def main() -> None:
+    """Read the arguments and do what they say."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("json", nargs="?", type=Path, help="what pytest --benchmark-json wrote")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if README is not what it should be")
+    options = parser.parse_args()
+    if options.check and options.json:
+        parser.error("--check compares README.md with bench/results.json; it reads no other file")
+    before, between, after = cut(README.read_text(encoding="utf-8"))
+    if options.json:
+        results = digest(json.loads(options.json.read_text(encoding="utf-8")))
+        RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    text = section(results)
+    if options.check:
+        if between != text:
+            sys.exit("README.md's speed section is not what bench/results.json gives; run python bench/report.py")
+        return
+    README.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    draw(results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Promise 2, second half: code for SSE2, for AVX2 and for this processor gives the same bits, for every law and dtype.
+
+Numba compiles for the processor that NUMBA_CPU_NAME and NUMBA_CPU_FEATURES name, so child processes, each with its own
+folder of machine code, run the instructions of older machines on this one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from drawing import LAWS, STORAGE, digest, draw, empty
+
+import fastinit
+from fastinit import Shard, engines
+
+OLDER = {
+    "SSE2": {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse,+sse2"},
+    "AVX2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+f16c"},
+}
+WIDEST = {"SSE2": ["sse2"], "AVX2": ["sse2", "avx2", "f16c"]}
+PROGRAM = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import fastinit, test_processors
+print(json.dumps([fastinit.info(), test_processors.digests()]))
+"""
+
+
+def digests():
+    """What is drawn -> a digest of its bits, for every law and dtype."""
+    found = {}
+    for dtype in STORAGE:
+        for case, law in LAWS.items():
+            found[f"{case}, {dtype}"] = digest(draw(law, 300_007, dtype, seed=21, name=case))
+    for dtype, case in (("float32", "normal"), ("float16", "uniform")):
+        x = empty((257, 61), dtype, "F")
+        fastinit.fill(x, LAWS[case], seed=21, dtype=dtype, shard=Shard((300, 70), (5, 3)))
+        found[f"{case}, {dtype}, transposed"] = digest(x)
+    return found
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory):
+    """Processor -> (info(), digests) of a child process whose code is compiled for it."""
+    names = list(OLDER) if _has_avx2() else ["SSE2"]
+    running = {}
+    for name in names if platform.machine() in ("x86_64", "AMD64") else []:
+        environment = {**os.environ, "FASTINIT_ENGINE": "numba", **OLDER[name]}
+        environment["NUMBA_CACHE_DIR"] = str(tmp_path_factory.mktemp("machine-code"))
+        command = [sys.executable, "-c", PROGRAM, str(Path(__file__).parent)]
+        running[name] = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    found = {}
+    for name, child in running.items():
+        output, _ = child.communicate(timeout=400)
+        assert child.returncode == 0, f"the child for {name} failed"
+        found[name] = json.loads(output)
+    return found
+
+
+def _has_avx2():
+    from fastinit.engines import compiled
+
+    return "avx2" in compiled.target()["cpu_features"]
+
+
+def test_a_pinned_processor_is_what_the_code_was_compiled_for(older):
+    for name, (info, _) in older.items():
+        assert info["engine"] == "numba"
+        assert info["cpu_features"] == WIDEST[name]
+
+
+@pytest.mark.parametrize("name", ["numba", "numpy"])
+def test_every_processor_gives_the_same_bits(older, name):
+    with engines.use(name):
+        expected = digests()
+    for processor, (_, found) in older.items():
+        assert found.keys() == expected.keys()
+        different = [what for what in expected if found[what] != expected[what]]
+        assert not different, f"{processor} differs from the {name} engine here in: {'; '.join(different)}"
