@@ -68,7 +68,7 @@ def arena(sizes: Sizes) -> np.ndarray[Any, Any]:
 
 @pytest.fixture
 def record(benchmark: Any, request: pytest.FixtureRequest, sizes: Sizes) -> Callable[..., None]:
-    """Call as record(workload, measured, **more): put what was measured, and the floors, into extra_info and the ledger."""
+    """How to record what a workload measured, and its floors, in extra_info and the ledger: (workload, measured)."""
 
     def write(workload: str, measured: Mapping[str, float], **more: Any) -> None:
         here = fastinit.info()
@@ -91,7 +91,7 @@ def record(benchmark: Any, request: pytest.FixtureRequest, sizes: Sizes) -> Call
 
 @pytest.fixture
 def compete(benchmark: Any, sizes: Sizes) -> Callable[..., Race]:
-    """Call as compete(ours, rivals, rounds=None): time ours beside the rivals.
+    """How to time ours beside rivals: (ours, rivals).
 
     pytest-benchmark times ours; before each of its rounds the rivals have their turn, which only the race times.
     """
@@ -109,7 +109,7 @@ def compete(benchmark: Any, sizes: Sizes) -> Callable[..., Race]:
 
 @pytest.fixture
 def race(compete: Callable[..., Race], record: Callable[..., None]) -> Callable[..., Race]:
-    """Call as race(workload, ours, rivals, dtype, **more): compete; record rates and ratios. Amounts are bytes."""
+    """How to compete and record rates and ratios: (workload, ours, rivals, dtype). Amounts are bytes."""
 
     def run(workload: str, ours: Contender, rivals: Sequence[Contender], dtype: str, **more: Any) -> Race:
         contest = compete(ours, rivals)

@@ -52,16 +52,17 @@ def peers(law: str, dtype: str) -> list[Peer]:
 
 
 def contenders(law: str, dtype: str, buf: Array, part_bytes: int) -> list[Contender]:
-    """The peers, warmed up, on the whole of `buf`, or on its first `part_bytes` where the whole would take too long."""
+    """The peers on the whole of `buf`, or on its first `part_bytes` where the whole would take too long."""
     ready = []
     for peer in peers(law, dtype):
         part = buf[: part_bytes // buf.itemsize]
         small = Contender(peer.name, peer.bind(part), part.nbytes, peer.call)
-        small.run()
-        if part.nbytes == buf.nbytes or small.seconds() * buf.nbytes / part.nbytes > PATIENCE:
-            ready.append(small)
-        else:
-            ready.append(Contender(peer.name, peer.bind(buf), buf.nbytes, peer.call))
+        if part.nbytes < buf.nbytes:
+            small.run()
+            if small.seconds() * buf.nbytes / part.nbytes <= PATIENCE:
+                ready.append(Contender(peer.name, peer.bind(buf), buf.nbytes, peer.call))
+                continue
+        ready.append(small)
     return ready
 
 

@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 import inspect
 import json
+import math
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -90,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
 
     test = commands.add_parser("selftest", help="check the published values of the stream on this machine")
     test.description = (
-        "Compute published values of the stream on this processor, with both engines if Numba is installed, and compare. "
-        "The first run compiles every kernel and takes a minute."
+        "Compute published values of the stream on this processor, with both engines if Numba is installed, and "
+        "compare. The first run compiles every kernel and takes a minute."
     )
     test.add_argument("--quiet", action="store_true", help="print only what differs")
     test.set_defaults(run=_run_selftest)
@@ -153,7 +155,7 @@ def _joined(argv: Sequence[str]) -> list[str]:
     """Join "--low", "-1e-3" to "--low=-1e-3": argparse takes some negative numbers, and all pairs, for options."""
     joined: list[str] = []
     for word in argv:
-        negative = word.startswith("-") and word[1:4] == "inf" or word[:1] == "-" and word[1:2] in set("0123456789.")
+        negative = re.match(r"-(\d|\.|inf)", word)
         if negative and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
             joined[-1] += f"={word}"
         else:
@@ -206,7 +208,7 @@ def _run_fill(options: argparse.Namespace) -> int:
             durable=not options.no_fsync,
         )
     if options.json:
-        print(json.dumps(dataclasses.asdict(report) | {"gigabytes_per_second": report.gigabytes_per_second}))
+        print(json.dumps(_plain(report)))
     elif not options.quiet:
         print(_summary(report, durable=not options.no_fsync))
     elif options.seed is None:
@@ -269,6 +271,14 @@ def _flag(name: str) -> str:
 
 def _refuse(message: str) -> NoReturn:
     raise ValueError(message)
+
+
+def _plain(report: Report) -> dict[str, Any]:
+    """The report as JSON can hold it: what is not finite (the mean of an empty file) is null."""
+    values = dataclasses.asdict(report) | {"gigabytes_per_second": report.gigabytes_per_second}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
 
 
 def _summary(report: Report, *, durable: bool) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from fastinit import engines, memory
+from fastinit import buffers, engines, memory
 from fastinit import threads as pool
 from fastinit.address import STREAM, Axis, Shard, collapse, index_strides, new_seed, stream_words
-from fastinit.dtypes import FORMATS, NAMES, Format, array_dtype, format_of
+from fastinit.dtypes import FORMATS, Format, array_dtype, format_of
 from fastinit.engines import reference
 from fastinit.laws import Constant, Draw, Law
 
@@ -60,10 +60,12 @@ def fill(
     never
     on threads, chunks, shards, strides, process or engine. Source: docs/stream.md; docs/guarantees.md, promises 1 to 3.
     """
-    array = buf if type(buf) is np.ndarray else wrap(buf)
+    array = buf if type(buf) is np.ndarray else buffers.wrap(buf)
     format = format_of(array.dtype, dtype)
-    _check_array(array, format, law)
+    if not isinstance(law, Law):
+        raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
     constant = isinstance(law, Constant)
+    buffers.check(array, format, type(law).__name__, constant=constant)
     if seed is None:
         if shard is not None and not constant:
             raise ValueError(
@@ -90,7 +92,7 @@ def fill(
     storage = array.view(format.storage) if format is not None and format.code else array
     if shard is None and array.flags.c_contiguous:
         storage, pitches = storage.reshape(-1), (1,)
-    if _needs_staging(storage):
+    if buffers.needs_staging(storage):
         _fill_staged(storage, job, first, pitches, progress)
     else:
         _fill_direct(storage, job, first, pitches, workers, progress)
@@ -128,83 +130,6 @@ def new(
     return array
 
 
-def wrap(buf: Any) -> Array:
-    """An ndarray on the memory of `buf`, never a copy."""
-    if isinstance(buf, np.ma.MaskedArray):
-        raise TypeError("buf is a masked array, whose mask a fill would ignore; pass buf.data")
-    if isinstance(buf, np.ndarray):
-        return np.asarray(buf)
-    if isinstance(buf, np.generic) or not (hasattr(buf, "__dlpack__") or _has_buffer(buf)):
-        raise TypeError(
-            f"buf is a {type(buf).__name__}; pass a NumPy array, or an object whose memory NumPy can wrap "
-            "(buffer protocol, DLPack: array.array, a PyTorch CPU tensor)"
-        )
-    if _has_buffer(buf):
-        return np.asarray(memoryview(buf))
-    try:
-        return np.from_dlpack(buf)
-    except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        raise TypeError(
-            f"NumPy cannot wrap this {type(buf).__name__} without a copy ({error}); pass a view that it can, such as "
-            'tensor.detach(), or tensor.view(torch.uint16).numpy() with dtype="bfloat16"'
-        ) from error
-
-
-def _has_buffer(buf: Any) -> bool:
-    try:
-        memoryview(buf).release()
-    except TypeError:
-        return False
-    return True
-
-
-def _check_array(array: Array, format: Format | None, law: Law) -> None:
-    """Refuse what cannot be filled."""
-    if not isinstance(law, Law):
-        raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
-    if format is None and not (isinstance(law, Constant) and array.dtype.kind in "biufc"):
-        raise TypeError(
-            f"buf has dtype {array.dtype}, which {type(law).__name__} cannot fill; it fills {NAMES}"
-            + (" and every bool, integer and complex dtype" if isinstance(law, Constant) else "")
-        )
-    if array.flags.carray and array.dtype.isnative:
-        return
-    if not array.dtype.isnative:
-        raise TypeError(
-            f"buf has the byte order of another machine ({array.dtype.str}); use {array.dtype.newbyteorder('=').str}"
-        )
-    if not array.flags.writeable:
-        raise ValueError("buf is read-only; pass a writable array, or open the memory map with mode 'r+'")
-    if _may_overlap(array):
-        raise ValueError(
-            f"buf of shape {array.shape} and strides {array.strides} overlaps itself, so that two elements would share "
-            "memory; pass a copy"
-        )
-
-
-def _may_overlap(array: Array) -> bool:
-    """Whether two elements share memory; a strided layout that interleaves is decided by enumeration."""
-    if array.size < 2 or array.flags.forc:
-        return False
-    reach = array.itemsize
-    axes = sorted((abs(step), size) for step, size in zip(array.strides, array.shape, strict=True) if size > 1)
-    for step, size in axes:
-        if step < reach:
-            return step == 0 or _offsets_collide(axes, array.itemsize)
-        reach = step * (size - 1) + reach
-    return False
-
-
-def _offsets_collide(axes: list[tuple[int, int]], itemsize: int) -> bool:
-    if math.prod(size for _, size in axes) > 1 << 24:
-        return True  # too many to enumerate: refuse
-    offsets = np.zeros(1, np.int64)
-    for step, size in axes:
-        offsets = (offsets[:, None] + step * np.arange(size)).reshape(-1)
-    offsets.sort()
-    return bool((np.diff(offsets) < itemsize).any())
-
-
 def _stored(law: Constant, dtype: np.dtype[Any], format: Format | None) -> Array:
     """The value as one storage element; ValueError where the dtype cannot hold it."""
     value = np.asarray(law.value)
@@ -227,13 +152,6 @@ def _stored(law: Constant, dtype: np.dtype[Any], format: Format | None) -> Array
     if np.isfinite(value).all() and not np.isfinite(stored).all():
         raise ValueError(f"{law} overflows dtype {dtype}; use a wider dtype")
     return stored
-
-
-def _needs_staging(storage: Array) -> bool:
-    """Whether elements are off their natural boundary, where kernels may not store."""
-    if storage.flags.carray:
-        return False
-    return not storage.flags.aligned or any(step % storage.itemsize for step in storage.strides)
 
 
 @dataclass(frozen=True)
@@ -321,11 +239,13 @@ def _fill_direct(
 ) -> None:
     """Fill aligned memory, on several threads where that pays."""
     engine = engines.chosen() if job.draw is not None else reference
-    line, offset = _line(storage)
+    line, offset = buffers.line_of(storage)
     total, itemsize, address = storage.nbytes, storage.itemsize, line.ctypes.data
     mapped = memory.file_behind(storage) is not None
     if total <= SMALLEST_CHUNK and not mapped and storage.ndim == 1 and storage.flags.c_contiguous:
-        job.run(engine, line, (0, 1, 0, storage.size, 1, first, 0))  # a bias: threads and cutting would be most of the call
+        job.run(
+            engine, line, (0, 1, 0, storage.size, 1, first, 0)
+        )  # a bias: threads and cutting would be most of the call
         if progress is not None:
             progress(total, total)
         return
@@ -361,16 +281,6 @@ def _populate(plan: tuple[int, ...], address: int, itemsize: int) -> None:
     for i in range(repeats):
         low = offset + i * step + min(reach, 0)
         memory.populate(address + low * itemsize, (abs(reach) + 1) * itemsize)
-
-
-def _line(storage: Array) -> tuple[Array, int]:
-    """The memory of a block as one line of elements, and the place of its first logical element."""
-    if storage.flags.c_contiguous:
-        return storage.reshape(-1), 0
-    spans = [step // storage.itemsize * (size - 1) for step, size in zip(storage.strides, storage.shape, strict=True)]
-    lowest = storage[tuple(slice(None, None, -1) if span < 0 else slice(None) for span in spans)]
-    length = sum(abs(span) for span in spans) + 1
-    return as_strided(lowest, (length,), (storage.itemsize,)), -sum(span for span in spans if span < 0)
 
 
 def _fill_staged(storage: Array, job: Job, first: int, pitches: tuple[int, ...], progress: Progress | None) -> None:

@@ -1,4 +1,4 @@
-"""Known answers, checked where fastinit runs: does this processor, with this NumPy and Numba, compute the stream?
+"""Known answers, checked where fastinit runs: this processor, with this NumPy and Numba, computes the stream.
 
 The answers are those of the scalar engine of the tests, plain Python that was written from docs/stream.md;
 tests/unit/test_selftest.py computes them again.
@@ -74,7 +74,7 @@ ANSWERS = {
 
 
 def check() -> Iterator[tuple[str, str | None]]:
-    """Yield, for every check, what was checked and what is wrong with it, or None; on both engines if Numba is there."""
+    """Yield, for every check, what was checked and what is wrong with it, or None; both engines if Numba is there."""
     for engine in ("numba", "numpy"):
         if engine == "numba" and importlib.util.find_spec("numba") is None:
             continue
@@ -122,11 +122,11 @@ def law_fault(law: Law, seed: int, name: str | int, dtype: str, expected: str) -
     for first, count in RANGES:
         block = np.empty(count, FORMATS[dtype].storage)
         fill(block, law, seed=seed, name=name, dtype=dtype, shard=Shard((2**58,), (first,)), threads=1)
-        line.update(block.astype(block.dtype.newbyteorder("<")))
+        line.update(block.astype(block.dtype.newbyteorder("<")).tobytes())
         columns = np.empty((count // COLUMNS, COLUMNS), block.dtype, order="F")
         whole = Shard((2**58 // COLUMNS, COLUMNS), (first // COLUMNS, 0))
         fill(columns, law, seed=seed, name=name, dtype=dtype, shard=whole, threads=1)
-        turned.update(columns.reshape(-1).astype(block.dtype.newbyteorder("<")))
+        turned.update(columns.astype(block.dtype.newbyteorder("<")).tobytes())
     for order, digest in (("", line), (" in Fortran order", turned)):
         if digest.hexdigest() != expected:
             return f"expected digest {expected}, got {digest.hexdigest()}{order}"

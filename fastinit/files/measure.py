@@ -58,7 +58,7 @@ def widened(storage: np.ndarray[Any, Any], format: Format | None) -> np.ndarray[
         return storage
     if format.name == "bfloat16":
         return (storage.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return byte_values(format)[storage]
+    return np.take(byte_values(format), storage)
 
 
 @cache

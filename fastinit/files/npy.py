@@ -1,7 +1,8 @@
 """Weight files: `.npy`, and `.bin` that holds nothing but the elements, filled with random weights by all cores.
 
-The elements are drawn into staging buffers that stay in the cache and go to the file by pwrite: 2.4 to 4.8 GB/s, against 0.4
-to 1.8 through a memory map of the same file. A new file appears under its name whole or not at all (publish.py).
+The elements are drawn into staging buffers that stay in the cache and go to the file by pwrite: 2.4 to 4.8 GB/s,
+against 0.4 to 1.8 through a memory map of the same file. A new file appears under its name whole or not at all
+(publish.py).
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from fastinit.laws import Law
 from fastinit.threads import for_each, resolve
 
 STAGING = 1 << 20  # bytes of one staging buffer, one a thread
-# A tensor row is laid across the columns of a Fortran file; this many columns at once keep whole groups of words useful.
+# In a Fortran file a row of the tensor lies across the columns; this many at once make use of whole groups of words.
 WIDE = 128
+# Formats that NumPy has no name for; raw unsigned integers hold them.
+UNRECORDED = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 # Measuring every element would cost a third of the speed; beyond this many blocks (64 MiB) every 16th is measured.
 MEASURE_ALL = 64
 MEASURE_EVERY = 16
@@ -105,9 +108,9 @@ def fill_file(
     existing   fill an existing file in place, header untouched; interrupted, it is left partly filled. Run again
     durable    sync to disk before the file takes its name (in place: at the end); False leaves that to the system
 
-    Raises before anything is created or changed: TypeError or ValueError for a law, dtype, shape, seed or file that do not
-    fit; FileExistsError, IsADirectoryError, FileNotFoundError, PermissionError, and OSError if the disk is too full. After
-    any later error, Ctrl-C included, a new file does not exist under its name or any other.
+    Raises before anything is created or changed: TypeError or ValueError for a law, dtype, shape, seed or file that do
+    not fit; FileExistsError, IsADirectoryError, FileNotFoundError, PermissionError, and OSError if the disk is too
+    full. After any later error, Ctrl-C included, a new file does not exist under its name or any other.
     Guarantee: the bytes depend on law, dtype, seed, name, shape and shard only, not on threads. See docs/files.md.
     """
     target = Path(path)
@@ -206,21 +209,26 @@ def _exact_shape(shape: Sequence[int]) -> tuple[int, ...]:
 
 def _storage(target: Path, dtype: object) -> tuple[str, np.dtype[Any]]:
     """The name of a dtype and how NumPy stores it."""
-    try:
-        name = dtype if isinstance(dtype, str) and dtype in FORMATS else np.dtype(dtype).name  # type: ignore[call-overload]
-    except TypeError:
-        raise TypeError(f"{target}: dtype {dtype!r} is unknown; use one of {', '.join(FORMATS)}") from None
-    if name in FORMATS and not hasattr(np, name):
-        if target.suffix == ".npy":
+    if isinstance(dtype, str) and dtype in UNRECORDED:
+        name = dtype
+    else:
+        try:
+            kind = np.dtype(dtype)  # type: ignore[call-overload]
+        except TypeError:
+            raise TypeError(f"{target}: dtype {dtype!r} is unknown; use one of {', '.join(FORMATS)}") from None
+        name = kind.name
+        if name not in UNRECORDED and (kind.kind not in "fiub" or kind.itemsize > 8):
             raise TypeError(
-                f"{target}: .npy cannot record {name}; NumPy would read it back as raw bytes. "
-                "Write a .bin file, or use float16 or float32"
+                f"{target}: dtype {name} is no real number of up to 8 bytes; use one of {', '.join(FORMATS)}"
             )
-        return name, np.dtype(FORMATS[name].storage)
-    storage = np.dtype(name)
-    if storage.kind not in "fiub" or storage.itemsize > 8:
-        raise TypeError(f"{target}: dtype {name} is no real number of up to 8 bytes; use one of {', '.join(FORMATS)}")
-    return name, storage
+    if name not in UNRECORDED:
+        return name, np.dtype(name)
+    if target.suffix == ".npy":
+        raise TypeError(
+            f"{target}: .npy cannot record {name}; NumPy would read it back as raw bytes. "
+            "Write a .bin file, or use float16 or float32"
+        )
+    return name, np.dtype(FORMATS[name].storage)
 
 
 def _new_layout(target: Path, shape: tuple[int, ...], dtype: object) -> _Layout:
@@ -239,13 +247,17 @@ def _existing_layout(target: Path, shape: Sequence[int] | None, dtype: object) -
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, f"{target} is a directory; name a file to fill")
     if not target.exists():
-        raise FileNotFoundError(errno.ENOENT, f"{target} does not exist; to create it, leave out existing=True (--existing)")
+        raise FileNotFoundError(
+            errno.ENOENT, f"{target} does not exist; to create it, leave out existing=True (--existing)"
+        )
     if not stat.S_ISREG(target.stat().st_mode):
         raise ValueError(f"{target} is not a regular file")
     if target.suffix == ".npy":
         layout = _read_header(target)
         if shape is not None and _exact_shape(shape) != layout.shape:
-            raise ValueError(f"{target} holds an array of shape {layout.shape}, not {tuple(shape)}; leave the shape out")
+            raise ValueError(
+                f"{target} holds an array of shape {layout.shape}, not {tuple(shape)}; leave the shape out"
+            )
         if dtype is not None and _storage(target, dtype)[0] != layout.dtype:
             raise ValueError(f"{target} holds {layout.dtype}, not {dtype}; leave the dtype out")
     elif shape is None:
@@ -274,7 +286,9 @@ def _read_header(target: Path) -> _Layout:
             raise ValueError(f"{target} is not a .npy file that can be filled: {error}") from None
         begin = file.tell()
     if not dtype.isnative:
-        raise ValueError(f"{target} holds {dtype.str}, of the other byte order; convert it with astype, or create it anew")
+        raise ValueError(
+            f"{target} holds {dtype.str}, of the other byte order; convert it with astype, or create it anew"
+        )
     name, storage = _storage(target, dtype)
     return _Layout(shape, name, storage, b"", begin, fortran and len(shape) > 1)
 
@@ -319,7 +333,7 @@ class _Cut:
 
 
 def _block_shape(shape: tuple[int, ...], elements: int, first: int) -> tuple[int, ...]:
-    """A block of at most `elements`, as long as can be in the last dimensions; `first` is the least of the first one."""
+    """A block of about `elements`, as long as can be in the last dimensions, and at least `first` in the first."""
     block = [1] * len(shape)
     block[0] = min(shape[0], first)
     for axis in reversed(range(len(shape))):
@@ -411,8 +425,8 @@ class _Job:
     def draw_line(self) -> Callable[[np.ndarray[Any, Any], tuple[int, ...]], None]:
         """Draw part of a tensor that lies in the file as one line.
 
-        The checks of `fill` and its cutting into chunks take 50 us, a third of what drawing 1 MiB takes, so the engine is
-        called directly.
+        The checks of `fill` and its cutting into chunks take 50 us, a third of what drawing 1 MiB takes, so the engine
+        is called directly: 4.4 against 3.2 GB/s into a file.
         """
         layout = self.layout
         format = layout.format
@@ -435,6 +449,13 @@ class _Job:
         except OSError as error:
             raise cannot_write(error, self.target, self.layout.size) from error
 
+    def sync(self, fd: int) -> None:
+        """Wait for the disk, with an error that names the file."""
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            raise cannot_write(error, self.target, self.layout.size) from error
+
     def fill_in_place(self, *, durable: bool) -> tuple[measure.Measured, float]:
         """Fill the existing file; what the elements came to, and when they were written."""
         try:
@@ -445,7 +466,7 @@ class _Job:
             measured = self.write(fd)
             written = time.perf_counter()
             if durable:
-                os.fsync(fd)
+                self.sync(fd)
         finally:
             os.close(fd)
         return measured, written

@@ -1,9 +1,9 @@
 """A file appears under its name whole, or not at all.
 
-`publishing` gives an open file under a temporary name beside the target, with its space already reserved. When the block
-ends well the file is synced, takes its name in one step, and the folder is synced. After any exception, Ctrl-C included,
-neither name exists. A killed process cannot tidy up: it leaves the temporary file, never the final name, and the next
-writer of the same target removes it, knowing it by the lock that its dead owner no longer holds.
+`publishing` gives an open file under a temporary name beside the target, with its space already reserved. When the
+block ends well the file is synced, takes its name in one step, and the folder is synced. After any exception, Ctrl-C
+included, neither name exists. A killed process cannot tidy up: it leaves the temporary file, never the final name, and
+the next writer of the same target removes it, knowing it by the lock that its dead owner no longer holds.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def publishing(
 
     path       the final name; a symbolic link is followed.
     size       bytes the file has, and that are reserved on disk before the block begins.
-    overwrite  an existing file gives way, in the same single step and with its permissions kept; otherwise it is refused,
-               before the block and again at the end of it.
-    durable    sync the file before it takes its name and the folder afterwards, so that it survives a power cut. Without,
-               it survives a crash of the process only.
+    overwrite  an existing file gives way, in the same single step and with its permissions kept; otherwise it is
+               refused, before the block and again at the end of it.
+    durable    sync the file before it takes its name and the folder afterwards, so that it survives a power cut.
+               Without, it survives a crash of the process only.
 
-    Raises FileExistsError, IsADirectoryError, NotADirectoryError, FileNotFoundError, PermissionError, or OSError (full disk,
-    file too large), each naming the path; nothing is left behind.
+    Raises FileExistsError, IsADirectoryError, NotADirectoryError, FileNotFoundError, PermissionError, or OSError (full
+    disk, file too large), each naming the path; nothing is left behind.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
@@ -69,7 +69,7 @@ def publishing(
 
 
 def write_at(fd: int, data: memoryview | bytes, offset: int) -> None:
-    """Write all of `data` at `offset`. One pwrite may write less than it was given: 2 GiB at most, or up to a full disk."""
+    """Write all of `data` at `offset`. One pwrite may write less than it was given: 2 GiB, or up to a full disk."""
     rest = memoryview(data).cast("B")
     while rest:
         written = os.pwrite(fd, rest, offset)
@@ -80,8 +80,8 @@ def write_at(fd: int, data: memoryview | bytes, offset: int) -> None:
 def reserve(fd: int, size: int) -> None:
     """Give the file its size and its blocks, so that a full disk is an error now and not in the middle.
 
-    It also doubles the speed of the writes that follow (1.1 to 1.9 GB/s without, 5 with, on ext4). Where the file system
-    has no fallocate, compare with the free space and set the size.
+    It also doubles the speed of the writes that follow (1.1 to 1.9 GB/s without, 5 with, on ext4). Where the file
+    system has no fallocate, compare with the free space and set the size.
     """
     if size == 0:
         return
@@ -127,7 +127,7 @@ def lock(fd: int) -> bool:
 
 
 def remove_leftovers(target: Path) -> None:
-    """Remove temporary files of this target whose writer is dead. A living writer holds the lock, and keeps its file."""
+    """Remove temporary files of this target whose writer is dead. A living one holds the lock, and keeps its file."""
     for leftover in target.parent.glob(f".{glob.escape(target.name[:50])}.????????.partial"):
         with contextlib.suppress(OSError):
             fd = os.open(leftover, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -173,7 +173,8 @@ def already_exists(target: Path) -> FileExistsError:
     """The refusal of an existing target."""
     return FileExistsError(
         errno.EEXIST,
-        f"{target} already exists; replace it (overwrite=True, --overwrite) or fill it in place (existing=True, --existing)",
+        f"{target} already exists; replace it (overwrite=True, --overwrite) "
+        "or fill it in place (existing=True, --existing)",
     )
 
 

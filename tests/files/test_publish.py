@@ -46,7 +46,9 @@ def test_the_name_is_absent_and_the_space_reserved_while_the_block_runs(tmp_path
         assert os.fstat(fd).st_blocks * 512 >= SIZE
 
 
-@pytest.mark.parametrize("error", [ValueError("broken"), OSError(errno.EIO, "broken"), KeyboardInterrupt(), SystemExit(3)])
+@pytest.mark.parametrize(
+    "error", [ValueError("broken"), OSError(errno.EIO, "broken"), KeyboardInterrupt(), SystemExit(3)]
+)
 def test_any_exception_leaves_nothing_behind(tmp_path: Path, error: BaseException) -> None:
     with pytest.raises(type(error)), publishing(tmp_path / "w.bin", SIZE):
         raise error
@@ -117,8 +119,8 @@ def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
 
 
 def test_a_name_of_255_bytes_can_be_published(tmp_path: Path) -> None:
-    target = tmp_path / ("größe" * 36 + "w.bin")
-    assert 250 < len(os.fsencode(target.name)) <= 255
+    target = tmp_path / ("ß" * 125 + "w.bin")
+    assert len(os.fsencode(target.name)) == 255
     put(target)
     assert names(tmp_path) == [target.name]
 
@@ -168,7 +170,9 @@ def test_a_file_system_without_fallocate_is_compared_with_its_free_space(
     monkeypatch.setattr(os, "posix_fallocate", refuse)
     put(tmp_path / "w.bin")
     assert (tmp_path / "w.bin").stat().st_size == SIZE
-    with pytest.raises(OSError, match=r"no space for .*big\.bin: it needs .* bytes, and .* has .* bytes free") as caught:
+    with pytest.raises(
+        OSError, match=r"no space for .*big\.bin: it needs .* bytes, and .* has .* bytes free"
+    ) as caught:
         put_size(tmp_path / "big.bin", 1 << 60)
     assert caught.value.errno == errno.ENOSPC
     monkeypatch.delattr(os, "posix_fallocate")

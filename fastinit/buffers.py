@@ -1,0 +1,105 @@
+"""What a fill may write to: wrap it without a copy, refuse what cannot be filled, see its memory as one line."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from fastinit.dtypes import NAMES, Format
+
+Array = np.ndarray[Any, Any]
+
+
+def wrap(buf: Any) -> Array:
+    """An ndarray on the memory of `buf`, never a copy."""
+    if isinstance(buf, np.ma.MaskedArray):
+        raise TypeError("buf is a masked array, whose mask a fill would ignore; pass buf.data")
+    if isinstance(buf, np.ndarray):
+        return np.asarray(buf)
+    if isinstance(buf, np.generic) or not (hasattr(buf, "__dlpack__") or _has_buffer(buf)):
+        raise TypeError(
+            f"buf is a {type(buf).__name__}; pass a NumPy array, or an object whose memory NumPy can wrap "
+            "(buffer protocol, DLPack: array.array, a PyTorch CPU tensor)"
+        )
+    if _has_buffer(buf):
+        return np.asarray(memoryview(buf))
+    try:
+        return np.from_dlpack(buf)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"NumPy cannot wrap this {type(buf).__name__} without a copy ({error}); pass a view that it can, such as "
+            'tensor.detach(), or tensor.view(torch.uint16).numpy() with dtype="bfloat16"'
+        ) from error
+
+
+def _has_buffer(buf: Any) -> bool:
+    try:
+        memoryview(buf).release()
+    except TypeError:
+        return False
+    return True
+
+
+def check(array: Array, format: Format | None, kind: str, *, constant: bool) -> None:
+    """Refuse an array that a law of this kind cannot fill; a constant fills every numeric dtype."""
+    if format is None and not (constant and array.dtype.kind in "biufc"):
+        raise TypeError(
+            f"buf has dtype {array.dtype}, which {kind} cannot fill; it fills {NAMES}"
+            + (" and every bool, integer and complex dtype" if constant else "")
+        )
+    if array.flags.carray and array.dtype.isnative:
+        return
+    if not array.dtype.isnative:
+        raise TypeError(
+            f"buf has the byte order of another machine ({array.dtype.str}); use {array.dtype.newbyteorder('=').str}"
+        )
+    if not array.flags.writeable:
+        raise ValueError("buf is read-only; pass a writable array, or open the memory map with mode 'r+'")
+    if _may_overlap(array):
+        raise ValueError(
+            f"buf of shape {array.shape} and strides {array.strides} overlaps itself, so that two elements would share "
+            "memory; pass a copy"
+        )
+
+
+def _may_overlap(array: Array) -> bool:
+    """Whether two elements share memory; a strided layout that interleaves is decided by enumeration."""
+    if array.size < 2 or array.flags.forc:
+        return False
+    reach = array.itemsize
+    axes = sorted((abs(step), size) for step, size in zip(array.strides, array.shape, strict=True) if size > 1)
+    for step, size in axes:
+        if step < reach:
+            return step == 0 or _offsets_collide(axes, array.itemsize)
+        reach = step * (size - 1) + reach
+    return False
+
+
+def _offsets_collide(axes: list[tuple[int, int]], itemsize: int) -> bool:
+    if math.prod(size for _, size in axes) > 1 << 24:
+        return True  # too many to enumerate: refuse
+    offsets = np.zeros(1, np.int64)
+    for step, size in axes:
+        offsets = (offsets[:, None] + step * np.arange(size)).reshape(-1)
+    offsets.sort()
+    return bool((np.diff(offsets) < itemsize).any())
+
+
+def needs_staging(storage: Array) -> bool:
+    """Whether elements are off their natural boundary, where kernels may not store."""
+    if storage.flags.carray:
+        return False
+    return not storage.flags.aligned or any(step % storage.itemsize for step in storage.strides)
+
+
+def line_of(storage: Array) -> tuple[Array, int]:
+    """The memory of a block as one line of elements, and the place of its first logical element."""
+    if storage.flags.c_contiguous:
+        return storage.reshape(-1), 0
+    spans = [step // storage.itemsize * (size - 1) for step, size in zip(storage.strides, storage.shape, strict=True)]
+    lowest = storage[tuple(slice(None, None, -1) if span < 0 else slice(None) for span in spans)]
+    length = sum(abs(span) for span in spans) + 1
+    return as_strided(lowest, (length,), (storage.itemsize,)), -sum(span for span in spans if span < 0)

@@ -1,0 +1,157 @@
+"""What the compiled engine promises beyond its bits: the machine code it becomes, and where that is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastinit
+from fastinit.engines import compiled, constants
+
+KERNELS = ["uniform_32_run", "normal_32_run", "truncated_32_run", "truncated_deep_32_run"]
+
+# Fill once with each kernel, its machine code freshly compiled, and print the assembly of each as JSON.
+ASSEMBLY = """
+import json, sys, numpy as np, fastinit
+from fastinit import laws
+from fastinit.engines import compiled
+x = np.empty(4096, np.float32)
+for law in (laws.Uniform(0, 1), laws.Normal(0, 1), laws.TruncatedNormal(0, 1, -2, 2), laws.TruncatedNormal(0, 1, -5, 5)):
+    fastinit.fill(x, law, seed=0)
+print(json.dumps({name: list(getattr(compiled, name).inspect_asm().values()) for name in sys.argv[1:]}))
+"""
+
+
+def run(program, *arguments, folder=None, **environment):
+    """Run a Python program in a child and return its output; warnings are errors, as they are here."""
+    command = [sys.executable, "-W", "error", "-c", program, *arguments]
+    child = subprocess.run(command, env={**os.environ, **environment}, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert child.returncode == 0, child.stderr
+    return child.stdout
+
+
+@pytest.fixture(scope="module")
+def assembly(tmp_path_factory):
+    """Kernel -> the instructions it becomes on this processor."""
+    folder = tmp_path_factory.mktemp("machine-code")
+    found = json.loads(run(ASSEMBLY, *KERNELS, FASTINIT_ENGINE="numba", NUMBA_CACHE_DIR=str(folder)))
+    for name, versions in found.items():
+        assert len(versions) == 1, f"{name} was compiled {len(versions)} times"
+    return {name: versions[0] for name, versions in found.items()}
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """The name of the widest registers here: 16 or 8 lanes of float32."""
+    features = compiled.target()["cpu_features"]
+    if "avx512f" in features:
+        return "zmm"
+    return "ymm" if "avx2" in features else "xmm"
+
+
+def instructions(text, mnemonic, register=""):
+    """The lines with an instruction whose name matches, with an operand in such a register."""
+    return re.findall(rf"^\s+{mnemonic}\s.*{register}.*$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_generator_runs_on_whole_registers(assembly, wide, kernel):
+    # Ten rounds of two products; with 16 lanes of 64 bits each product takes two registers of eight lanes.
+    assert len(instructions(assembly[kernel], "v?pmuludq", f"%{wide}")) >= 20
+
+
+@pytest.mark.parametrize("kernel", ["normal_32_run", "truncated_deep_32_run"])
+def test_square_roots_run_on_whole_registers(assembly, wide, kernel):
+    packed = instructions(assembly[kernel], "v?sqrtps", f"%{wide}")
+    single = instructions(assembly[kernel], "v?sqrtss")  # of what a loop leaves over
+    assert len(packed) >= max(1, len(single)), f"{len(packed)} square roots of whole registers, {len(single)} of one"
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_arithmetic_runs_on_whole_registers(assembly, wide, kernel):
+    for mnemonic in ("v?mulps", "v?addps", "v?cvtdq2ps|v?cvtudq2ps" if "truncated" not in kernel else "v?mulps"):
+        assert instructions(assembly[kernel], f"(?:{mnemonic})", f"%{wide}"), mnemonic
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_integer_of_the_float32_laws_is_widened_to_64_bits(assembly, kernel):
+    assert not instructions(assembly[kernel], "vcvtu?qq2ps")
+    assert not instructions(assembly[kernel], "vpmullq")
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_nothing_is_fused(assembly, kernel):
+    fused = instructions(assembly[kernel], r"vfn?m(?:add|sub)\w*")
+    assert not fused, f"{len(fused)} fused instructions change bits: {fused[:3]}"
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_library_function_is_called(assembly, kernel):
+    # A JIT calls through a register that a movabsq filled with the address of a symbol.
+    symbols = set(re.findall(r"movabsq\s+\$([A-Za-z_.][\w.$]*)", assembly[kernel]))
+    symbols |= set(re.findall(r"callq\s+\*?([A-Za-z_][\w.$]*)", assembly[kernel]))
+    mathematics = re.compile(r"(?:numba_)?_*(?:log|sin|cos|tan|exp|pow|sqrt|erf|erfc|fma|ldexp|frexp|floor)[0-9p]*f?l?$")
+    assert not [symbol for symbol in symbols if mathematics.match(symbol)]
+
+
+def test_the_digest_is_that_of_the_constants():
+    source = Path(constants.__file__).read_bytes()
+    assert hashlib.sha256(source).hexdigest() == compiled.CONSTANTS_DIGEST, (
+        "constants.py has changed: put its new SHA-256 into compiled.py, so that Numba's cache sees the change"
+    )
+
+
+def test_the_constants_are_of_the_precision_they_are_used_in():
+    for name, value in vars(constants).items():
+        if name.isupper() and isinstance(value, tuple):
+            assert {type(one) for one in value} == {np.float32 if name.endswith("_32") else float}, name
+
+
+NOWHERE = """
+import numpy as np, fastinit
+x = np.empty(100, np.float32)
+fastinit.fill_normal(x, seed=0)
+assert fastinit.info()["engine"] == "numba", fastinit.info()
+print(fastinit.__file__, fastinit.info()["cache_folder"], x.tobytes().hex())
+"""
+
+
+def test_no_folder_for_machine_code_only_means_compiling_again(tmp_path):
+    # Root may write anywhere, so the folders cannot exist: files stand where they would be.
+    package = tmp_path / "fastinit"
+    here = Path(fastinit.__file__).parent
+    shutil.copytree(here, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "engines" / "__pycache__").write_text("a file")
+    blocked = tmp_path / "file"
+    blocked.write_text("a file")
+    output = run(
+        NOWHERE,
+        folder=tmp_path,
+        PYTHONPATH=str(tmp_path),
+        PYTHONDONTWRITEBYTECODE="1",
+        HOME=str(blocked / "home"),
+        XDG_CACHE_HOME=str(blocked / "cache"),
+        NUMBA_CACHE_DIR=str(blocked / "numba"),
+        FASTINIT_ENGINE="numba",
+    )
+    location, folder, bits = output.split()
+    assert location.startswith(str(tmp_path)), "the child imported another fastinit"
+    assert folder == "None"
+    x = np.empty(100, np.float32)
+    fastinit.fill_normal(x, seed=0)
+    assert bits == x.tobytes().hex()
+
+
+def test_machine_code_is_kept_where_numba_is_told_to(tmp_path):
+    output = run(NOWHERE, NUMBA_CACHE_DIR=str(tmp_path / "kept"), FASTINIT_ENGINE="numba")
+    assert output.split()[1].startswith(str(tmp_path / "kept"))
+    assert list((tmp_path / "kept").rglob("*normal_32*.nbi"))
