@@ -43,8 +43,7 @@ def stream_words(seed: object, name: object, stream: str = STREAM) -> np.ndarray
     """Key and stream id as four uint32: seed low, seed high, id low, id high.
 
     `seed` is an integer in [0, 2^64). `name` is a str, of which the id is the 8-byte BLAKE2b digest of its UTF-8
-    bytes, or
-    an integer in [0, 2^64), which is the id itself: 5 and "5" differ.
+    bytes, or an integer in [0, 2^64), which is the id itself: 5 and "5" differ.
     """
     if stream != STREAM:
         raise ValueError(f"stream={stream!r} is unknown here; this version of fastinit computes {STREAM!r}")
@@ -71,8 +70,8 @@ class Shard:
     """Says that a buffer is the block at `offsets` of a tensor of `shape`.
 
     `Shard((8192, 8192), (4096, 0))` with a buffer of (4096, 8192) is the lower half. `Shard((numel,), (start,))` is a
-    flat
-    shard, as FSDP1 and ZeRO cut. Both are tuples of integers, in elements; an empty block at the tensor's end is legal.
+    flat shard, as FSDP1 and ZeRO cut. Both are tuples of integers, in elements; an empty block at the tensor's end is
+    legal.
     """
 
     shape: tuple[int, ...]

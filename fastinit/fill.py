@@ -42,9 +42,8 @@ def fill(
     """Fill `buf` in place with independent draws of `law`.
 
     buf       a writable ndarray of any shape, order and non-overlapping strides, a memory map included, or anything
-    NumPy
-              wraps without a copy (buffer protocol, DLPack: a PyTorch CPU tensor). float64, float32, float16, bfloat16,
-              float8_e4m3fn and float8_e5m2; a Constant fills every numeric dtype.
+              NumPy wraps without a copy (buffer protocol, DLPack: a PyTorch CPU tensor). float64, float32, float16,
+              bfloat16, float8_e4m3fn and float8_e5m2; a Constant fills every numeric dtype.
     law       fastinit.laws.Uniform, Normal, TruncatedNormal or Constant.
     seed      integer in [0, 2^64). None draws a fresh one, so two calls differ; refused with `shard`.
     name      the tensor's name, a str or an integer in [0, 2^64). Same seed and same name give the same values, so give
@@ -57,8 +56,8 @@ def fill(
 
     Raises TypeError or ValueError before the first store; OSError where the disk behind a memory map is full.
     Guarantee: an element depends only on (stream, seed, name, its row-major index in the whole tensor, law, dtype),
-    never
-    on threads, chunks, shards, strides, process or engine. Source: docs/stream.md; docs/guarantees.md, promises 1 to 3.
+    never on threads, chunks, shards, strides, process or engine. Source: docs/stream.md; docs/guarantees.md, promises
+    1 to 3.
     """
     array = buf if type(buf) is np.ndarray else buffers.wrap(buf)
     format = format_of(array.dtype, dtype)

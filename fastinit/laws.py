@@ -1,7 +1,7 @@
 """The laws: small frozen values that say what to draw, with their moments, support and distribution function.
 
-A law knows nothing of fans or buffers. `prepare` checks its numbers against the format of a buffer and turns them
-into what a kernel receives, in float64 by the expressions that docs/stream.md prints, rounded once to the working
+A law knows nothing of fans or buffers. `prepare` checks its numbers against the format of a buffer and turns them into
+what a kernel receives, in float64 by the expressions that docs/stream.md prints, rounded once to the working
 precision.
 """
 
@@ -147,8 +147,7 @@ class Uniform(Law):
     """Uniform on [low, high): the density is 1 / (high - low).
 
     Drawn as low + (high - low) u with u a multiple of 2^-24 (2^-53 for float64), and kept in [low, high) after
-    rounding to
-    any dtype. Raises ValueError unless both are finite and low < high.
+    rounding to any dtype. Raises ValueError unless both are finite and low < high.
     """
 
     low: float = 0.0
@@ -231,9 +230,9 @@ class TruncatedNormal(Law):
     """A normal of `parent_mean` and `parent_std`, conditioned to [low, high] (absolute bounds, either may be infinite).
 
     One word an element through the inverse of the distribution function, from the nearer tail: no rejection, any
-    bounds.
-    `mean` and `std` are those of the truncated law. Raises ValueError unless low < high (or parent_std is 0 and
-    low <= parent_mean <= high), and where the interval holds less than 2^-110 of the parent's mass (about 12 std away).
+    bounds. `mean` and `std` are those of the truncated law. Raises ValueError unless low < high (or parent_std is 0
+    and low <= parent_mean <= high), and where the interval holds less than 2^-110 of the parent's mass (about 12 std
+    away).
     """
 
     parent_mean: float

@@ -57,8 +57,7 @@ def populate(address: int, size: int) -> None:
     """Bring the file pages of [address, address + size) into memory for writing.
 
     A store into a mapped page that the disk has no room for kills Python with SIGBUS; asked for beforehand, the same
-    is an
-    OSError. Kernels before 5.14 do not know the request; there the hazard stays.
+    is an OSError. Kernels before 5.14 do not know the request; there the hazard stays.
     """
     if _madvise() is None:
         return

@@ -93,8 +93,7 @@ def truncated_normal(
     """A normal cut to `sigmas` (standard deviations from the mean; default -2, 2) or to absolute `bounds`.
 
     `std` is that of the parent. `corrected=True`, with symmetric sigmas only, widens the parent so that the truncated
-    law
-    has exactly this std: by 1 / 0.87962566 at 2 sigma, as JAX and Keras do in variance scaling.
+    law has exactly this std: by 1 / 0.87962566 at 2 sigma, as JAX and Keras do in variance scaling.
     """
     if sigmas is not None and bounds is not None:
         raise ValueError("pass sigmas (in standard deviations) or bounds (absolute), not both")
@@ -194,8 +193,7 @@ def fill_uniform(buf: Any, low: float = 0.0, high: float = 1.0, **options: Unpac
     """Fill `buf` with uniform draws from [low, high): low included, high never, after rounding to its dtype too.
 
     Mean (low + high) / 2, std (high - low) / sqrt(12), 24 random bits (53 for float64). Options, errors and guarantee
-    as
-    `fill`; ValueError unless low < high, both finite.
+    as `fill`; ValueError unless low < high, both finite.
     """
     fill(buf, uniform(low, high), **options)
 
@@ -248,8 +246,8 @@ def fill_xavier_normal(
     """Fill `buf` with normals of std = gain sqrt(2 / (fan_in + fan_out)), as PyTorch's xavier_normal_.
 
     `truncated=True` cuts at 2 sigma and corrects the std: what Keras, JAX and Flax call glorot_normal. Options,
-    errors and
-    guarantee as `fill`. Source: Glorot and Bengio 2010, eq. 12 (https://proceedings.mlr.press/v9/glorot10a.html).
+    errors and guarantee as `fill`. Source: Glorot and Bengio 2010, eq. 12
+    (https://proceedings.mlr.press/v9/glorot10a.html).
     """
     fill(buf, xavier_normal(fan_in, fan_out, gain=gain, truncated=truncated), **options)
 
@@ -260,8 +258,7 @@ def fill_he_uniform(
     """Fill `buf` from U(-a, a), a = gain sqrt(6 / ((1 + negative_slope^2) fan_in)).
 
     The factor 2 for ReLU is in the scheme: `gain=fastinit.gain("relu")` would count it twice. Options, errors and
-    guarantee
-    as `fill`. Source: He, Zhang, Ren, Sun 2015, eqs. 10 and 15 (https://arxiv.org/abs/1502.01852).
+    guarantee as `fill`. Source: He, Zhang, Ren, Sun 2015, eqs. 10 and 15 (https://arxiv.org/abs/1502.01852).
     """
     fill(buf, he_uniform(fan_in, negative_slope=negative_slope, gain=gain), **options)
 
@@ -304,8 +301,8 @@ def fill_lecun_normal(
     """Fill `buf` with normals of std = gain sqrt(1 / fan_in): the start of self-normalising (SELU) networks.
 
     `truncated=True` cuts at 2 sigma and corrects the std: what Keras, JAX and Flax call lecun_normal. Options, errors
-    and
-    guarantee as `fill`. Source: LeCun, Bottou, Orr, Mueller 1998, "Efficient BackProp", eq. 16; Klambauer et al. 2017.
+    and guarantee as `fill`. Source: LeCun, Bottou, Orr, Mueller 1998, "Efficient BackProp", eq. 16; Klambauer et al.
+    2017.
     """
     fill(buf, lecun_normal(fan_in, gain=gain, truncated=truncated), **options)
 
@@ -343,8 +340,7 @@ def gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor by which torch.nn.init scales Xavier for a nonlinearity: torch.nn.init.calculate_gain's table.
 
     linear, sigmoid, conv: 1; tanh: 5/3; relu: sqrt 2; selu: 3/4; leaky_relu: sqrt(2 / (1 + param^2)), param 0.01 by
-    default.
-    Not for the He schemes, which hold the factor of ReLU already.
+    default. Not for the He schemes, which hold the factor of ReLU already.
     """
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param

@@ -99,10 +99,8 @@ def for_each(work: Callable[[int], None], count: int, threads: int, after: Calla
     """Call work(i) for each i in range(count), on the calling thread and up to threads - 1 others.
 
     `after(done)` is called on the calling thread with the number of finished items. The first exception, Ctrl-C
-    included,
-    stops the handing out of items; it is raised after every thread has finished the item in hand, so that nothing is
-    still
-    writing. After an interrupt the pool's threads end too.
+    included, stops the handing out of items; it is raised after every thread has finished the item in hand, so that
+    nothing is still writing. After an interrupt the pool's threads end too.
     """
     items = counting()
     finished = [0] * threads  # a slot a thread: no lock

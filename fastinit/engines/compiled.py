@@ -275,8 +275,7 @@ def magnitude_32(p, deep):
     """The x >= 0 with tail probability p in (0, 1/2): relative error below 1e-6 down to the smallest normal p.
 
     The polynomial runs in w = -ln(4 p (1 - p)), in which the inverse is smooth at p = 1/2 too (Giles 2010). `deep`
-    False
-    promises w < 5.3 for every word of the law, and the far half is left out.
+    False promises w < 5.3 for every word of the law, and the far half is left out.
     """
     q = f32(1.0) - (p + p)
     y = (f32(4.0) * p) * (f32(1.0) - p)
@@ -522,8 +521,8 @@ def fill_run(law, out, plan, stream, reals, integers, code, workspace):
     """Fill rows of neighbouring elements; row r begins at offset + r * row step and at index first + r * pitch.
 
     plan = (offset, rows, row step, cols, column step, first, pitch), steps in storage elements of `out`, which is the
-    memory
-    of the buffer as one line. Whole groups go straight from the law into `out`; only the ends of a row are copied.
+    memory of the buffer as one line. Whole groups go straight from the law into `out`; only the ends of a row are
+    copied.
     """
     offset, rows, row_step, cols, first, pitch = plan[0], plan[1], plan[2], plan[3], plan[5], plan[6]
     own_words, low_words, scratch, _, _ = workspace

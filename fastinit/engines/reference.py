@@ -283,8 +283,7 @@ def fill(
     """Fill rows x cols elements of `out`, of which row r, column c has the index first + r * pitch + c.
 
     `out` is the memory of the buffer as one line of storage elements; plan = (offset of row 0, column 0; rows; row
-    step;
-    cols; column step; first; pitch), steps in storage elements, first and pitch in tensor indices.
+    step; cols; column step; first; pitch), steps in storage elements, first and pitch in tensor indices.
     """
     offset, rows, row_step, cols, col_step, first, pitch = plan
     law = LAWS[kernel]
