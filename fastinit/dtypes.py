@@ -68,10 +68,15 @@ class Format:
         return self.at_most(x - min(self._place(x), self._place(x * (1 - 2.0**-30))) / 4)
 
     def overflows(self, x: float) -> bool:
-        """Whether |x| rounds above the largest finite value."""
-        if self.name == "float64":
-            return math.isinf(x)
-        return abs(x) >= self.largest + self._place(self.largest) / 2
+        """Whether |x|, rounded to the working precision and then to this format, is above the largest finite value."""
+        if abs(x) <= self.largest:
+            return False
+        with np.errstate(over="ignore"):
+            worked = float(np.dtype(self.working).type(abs(x)))
+        place = self._place(self.largest)
+        # Half a place above the largest is a tie, and goes to the even neighbour: down only in float8_e4m3fn.
+        edge = self.largest + place / 2
+        return worked > edge or (worked == edge and self.largest / place % 2 == 1)
 
 
 FORMATS = {

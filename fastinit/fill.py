@@ -129,6 +129,7 @@ def new(
     return array
 
 
+@np.errstate(all="ignore")
 def _stored(law: Constant, dtype: np.dtype[Any], format: Format | None) -> Array:
     """The value as one storage element; ValueError where the dtype cannot hold it."""
     value = np.asarray(law.value)
@@ -144,8 +145,7 @@ def _stored(law: Constant, dtype: np.dtype[Any], format: Format | None) -> Array
             return np.asarray(reference.rounded(single, np.dtype(format.storage), format.code)[0])
         exponent = 0x7C if math.isinf(number) else 0x7F
         return np.asarray(exponent | (0x80 if number < 0 else 0), np.uint8)
-    with np.errstate(all="ignore"):
-        stored = value.astype(dtype)
+    stored = value.astype(dtype)
     if dtype.kind in "biu" and not (stored == value).all():
         raise ValueError(f"{law} does not fit dtype {dtype}; pass a value it can hold")
     if np.isfinite(value).all() and not np.isfinite(stored).all():

@@ -273,15 +273,29 @@ class TruncatedNormal(Law):
 
         return truncnorm(*self._bounds(), loc=self.parent_mean, scale=self.parent_std)
 
+    def _moments(self) -> tuple[float, float]:
+        """Mean and std in standard deviations of the parent."""
+        alpha, beta = self._bounds()
+        middle, half = alpha / 2 + beta / 2, beta / 2 - alpha / 2
+        if half * max(1.0, abs(middle)) > 2.0:
+            law = self._scipy()
+            return (law.mean() - self.parent_mean) / self.parent_std, law.std() / self.parent_std
+        # The closed form cancels in a narrow interval (3 % at a width of 1e-5); 40 Gauss points are exact to 1e-15.
+        points, weights = np.polynomial.legendre.leggauss(40)
+        distance = half * points
+        weights = weights * np.exp(-distance * (middle + distance / 2))
+        shift = float(np.average(distance, weights=weights))
+        return middle + shift, math.sqrt(np.average((distance - shift) ** 2, weights=weights))
+
     @property
     def mean(self) -> float:  # type: ignore[override]
         """The mean of the truncated law."""
-        return float(self._scipy().mean()) if self.parent_std else self.parent_mean
+        return float(self.parent_mean + self.parent_std * self._moments()[0]) if self.parent_std else self.parent_mean
 
     @property
     def std(self) -> float:  # type: ignore[override]
         """The standard deviation of the truncated law."""
-        return float(self._scipy().std()) if self.parent_std else 0.0
+        return float(self.parent_std * self._moments()[1]) if self.parent_std else 0.0
 
     @property
     def support(self) -> tuple[float, float]:

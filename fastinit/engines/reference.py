@@ -277,6 +277,7 @@ def rounded(x: Array, dtype: Any, code: int) -> Array:
 BLOCK = 1 << 14  # elements drawn at once: the temporaries stay in the second-level cache
 
 
+@np.errstate(all="ignore")  # a caller's np.seterr must not turn the underflow of a rounding into an exception
 def fill(
     kernel: str, out: Array, plan: tuple[int, ...], stream: Array, reals: Array, integers: Array, code: int
 ) -> None:
