@@ -22,10 +22,10 @@ LEDGER = pytest.StashKey[list[tuple[str, bool | None, str]]]()
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes and rounds: small and one where nothing is timed.
+    """Bytes, elements and rounds: small and one where nothing is timed.
 
     whole   the warm buffer
-    part    what slow peers and the reference engine get of it
+    part    elements: what slow peers and the reference engine get of it
     fresh   memory that is allocated anew for each fill
     """
 
@@ -54,8 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def sizes(request: pytest.FixtureRequest) -> Sizes:
     """How large and how often."""
     if request.config.getoption("--benchmark"):
-        return Sizes(True, 1 * GIB, 64 * MIB, 2 * GIB, 9)
-    return Sizes(False, MIB, MIB, MIB, 1)
+        return Sizes(True, 1 * GIB, 16 << 20, 2 * GIB, 9)
+    return Sizes(False, 1 * MIB, 256 << 10, 1 * MIB, 1)
 
 
 @pytest.fixture(scope="session")

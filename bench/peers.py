@@ -51,11 +51,11 @@ def peers(law: str, dtype: str) -> list[Peer]:
     return found
 
 
-def contenders(law: str, dtype: str, buf: Array, part_bytes: int) -> list[Contender]:
-    """The peers on the whole of `buf`, or on its first `part_bytes` where the whole would take too long."""
+def contenders(law: str, dtype: str, buf: Array, part_elements: int) -> list[Contender]:
+    """The peers on the whole of `buf`, or on its first elements where the whole would take too long."""
     ready = []
     for peer in peers(law, dtype):
-        part = buf[: part_bytes // buf.itemsize]
+        part = buf[:part_elements]
         small = Contender(peer.name, peer.bind(part), part.nbytes, peer.call)
         if part.nbytes < buf.nbytes:
             small.run()

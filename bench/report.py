@@ -166,7 +166,7 @@ def section(results: dict[str, Any]) -> str:
         f"{machine['cpu']} ({machine['target']}; {features}), {machine['cpus']} CPUs, {machine['system']}, "
         f"{results['threads']} threads, engine {results['engine']}; {versions}; {results['date']}. "
         "1 GiB of warm memory unless said; medians; every round times fastinit, its peers and the ceiling in turn. "
-        f"Peers that need more than 1.5 s for 1 GiB draw 64 MiB, and rates are compared ({len(slow)} calls; "
+        f"Peers that need more than 1.5 s for 1 GiB draw 2^24 elements, and rates are compared ({len(slow)} calls; "
         "bench/results.json names them).",
         "",
         f"`{results['command']}`",

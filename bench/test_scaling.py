@@ -21,7 +21,7 @@ def test_two_threads(law, arena, race):
 
 
 def test_reference_engine(arena, sizes, race):
-    buf = arena.view("float32")[: sizes.part // 4]
+    buf = arena.view("float32")[: sizes.part]
     rivals = [one for one in contenders("normal", "float32", buf, sizes.part) if one.name == "numpy"]
     rivals += [one for one in ceilings(buf) if one.name == CEILING_ONE_THREAD]
     with engines.use("numpy"):

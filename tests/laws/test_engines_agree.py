@@ -1,4 +1,4 @@
-"""Promise 2, first half: the compiled and the reference engine give the same bits, over ten million elements of each law."""
+"""Promise 2, first half: both engines give the same bits, over ten million elements of each law and dtype."""
 
 from __future__ import annotations
 

@@ -21,7 +21,10 @@ from fastinit import Shard, engines
 
 OLDER = {
     "SSE2": {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse,+sse2"},
-    "AVX2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+f16c"},
+    "AVX2": {
+        "NUMBA_CPU_NAME": "haswell",
+        "NUMBA_CPU_FEATURES": "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+f16c",
+    },
 }
 WIDEST = {"SSE2": ["sse2"], "AVX2": ["sse2", "avx2", "f16c"]}
 PROGRAM = """

@@ -18,7 +18,7 @@ import pytest
 from fastinit import laws
 from fastinit.dtypes import FORMATS
 from fastinit.engines import compiled
-from fastinit.engines.compiled import bits, from_bits, magnitude_32, radius_32, truncated_value_32, unit_32
+from fastinit.engines.compiled import bits, from_bits, magnitude_32, radius_32, unit_32
 from fastinit.threads import available_cpus
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,11 @@ EVERY = 1 << 32
 SLICES = 64
 u32, f32 = np.uint32, np.float32
 
+BLOCK = 1 << 12
+
 jit = numba.njit(nogil=True, error_model="numpy")
+# For sums and extremes of values that are already drawn: the order of additions does not matter to a sum of 2^26.
+unordered = numba.njit(nogil=True, error_model="numpy", fastmath=True)
 
 
 def over_all(function, total, *arguments):
@@ -43,56 +47,130 @@ def report(title, **numbers):
     print(f"\n{title}: " + ", ".join(f"{name.replace('_', ' ')} {value:.8g}" for name, value in numbers.items()))
 
 
+@unordered
+def count(block, before):
+    """(zeros, infinite or NaN, falls, largest fall, largest rise, smallest, largest) of a block after `before`."""
+    zeros, wild, falls = 0, 0, 0
+    step = np.float64(block[0]) - before
+    falls += step < 0.0
+    fall, rise = max(-step, 0.0), max(step, 0.0)
+    smallest, largest = np.float64(block[0]), np.float64(block[0])
+    for i in range(len(block)):
+        size = bits(block[i]) & u32(0x7FFFFFFF)
+        zeros += size == u32(0)
+        wild += size >= u32(0x7F800000)
+        smallest, largest = min(smallest, np.float64(block[i])), max(largest, np.float64(block[i]))
+    for i in range(1, len(block)):
+        step = np.float64(block[i]) - np.float64(block[i - 1])
+        falls += step < 0.0
+        fall, rise = max(fall, -step), max(rise, step)
+    return zeros, wild, falls, fall, rise, smallest, largest
+
+
+@unordered
+def powers(block, centre):
+    """The sums of the first four powers of the values about a centre."""
+    first, second, third, fourth = 0.0, 0.0, 0.0, 0.0
+    for i in range(len(block)):
+        d = np.float64(block[i]) - centre
+        first += d
+        second += d * d
+        third += d * d * d
+        fourth += d * d * (d * d)
+    return first, second, third, fourth
+
+
+COLUMNS = ("zeros", "wild", "falls", "fall", "rise", "smallest", "largest", "first", "second", "third", "fourth")
+
+
+@jit
+def gather(row, block, before, centre):
+    """Add a block to a row of COLUMNS."""
+    zeros, wild, falls, fall, rise, smallest, largest = count(block, before)
+    row[0] += zeros
+    row[1] += wild
+    row[2] += falls
+    row[3], row[4] = max(row[3], fall), max(row[4], rise)
+    row[5], row[6] = min(row[5], smallest), max(row[6], largest)
+    first, second, third, fourth = powers(block, centre)
+    row[7] += first
+    row[8] += second
+    row[9] += third
+    row[10] += fourth
+
+
+@jit
+def empty_row(more):
+    """A row of COLUMNS before the first block, and `more` columns."""
+    row = np.zeros(11 + more)
+    row[5], row[6] = np.inf, -np.inf
+    return row
+
+
+def summary(parts):
+    """The rows of all slices as one, by name; sums of powers divided by the number of words."""
+    whole = dict.fromkeys(COLUMNS, 0.0)
+    for i, name in enumerate(COLUMNS):
+        column = parts[:, i]
+        if name in ("fall", "rise", "largest"):
+            whole[name] = column.max()
+        elif name == "smallest":
+            whole[name] = column.min()
+        else:
+            whole[name] = math.fsum(column)
+    for name in COLUMNS[7:]:
+        whole[name] /= EVERY
+    return whole
+
+
 # --- radius ----------------------------------------------------------------------------------------------------------
 
 
 @jit
 def scan_radius(begin, end):
-    worst, where, zeros, rising, largest, smallest = 0.0, 0.0, 0.0, 0.0, 0.0, 1e9
-    second, fourth = 0.0, 0.0
-    before = np.inf
-    for w in range(begin, end):
-        r = np.float64(radius_32(u32(w)))
-        if w < 1 << 31:
-            exact = math.sqrt(-2.0 * math.log((w + 0.5) * 2.0**-32))
-        else:
-            exact = math.sqrt(-2.0 * math.log1p(-((4294967295 - w) + 0.5) * 2.0**-32))
-        error = abs(r - exact) / exact
-        if not error <= worst:  # a NaN counts as worst
-            worst, where = error, np.float64(w)
-        zeros += r == 0.0
-        rising = max(rising, (r - before) / exact)
-        before = r
-        largest, smallest = max(largest, r), min(smallest, r)
-        second += r * r
-        fourth += r * r * r * r
-    return worst, where, zeros, rising, largest, smallest, second, fourth
+    row, block, before = empty_row(2), np.empty(BLOCK, f32), np.inf
+    worst, where = 0.0, 0
+    for start in range(begin, end, BLOCK):
+        for i in range(BLOCK):
+            block[i] = radius_32(u32(start + i))
+        gather(row, block, before, 0.0)
+        before = np.float64(block[-1])
+        for i in range(BLOCK):
+            w = start + i
+            if w < 1 << 31:
+                exact = math.sqrt(-2.0 * math.log((w + 0.5) * 2.0**-32))
+            else:
+                exact = math.sqrt(-2.0 * math.log1p(-((4294967295 - w) + 0.5) * 2.0**-32))
+            error = abs(np.float64(block[i]) - exact) / exact
+            if error > worst:
+                worst, where = error, w
+    row[11], row[12] = worst, where
+    return row
 
 
 def test_the_radius_of_every_word():
     parts = over_all(scan_radius, EVERY)
-    worst = parts[parts[:, 0].argmax(), 0]
-    zeros, rising, largest, smallest = parts[:, 2].sum(), parts[:, 3].max(), parts[:, 4].max(), parts[:, 5].min()
-    second, fourth = math.fsum(parts[:, 6]) / EVERY, math.fsum(parts[:, 7]) / EVERY
+    row, whole = parts[:, 11].argmax(), summary(parts)
     report(
         "radius",
-        worst_relative_error=worst,
-        at_word=parts[parts[:, 0].argmax(), 1],
-        zeros=zeros,
-        smallest=smallest,
-        largest=largest,
-        largest_relative_rise=rising,
-        mean_square=second,
-        mean_fourth_power=fourth,
+        worst_relative_error=parts[row, 11],
+        at_word=parts[row, 12],
+        zeros=whole["zeros"],
+        smallest=whole["smallest"],
+        largest=whole["largest"],
+        largest_rise=whole["rise"],
+        mean_square_minus_2=whole["second"] - 2,
+        mean_fourth_power_minus_8=whole["fourth"] - 8,
     )
-    assert worst < 3e-7
-    assert zeros == 0
-    assert rising < 3e-7
-    assert largest == pytest.approx(math.sqrt(66 * math.log(2)), rel=1e-6)
-    assert smallest == pytest.approx(2.0**-16, rel=1e-6)
+    assert whole["wild"] == 0
+    assert parts[row, 11] < 3e-7
+    assert whole["zeros"] == 0
+    assert whole["rise"] < 1e-6
+    assert whole["largest"] == pytest.approx(math.sqrt(66 * math.log(2)), rel=1e-6)
+    assert whole["smallest"] == pytest.approx(2.0**-16, rel=1e-6)
     # E r^2 = 2 and E r^4 = 8 for the continuous law; the grid of midpoints itself is off by less than 1e-8.
-    assert second == pytest.approx(2.0, rel=1e-7)
-    assert fourth == pytest.approx(8.0, rel=2e-7)
+    assert whole["second"] == pytest.approx(2.0, rel=1e-7)
+    assert whole["fourth"] == pytest.approx(8.0, rel=2e-7)
 
 
 # --- angle -----------------------------------------------------------------------------------------------------------
@@ -100,43 +178,38 @@ def test_the_radius_of_every_word():
 
 @jit
 def scan_angle(begin, end):
-    worst_sine, worst_cosine, zeros, wrong_signs, worst_circle = 0.0, 0.0, 0.0, 0.0, 0.0
-    sines, cosines, sine_2, cosine_2, sine_4, cosine_4, product = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    for high in range(begin, end):  # the upper 29 bits, signed, are the angle
+    worst_sine, worst_cosine, zeros, wrong, worst_circle = 0.0, 0.0, 0.0, 0.0, 0.0
+    sines, sine_2, cosine_2, sine_4, cosine_4 = 0.0, 0.0, 0.0, 0.0, 0.0
+    for high in range(begin, end):  # the upper 29 bits, signed, are the angle; the words beside differ in a sign
         signed = high if high < 1 << 28 else high - (1 << 29)
+        first_cosine, first_sine = compiled.angle_32(u32(high << 3))
+        for low in range(1, 8):
+            cosine_32, sine_32 = compiled.angle_32(u32(high << 3) | u32(low))
+            wrong += bits(sine_32) != bits(first_sine)
+            wrong += bits(cosine_32) != bits(-first_cosine if low & 1 else first_cosine)
+        sine, cosine = np.float64(first_sine), np.float64(first_cosine)
+        wrong += not cosine > 0.0
+        wrong += (sine < 0.0) != (signed < 0)
+        zeros += (sine == 0.0) + (cosine == 0.0)
         turn = math.pi / 4.0 * ((signed + 0.5) * 2.0**-28)
         exact_sine, exact_cosine = math.sin(turn), math.cos(turn)
-        for low in range(8):
-            cosine_32, sine_32 = compiled.angle_32(u32((high << 3) | low))
-            cosine, sine = np.float64(cosine_32), np.float64(sine_32)
-            wrong_signs += (cosine < 0.0) != (low & 1 == 1)
-            wrong_signs += (sine < 0.0) != (signed < 0)
-            error = abs(sine - exact_sine) / abs(exact_sine)
-            worst_sine = error if not error <= worst_sine else worst_sine
-            error = abs(abs(cosine) - exact_cosine) / exact_cosine
-            worst_cosine = error if not error <= worst_cosine else worst_cosine
-            worst_circle = max(worst_circle, abs(sine * sine + cosine * cosine - 1.0))
-            zeros += (sine == 0.0) + (cosine == 0.0)
-            sines += sine
-            cosines += cosine
-            sine_2 += sine * sine
-            cosine_2 += cosine * cosine
-            sine_4 += sine * sine * sine * sine
-            cosine_4 += cosine * cosine * cosine * cosine
-            product += sine * cosine
-    return (
-        (worst_sine, worst_cosine, zeros, wrong_signs, worst_circle)
-        + (sines, cosines, sine_2, cosine_2, sine_4, cosine_4, product)
-    )  # fmt: skip
+        worst_sine = max(worst_sine, abs(sine - exact_sine) / abs(exact_sine))
+        worst_cosine = max(worst_cosine, abs(cosine - exact_cosine) / exact_cosine)
+        sine_sine, cosine_cosine = sine * sine, cosine * cosine
+        worst_circle = max(worst_circle, abs(sine_sine + cosine_cosine - 1.0))
+        sines += sine
+        sine_2 += sine_sine
+        cosine_2 += cosine_cosine
+        sine_4 += sine_sine * sine_sine
+        cosine_4 += cosine_cosine * cosine_cosine
+    return worst_sine, worst_cosine, zeros, wrong, worst_circle, sines, sine_2, cosine_2, sine_4, cosine_4
 
 
 def test_the_angle_of_every_word():
     parts = over_all(scan_angle, EVERY >> 3)
     worst_sine, worst_cosine, _, _, worst_circle = parts[:, :5].max(axis=0)
-    zeros, wrong_signs = parts[:, 2].sum(), parts[:, 3].sum()
-    sine, cosine, sine_2, cosine_2, sine_4, cosine_4, product = (
-        math.fsum(parts[:, i]) / EVERY for i in range(5, 12)
-    )
+    zeros, wrong = parts[:, 2].sum(), parts[:, 3].sum()
+    sine, sine_2, cosine_2, sine_4, cosine_4 = (math.fsum(parts[:, i]) / (EVERY >> 3) for i in range(5, 10))
     report(
         "angle",
         worst_relative_error_of_the_sine=worst_sine,
@@ -144,17 +217,13 @@ def test_the_angle_of_every_word():
         of_the_circle=worst_circle,
         zeros=zeros,
         mean_sine=sine,
-        mean_cosine=cosine,
-        mean_squares_sum=sine_2 + cosine_2,
-        mean_fourth_powers_sum=sine_4 + cosine_4,
-        mean_product=product,
+        mean_squares_minus_1=sine_2 + cosine_2 - 1,
+        mean_fourth_powers_minus_three_quarters=sine_4 + cosine_4 - 0.75,
     )
     assert max(worst_sine, worst_cosine) < 3e-7
     assert worst_circle < 5e-7
     assert zeros == 0
-    assert wrong_signs == 0
-    assert cosine == 0.0
-    assert product == 0.0
+    assert wrong == 0  # so every cosine has its opposite: mean and mean product with the sine are exactly 0
     assert abs(sine) < 1e-8
     # Over the eight octants S and C share the places: E S^2 + E C^2 = 1, E S^4 + E C^4 = 3/4.
     assert sine_2 + cosine_2 == pytest.approx(1.0, abs=1e-7)
@@ -166,43 +235,38 @@ def test_the_angle_of_every_word():
 
 @jit
 def scan_unit(begin, end):
-    wrong, zeros, falling, largest = 0.0, 0.0, 0.0, 0.0
-    first, second, fourth, before = 0.0, 0.0, 0.0, -1.0
-    for w in range(begin, end):
-        u = np.float64(unit_32(u32(w)))
-        wrong += u != np.float64(w >> 8) * 2.0**-24
-        zeros += u == 0.0
-        falling += u < before
-        before = u
-        largest = max(largest, u)
-        d = u - 0.5
-        first += d
-        second += d * d
-        fourth += d * d * d * d
-    return wrong, zeros, falling, largest, first, second, fourth
+    row, block, before = empty_row(1), np.empty(BLOCK, f32), -1.0
+    for start in range(begin, end, BLOCK):
+        for i in range(BLOCK):
+            block[i] = unit_32(u32(start + i))
+        gather(row, block, before, 0.5)
+        before = np.float64(block[-1])
+        for i in range(BLOCK):
+            row[11] += np.float64(block[i]) != np.float64((start + i) >> 8) * 2.0**-24
+    return row
 
 
 def test_the_uniform_of_every_word():
     parts = over_all(scan_unit, EVERY)
-    wrong, zeros, falling = parts[:, :3].sum(axis=0)
-    mean, second, fourth = (math.fsum(parts[:, i]) / EVERY for i in (4, 5, 6))
-    variance = second - mean * mean
+    whole, wrong = summary(parts), parts[:, 11].sum()
+    variance = whole["second"] - whole["first"] ** 2
     report(
         "uniform on [0, 1)",
         words_not_exact=wrong,
-        zeros=zeros,
-        largest=parts[:, 3].max(),
-        mean=0.5 + mean,
-        variance_times_12=12 * variance,
-        fourth_moment_about_the_middle_times_80=80 * fourth,
+        zeros=whole["zeros"],
+        largest=whole["largest"],
+        mean_minus_one_half=whole["first"],
+        variance_times_12_minus_1=12 * variance - 1,
+        fourth_moment_about_the_middle_times_80_minus_1=80 * whole["fourth"] - 1,
     )
     assert wrong == 0
-    assert zeros == 256  # by construction: 2^24 values of 256 words each, and zero is one of them
-    assert falling == 0
-    assert parts[:, 3].max() == 1 - 2.0**-24
-    assert 0.5 + mean == 0.5 - 2.0**-25  # low is included and high is not
+    assert whole["wild"] == 0
+    assert whole["zeros"] == 256  # by construction: 2^24 values of 256 words each, and zero is one of them
+    assert whole["falls"] == 0
+    assert whole["largest"] == 1 - 2.0**-24
+    assert 0.5 + whole["first"] == 0.5 - 2.0**-25  # low is included and high is not
     assert variance == pytest.approx((1 - 2.0**-48) / 12, rel=1e-12)
-    assert fourth == pytest.approx(1 / 80, rel=1e-12)
+    assert whole["fourth"] == pytest.approx(1 / 80, rel=1e-12)
 
 
 # --- inverse of the normal --------------------------------------------------------------------------------------------
@@ -236,7 +300,7 @@ def scan_inverse(begin, end):
             worst, where = error, np.float64(pattern)
         zeros += x <= 0.0
         rises += x > before
-        rising = max(rising, (x - before) / exact)
+        rising = max(rising, (x - before) / x)
         before = x
         largest = max(largest, x)
         if p > 0.00126:
@@ -278,22 +342,18 @@ def one_magnitude(p):
 
 @jit
 def scan_truncated(begin, end, reals, integers, deep):
-    r = (reals[0], reals[1], reals[2], reals[3], reals[4], reals[5], reals[6])
-    n = (integers[0], integers[1], integers[2])
-    zeros, falling, falls, smallest, largest = 0.0, 0.0, 0.0, np.inf, -np.inf
-    first, second, third, fourth, before = 0.0, 0.0, 0.0, 0.0, -np.inf
-    for w in range(begin, end):
-        x = np.float64(truncated_value_32(u32(w), r, n, deep))
-        zeros += x == 0.0
-        falls += x < before
-        falling = max(falling, before - x)
-        before = x
-        smallest, largest = min(smallest, x), max(largest, x)
-        first += x
-        second += x * x
-        third += x * x * x
-        fourth += x * x * x * x
-    return zeros, falling, falls, smallest, largest, first, second, third, fourth
+    row, block, before = empty_row(0), np.empty(BLOCK, f32), -np.inf
+    words, low_words = np.empty(BLOCK, u32), np.empty(1, u32)
+    for start in range(begin, end, BLOCK):
+        for i in range(BLOCK):
+            words[i] = u32(start + i)
+        if deep:
+            compiled.truncated_deep_32(words, low_words, block, reals, integers)
+        else:
+            compiled.truncated_32(words, low_words, block, reals, integers)
+        gather(row, block, before, 0.0)
+        before = np.float64(block[-1])
+    return row
 
 
 def exact_moments(low, high):
@@ -318,33 +378,30 @@ def test_the_truncated_normal_of_every_word(low, high):
     law = laws.TruncatedNormal(0.0, 1.0, low, high)
     draw = law.prepare(FORMATS["float32"])
     parts = over_all(scan_truncated, EVERY, draw.reals, draw.integers, "deep" in draw.kernel)
-    zeros, falls = parts[:, 0].sum(), parts[:, 2].sum()
-    smallest, largest = parts[:, 3].min(), parts[:, 4].max()
-    first, second, third, fourth = (math.fsum(parts[:, i]) / EVERY for i in range(5, 9))
-    exact = exact_moments(low, high)
-    variance, exact_variance = second - first**2, exact[1] - exact[0] ** 2
+    whole, exact = summary(parts), exact_moments(low, high)
+    mean, second, third, fourth = (whole[name] for name in COLUMNS[7:])
+    variance, exact_variance = second - mean**2, exact[1] - exact[0] ** 2
     report(
         f"truncated normal on [{low}, {high}]",
-        zeros=zeros,
-        smallest=smallest,
-        largest=largest,
-        words_that_fall=falls,
-        largest_fall=parts[:, 1].max(),
-        mean=first,
-        exactly=exact[0],
+        zeros=whole["zeros"],
+        smallest=whole["smallest"],
+        largest=whole["largest"],
+        words_that_fall=whole["falls"],
+        largest_fall=whole["fall"],
+        mean=mean,
+        error_of_the_mean=mean - exact[0],
         variance=variance,
-        exactly_=exact_variance,
-        third_moment=third,
-        exactly__=exact[2],
-        fourth_moment=fourth,
-        exactly___=exact[3],
+        relative_error_of_the_variance=variance / exact_variance - 1,
+        error_of_the_third_moment=third - exact[2],
+        relative_error_of_the_fourth=fourth / exact[3] - 1,
     )
-    assert zeros == 0
-    assert low <= smallest
-    assert largest <= high
-    scale = max(1.0, abs(first))
-    assert parts[:, 1].max() < 1e-6 * max(2.0, min(abs(low), abs(high)))  # larger words, larger values
-    assert abs(first - exact[0]) < 1e-6 * scale
+    assert whole["zeros"] == 0
+    assert whole["wild"] == 0
+    assert low <= whole["smallest"]
+    assert whole["largest"] <= high
+    scale = max(1.0, abs(mean))
+    assert whole["fall"] < 1e-6 * scale  # larger words, larger values, but for the last places
+    assert abs(mean - exact[0]) < 1e-6 * scale
     assert variance == pytest.approx(exact_variance, rel=1e-5)
     assert abs(third - exact[2]) < 1e-6 * scale**3
     assert fourth == pytest.approx(exact[3], rel=2e-6)

@@ -1,4 +1,4 @@
-"""float16, bfloat16 and float8 hold the law of the rounded variable: the probability of every value is the right one."""
+"""float16, bfloat16 and float8 hold the law of the rounded variable: every value has its probability."""
 
 from __future__ import annotations
 

@@ -156,8 +156,10 @@ def test_collapsing_keeps_every_pair_of_place_and_index(shape, whole, order, sig
 
     def walk(axes):
         return sorted(
-            (sum(i * step for i, (_, step, _) in zip(place, axes, strict=True)),
-             sum(i * pitch for i, (_, _, pitch) in zip(place, axes, strict=True)))
+            (
+                sum(i * step for i, (_, step, _) in zip(place, axes, strict=True)),
+                sum(i * pitch for i, (_, _, pitch) in zip(place, axes, strict=True)),
+            )
             for place in itertools.product(*(range(size) for size, _, _ in axes))
         )
 

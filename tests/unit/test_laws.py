@@ -94,6 +94,7 @@ def test_uniform_has_finite_moments_on_the_widest_interval():
     law = Uniform(-largest, largest)
     assert law.mean == 0.0
     assert law.std == pytest.approx(largest / math.sqrt(3))
+    assert Uniform(largest / 2, largest).mean == pytest.approx(0.75 * largest)
 
 
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (-3.0, 0.02), (1e6, 1e-3)])

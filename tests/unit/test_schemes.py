@@ -213,7 +213,9 @@ def test_every_fill_function_takes_the_options_of_fill_by_keyword_only(name):
         function(buf, *numbers, sed=1)
 
 
-@pytest.mark.parametrize("name", ["fill_he_normal", "fill_xavier_uniform", "fill_lecun_normal", "fill_variance_scaling"])
+@pytest.mark.parametrize(
+    "name", ["fill_he_normal", "fill_xavier_uniform", "fill_lecun_normal", "fill_variance_scaling"]
+)
 def test_the_measured_std_of_a_filled_buffer_is_the_formulas(engine, name):
     buf = np.full((256, 1024), np.nan, np.float32)
     arguments, std = {
@@ -257,7 +259,7 @@ def test_gain_refuses_what_torchs_table_does_not_hold(nonlinearity, param):
 
 @pytest.mark.parametrize("param", [True, "0.1", 1j])
 def test_gain_refuses_a_slope_that_is_no_number(param):
-    with pytest.raises(ValueError, match="the negative slope of leaky_relu is .*; pass a number"):
+    with pytest.raises(ValueError, match=r"the negative slope of leaky_relu is .*; pass a number"):
         fastinit.gain("leaky_relu", param)
 
 

@@ -1,0 +1,200 @@
+"""The contents page: the names the documents promise, nothing heavy imported, a docstring for everything public."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import fastinit
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "fastinit" / "__init__.py"
+SCHEMES = ["xavier", "glorot", "he", "kaiming", "lecun"]
+NAMES = {
+    "fill",
+    "new",
+    *(f"fill_{law}" for law in ("zeros", "ones", "constant", "uniform", "normal", "truncated_normal")),
+    *(f"fill_{scheme}_{shape}" for scheme in SCHEMES for shape in ("uniform", "normal")),
+    "fill_variance_scaling",
+    "fans",
+    "Fans",
+    "gain",
+    "scheme_for",
+    "Shard",
+    "new_seed",
+    "info",
+    "set_num_threads",
+    "STREAM",
+    "laws",
+    "__version__",
+}
+LAWS = {"Constant", "Uniform", "Normal", "TruncatedNormal"}
+HEAVY = ["numba", "llvmlite", "scipy", "torch", "jax", "keras", "matplotlib", "ml_dtypes", "tqdm"]
+
+# name: positional parameters, then keyword-only ones with their defaults
+SIGNATURES = {
+    "fill_uniform": (["buf", "low=0.0", "high=1.0"], []),
+    "fill_normal": (["buf", "mean=0.0", "std=1.0"], []),
+    "fill_truncated_normal": (["buf", "mean=0.0", "std=1.0"], ["sigmas", "bounds=None", "corrected=False"]),
+    "fill_constant": (["buf", "value"], []),
+    "fill_zeros": (["buf"], []),
+    "fill_ones": (["buf"], []),
+    "fill_xavier_uniform": (["buf", "fan_in", "fan_out"], ["gain=1.0"]),
+    "fill_xavier_normal": (["buf", "fan_in", "fan_out"], ["gain=1.0", "truncated=False"]),
+    "fill_he_uniform": (["buf", "fan_in"], ["negative_slope=0.0", "gain=1.0"]),
+    "fill_he_normal": (["buf", "fan_in"], ["negative_slope=0.0", "gain=1.0", "truncated=False"]),
+    "fill_lecun_uniform": (["buf", "fan_in"], ["gain=1.0"]),
+    "fill_lecun_normal": (["buf", "fan_in"], ["gain=1.0", "truncated=False"]),
+    "fill_variance_scaling": (["buf", "scale", "fan"], ["distribution='truncated_normal'"]),
+}
+
+
+def exported():
+    """The names the contents page re-exports."""
+    return {
+        alias.asname
+        for node in ast.walk(ast.parse(PAGE.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def public_objects():
+    """Every public name with the functions, classes, methods and properties behind it."""
+    for name in sorted(NAMES):
+        thing = getattr(fastinit, name)
+        if isinstance(thing, (types.FunctionType, type)):
+            yield name, thing
+        members = vars(thing).items() if isinstance(thing, type) else ()
+        for member, value in members:
+            if not member.startswith("_") and isinstance(value, (types.FunctionType, property)):
+                yield f"{name}.{member}", value
+    for name in sorted(LAWS):
+        law = getattr(fastinit.laws, name)
+        yield f"laws.{name}", law
+        for member in ("mean", "std", "support", "cdf", "prepare"):
+            if member in vars(law) and not isinstance(vars(law)[member], float):
+                yield f"laws.{name}.{member}", vars(law)[member]
+
+
+OBJECTS = dict(public_objects())
+
+
+def test_the_contents_page_holds_the_promised_names_and_no_others():
+    assert exported() == NAMES
+
+
+def test_the_contents_page_is_explicit_reexports_and_nothing_else():
+    docstring, *rest = ast.parse(PAGE.read_text()).body
+    assert isinstance(docstring, ast.Expr)
+    assert all(isinstance(node, ast.ImportFrom) for node in rest)
+    for node in rest:
+        assert all(alias.asname == alias.name for alias in node.names)
+
+
+def test_the_laws_have_their_names():
+    public = {
+        name
+        for name, thing in vars(fastinit.laws).items()
+        if isinstance(thing, type) and issubclass(thing, fastinit.laws.Law) and thing is not fastinit.laws.Law
+    }
+    assert public == LAWS
+
+
+def test_the_readme_uses_no_name_that_is_not_there():
+    used = set(re.findall(r"\bfastinit\.([A-Za-z_]\w*)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    modules = {path.stem for path in (ROOT / "fastinit").iterdir()} | {"svg", "png"}
+    assert used - NAMES - modules == set()
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_a_fill_function_has_the_promised_signature(name):
+    positional, keywords = [], []
+    for parameter in inspect.signature(getattr(fastinit, name)).parameters.values():
+        default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            positional.append(parameter.name + default)
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            keywords.append(parameter.name if parameter.name == "sigmas" else parameter.name + default)
+    assert (positional, keywords) == SIGNATURES[name]
+
+
+@pytest.mark.parametrize("name", ["fill", "new"])
+def test_fill_and_new_take_everything_behind_the_law_by_keyword(name):
+    parameters = list(inspect.signature(getattr(fastinit, name)).parameters.values())
+    assert [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD] == [
+        {"fill": "buf", "new": "shape"}[name],
+        "law",
+    ]
+    assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == {
+        "seed", "name", "shard", "dtype", "threads", "progress", "stream",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_everything_public_has_a_docstring_whose_first_line_is_a_sentence(name):
+    thing = OBJECTS[name]
+    text = thing.fget.__doc__ if isinstance(thing, property) else thing.__doc__
+    assert text, f"{name} has no docstring"
+    first = text.strip().splitlines()[0]
+    assert not first.startswith(f"{name.split('.')[-1]}("), f"{name} has only the docstring that dataclass generates"
+    assert first.endswith((".", ":")) or len(text.strip().splitlines()) > 1
+    assert len(first) > 4
+
+
+def test_every_fill_function_says_what_it_draws_into_buf():
+    for name in sorted(NAMES):
+        if name.startswith("fill"):
+            assert getattr(fastinit, name).__doc__.startswith("Fill `buf`"), name
+
+
+def test_fill_explains_each_of_its_arguments():
+    for name in inspect.signature(fastinit.fill).parameters:
+        assert re.search(rf"^\s+{name}\s{{2,}}\S", fastinit.fill.__doc__, flags=re.MULTILINE), name
+
+
+def test_importing_fastinit_imports_nothing_heavy_and_starts_nothing():
+    program = (
+        "import sys, json, threading, fastinit; "
+        f"print(json.dumps([[name for name in {HEAVY!r} if name in sys.modules], threading.active_count()]))"
+    )
+    answer = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout) == [[], 1]
+
+
+def test_constants_need_neither_numba_nor_scipy():
+    program = (
+        "import sys, numpy, fastinit; buf = numpy.empty((1000, 1000), 'f4'); fastinit.fill_zeros(buf); "
+        "fastinit.fill_constant(buf, 0.5); assert (buf == 0.5).all(); "
+        "assert not {'numba', 'scipy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+def test_a_random_fill_needs_no_scipy():
+    program = (
+        "import sys, fastinit; "
+        "fastinit.fill_truncated_normal(fastinit.new(10, fastinit.laws.Constant(0)), 0, 1, corrected=True, seed=0); "
+        "assert 'scipy.stats' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (ROOT / "fastinit" / "py.typed").is_file()
+    for name in sorted(NAMES):
+        thing = getattr(fastinit, name)
+        if isinstance(thing, types.FunctionType):
+            assert "return" in inspect.get_annotations(thing), name
+
+
+def test_the_version_is_a_version():
+    assert re.match(r"\d+\.\d+\.\d+", fastinit.__version__)
