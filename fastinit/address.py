@@ -58,7 +58,10 @@ def stream_words(seed: object, name: object, stream: str = STREAM) -> np.ndarray
                 f"name {name!r} has a lone surrogate, which UTF-8 cannot encode; rename the tensor"
             ) from None
     else:
-        sid = _index(name, "name")
+        try:
+            sid = _index(name, "name")
+        except TypeError:
+            raise TypeError(f"name is {name!r} of type {type(name).__name__}; pass a string or an integer") from None
         if not 0 <= sid < 1 << 64:
             raise ValueError(f"name is the integer {sid}; it must be in [0, 2**64), or a string")
     low = 0xFFFFFFFF

@@ -64,8 +64,8 @@ class Format:
             return value
         if self.name == "float64":
             return math.nextafter(x, -math.inf) + 0.0
-        # Just below x: half a step of the finer side is less than any step, and at_most rounds down from there.
-        return self.at_most(x - min(self._place(x), self._place(x * (1 - 2.0**-30))) / 4)
+        # A quarter of a step is less than the finer step below a power of two, and at_most rounds down from there.
+        return self.at_most(x - self._place(x) / 4)
 
     def overflows(self, x: float) -> bool:
         """Whether |x|, rounded to the working precision and then to this format, is above the largest finite value."""
@@ -101,11 +101,14 @@ def format_of(array_dtype: np.dtype[Any], dtype: object = None) -> Format | None
     own = _own_format(array_dtype)
     if dtype is None:
         return own
-    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name  # type: ignore[call-overload]
+    try:
+        name = dtype if isinstance(dtype, str) else np.dtype(dtype).name  # type: ignore[call-overload]
+    except TypeError:
+        name = ""
     asked = FORMATS.get(name)
     if asked is None:
         raise TypeError(f"dtype={dtype!r} is not a format fastinit fills; it fills {NAMES}")
-    if own is not asked and array_dtype != asked.storage:
+    if own is not asked and array_dtype.newbyteorder("=") != asked.storage:
         raise TypeError(
             f"dtype={name!r} does not fit a buffer of {array_dtype.name}: "
             f"pass {name} elements, or raw {asked.storage} storage with dtype={name!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ def fans(
     Raises ValueError for an unknown layout, a shape with too few dimensions, channels that `groups` does not divide.
     Source: He et al. 2015 (arXiv:1502.01852), section 2.2; the layouts are the frameworks' own.
     """
-    size = tuple(int(length) for length in shape)
+    size = _exact(shape)
     if layout not in LAYOUTS:
         raise ValueError(f"fans: layout {layout!r} is unknown; there are {', '.join(LAYOUTS)}")
     if groups < 1:
@@ -75,6 +76,16 @@ def fans(
     if layout.endswith("transposed"):
         return Fans(first // groups * field, second * field)
     return Fans(second * field, first // groups * field)
+
+
+def _exact(shape: Sequence[int]) -> tuple[int, ...]:
+    try:
+        size = tuple(operator.index(length) for length in shape)
+    except TypeError:
+        raise TypeError(f"fans: shape is {shape!r}; pass a tuple of integers") from None
+    if any(length < 0 for length in size):
+        raise ValueError(f"fans: shape {size} has a negative entry")
+    return size
 
 
 def _by_axes(size: tuple[int, ...], in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> Fans:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 from numpy.lib.stride_tricks import as_strided
 
 from fastinit import buffers, engines, memory
@@ -65,6 +66,8 @@ def fill(
         raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
     constant = isinstance(law, Constant)
     buffers.check(array, format, type(law).__name__, constant=constant)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress is {progress!r}; pass a function of (done_bytes, total_bytes)")
     if seed is None:
         if shard is not None and not constant:
             raise ValueError(
@@ -133,9 +136,9 @@ def new(
 def _stored(law: Constant, dtype: np.dtype[Any], format: Format | None) -> Array:
     """The value as one storage element; ValueError where the dtype cannot hold it."""
     value = np.asarray(law.value)
+    if value.dtype.kind == "c" and dtype.kind != "c":
+        raise ValueError(f"{law} does not fit dtype {dtype}, which is real; pass its real part")
     if format is not None:
-        if value.dtype.kind == "c":
-            raise ValueError(f"{law} does not fit dtype {format.name}, which is real")
         law.prepare(format)
         number = float(law.value)
         if format.code == 0:
@@ -145,7 +148,12 @@ def _stored(law: Constant, dtype: np.dtype[Any], format: Format | None) -> Array
             return np.asarray(reference.rounded(single, np.dtype(format.storage), format.code)[0])
         exponent = 0x7C if math.isinf(number) else 0x7F
         return np.asarray(exponent | (0x80 if number < 0 else 0), np.uint8)
-    stored = value.astype(dtype)
+    try:
+        stored = value.astype(dtype)
+    except OverflowError:
+        raise ValueError(
+            f"{law} is too large for dtype {dtype}; pass a value it can hold, or use a wider dtype"
+        ) from None
     if dtype.kind in "biu" and not (stored == value).all():
         raise ValueError(f"{law} does not fit dtype {dtype}; pass a value it can hold")
     if np.isfinite(value).all() and not np.isfinite(stored).all():
@@ -296,6 +304,9 @@ def _fill_staged(storage: Array, job: Job, first: int, pitches: tuple[int, ...],
             continue
         copy = np.empty(block.shape, block.dtype)
         _fill_direct(copy, job, start, pitches, 1, None)
+        if memory.file_behind(storage) is not None:
+            low, high = byte_bounds(block)
+            memory.populate(low, high - low)
         block[...] = copy
         done += block.nbytes
         if progress is not None:

@@ -8,6 +8,7 @@ precision.
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from fastinit.gaussian import lower_tail, upper_tail
 
 # Tail probabilities below 2^-126 are raised to it; under this mass more than 2^-16 of the draws would meet there.
 SMALLEST_MASS = 2.0**-110
+# A float32 tail probability has 24 bits: an interval with less than 2^-16 of the tail it lies in has under 256 values.
+NARROWEST = 2.0**-16
 # The kernels leave out the far tail of the inverse where no word of the law reaches it (w < 5.3, p > 0.00125).
 DEEP_TAIL = 0.00126
 
@@ -38,39 +41,52 @@ def _draw(kernel: str, format: Format, reals: tuple[float, ...], integers: tuple
     return Draw(f"{kernel}_{bits}", np.array(reals, format.working), np.array(integers, np.uint32))
 
 
-def _real(value: object, what: str) -> float:
+def real(value: object, what: str) -> float:
     """A real number as float64; complex, text and bool are refused."""
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{what} is {value!r}; pass a number")
+    if type(value) is float:
+        return value
     try:
-        return float(value)  # type: ignore[arg-type]
+        if not isinstance(value, (bool, np.bool_, str, bytes, bytearray)):
+            return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise TypeError(f"{what} is {value!r} of type {type(value).__name__}; pass a real number") from None
+        pass
+    except OverflowError:
+        raise ValueError(f"{what} is an integer beyond float64; it must be finite") from None
+    raise TypeError(f"{what} is {value!r} of type {type(value).__name__}; pass a real number")
 
 
-def _finite(value: object, what: str) -> float:
-    number = _real(value, what)
+def finite(value: object, what: str) -> float:
+    """A real number that is neither infinite nor NaN."""
+    number = real(value, what)
     if not math.isfinite(number):
         raise ValueError(f"{what} is {number}; it must be finite")
     return number
 
 
 def _std(value: object, what: str = "std") -> float:
-    number = _finite(value, what)
+    number = finite(value, what)
     if number < 0:
         raise ValueError(f"{what} is {number}; it must be zero or positive")
     return number
 
 
-def _warn_if_lost(std: float, format: Format) -> None:
+def _warn_if_lost(mean: float, std: float, format: Format) -> None:
     """Warn where rounding to the format makes most draws zero."""
-    if 0 < std < 4 * format.smallest_subnormal:
+    if 0 < std < 4 * format.smallest_subnormal and abs(mean) < 4 * format.smallest_subnormal:
         warnings.warn(
             f"std {std:.3g} is under 4 times the smallest positive {format.name} ({format.smallest_subnormal:.3g}): "
             "many values will be zero. Use a wider dtype, or a larger std with a multiplier in the model.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=_caller(),
         )
+
+
+def _caller() -> int:
+    """The stack level, for a warning, of the first frame outside this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("fastinit."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _refuse_overflow(law: Law, largest: float, format: Format) -> None:
@@ -111,7 +127,11 @@ class Constant(Law):
     value: Any
 
     def __post_init__(self) -> None:
-        if np.ndim(self.value) != 0 or np.asarray(self.value).dtype.kind not in "biufcV":
+        if isinstance(self.value, int):  # of any size: NumPy makes an object of 2^64
+            return
+        if np.ndim(self.value) != 0 or isinstance(self.value, (np.void, bytes)):
+            raise TypeError(f"Constant: value is {self.value!r}; pass one number")
+        if np.asarray(self.value).dtype.kind not in "biufcV":
             raise TypeError(f"Constant: value is {self.value!r}; pass one number")
 
     @property
@@ -135,7 +155,11 @@ class Constant(Law):
 
     def prepare(self, format: Format) -> None:
         """Check that the value is within the range of the format."""
-        value = float(self.value)
+        try:
+            value = float(self.value)
+        except OverflowError:
+            value = math.inf if self.value > 0 else -math.inf
+            _refuse_overflow(self, value, format)
         if math.isinf(value) and format.name == "float8_e4m3fn":
             raise ValueError("float8_e4m3fn has no infinity; its largest value is 448")
         if math.isfinite(value):
@@ -154,8 +178,8 @@ class Uniform(Law):
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "low", _finite(self.low, "Uniform: low"))
-        object.__setattr__(self, "high", _finite(self.high, "Uniform: high"))
+        object.__setattr__(self, "low", finite(self.low, "Uniform: low"))
+        object.__setattr__(self, "high", finite(self.high, "Uniform: high"))
         if not self.low < self.high:
             raise ValueError(f"Uniform: low {self.low} is not below high {self.high}; swap them, or use Constant")
 
@@ -187,7 +211,7 @@ class Uniform(Law):
         lowest, highest = format.at_least(self.low), format.below(self.high)
         if lowest > highest:
             raise ValueError(f"{self} holds no {format.name} value; use a wider range or a wider dtype")
-        _warn_if_lost(self.std, format)
+        _warn_if_lost(self.mean, self.std, format)
         return _draw("uniform", format, (self.low, span, lowest, highest))
 
 
@@ -202,7 +226,7 @@ class Normal(Law):
     std: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", _finite(self.mean, "Normal: mean"))
+        object.__setattr__(self, "mean", finite(self.mean, "Normal: mean"))
         object.__setattr__(self, "std", _std(self.std, "Normal: std"))
 
     @property
@@ -221,8 +245,8 @@ class Normal(Law):
     def prepare(self, format: Format) -> Draw:
         """Reals: mean, std."""
         _refuse_overflow(self, abs(self.mean) + (9.5 if format.name == "float64" else 6.77) * self.std, format)
-        _warn_if_lost(self.std, format)
-        return _draw("normal", format, (self.mean, self.std))
+        _warn_if_lost(self.mean, self.std, format)
+        return _draw("normal", format, (self.mean + 0.0, self.std))
 
 
 @dataclass(frozen=True)
@@ -241,10 +265,10 @@ class TruncatedNormal(Law):
     high: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parent_mean", _finite(self.parent_mean, "TruncatedNormal: parent_mean"))
+        object.__setattr__(self, "parent_mean", finite(self.parent_mean, "TruncatedNormal: parent_mean"))
         object.__setattr__(self, "parent_std", _std(self.parent_std, "TruncatedNormal: parent_std"))
-        object.__setattr__(self, "low", _real(self.low, "TruncatedNormal: low"))
-        object.__setattr__(self, "high", _real(self.high, "TruncatedNormal: high"))
+        object.__setattr__(self, "low", real(self.low, "TruncatedNormal: low"))
+        object.__setattr__(self, "high", real(self.high, "TruncatedNormal: high"))
         if not self.parent_std and self.low <= self.parent_mean <= self.high:
             return
         if not self.low < self.high:
@@ -311,26 +335,31 @@ class TruncatedNormal(Law):
         farthest = min(max(abs(self.low), abs(self.high)), abs(self.parent_mean) + 17.0 * self.parent_std)
         _refuse_overflow(self, farthest, format)
         if not self.parent_std:
-            return _draw("normal", format, (self.parent_mean, 0.0))
+            return _draw("normal", format, (self.parent_mean + 0.0, 0.0))
         lowest, highest = format.at_least(self.low), format.at_most(self.high)
         if lowest > highest:
             raise ValueError(f"{self} holds no {format.name} value; use wider bounds or a wider dtype")
         lowest, highest = max(lowest, -format.largest), min(highest, format.largest)
-        _warn_if_lost(min(self.parent_std, self.high / 2 - self.low / 2), format)
+        _warn_if_lost(self.parent_mean, min(self.parent_std, self.high / 2 - self.low / 2), format)
         alpha, beta = self._bounds()
         mass = self._mass()
         below, above, all_words = lower_tail(alpha), upper_tail(beta), 0xFFFFFFFF
         if alpha >= 0.0:
-            base_a, base_b, last, flip_a = above, above, all_words, all_words
+            base_a, base_b, last, flip_a, tail = above, above, all_words, all_words, upper_tail(alpha)
             smallest = above
         elif beta <= 0.0:
-            base_a, base_b, last, flip_a = below, below, all_words, 0
+            base_a, base_b, last, flip_a, tail = below, below, all_words, 0, lower_tail(beta)
             smallest = below
         else:
-            base_a, base_b, flip_a = below, above, 0
+            base_a, base_b, flip_a, tail = below, above, 0, 0.5
             threshold = math.ceil((0.5 - below) / mass * 2.0**32 - 0.5)
             last = min(max(threshold, 1), all_words) - 1
             smallest = min(below, above)
+        if format.working == "float32" and mass < NARROWEST * tail:
+            raise ValueError(
+                f"{self} is too narrow for the 24 bits of a float32 probability: its draws would be a handful of "
+                "values. Use a wider interval, float64, or Uniform, which such an interval almost is"
+            )
         kernel = "truncated_deep" if smallest < DEEP_TAIL and format.working == "float32" else "truncated"
         reals = (base_a, base_b, mass, self.parent_mean, self.parent_std, lowest, highest)
         return _draw(kernel, format, reals, (last, flip_a, all_words))

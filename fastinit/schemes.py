@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypedDict, Unpack
+
+import numpy as np
 
 from fastinit.address import Shard
 from fastinit.fill import Progress, fill
 from fastinit.gaussian import truncated_std
-from fastinit.laws import Constant, Law, Normal, TruncatedNormal, Uniform
+from fastinit.laws import Constant, Law, Normal, TruncatedNormal, Uniform, finite, real
 
 
 class Options(TypedDict, total=False):
@@ -33,25 +35,23 @@ class Options(TypedDict, total=False):
 
 def _fan(value: object, what: str) -> float:
     """A fan: positive and finite."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        try:
-            value = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise TypeError(f"{what} is {value!r}; pass the number of units of the whole tensor") from None
-    if not (value > 0 and math.isfinite(value)):
+    try:
+        number = real(value, what)
+    except TypeError:
+        raise TypeError(f"{what} is {value!r}; pass the number of units of the whole tensor") from None
+    except ValueError:
+        number = math.inf
+    if not (number > 0 and math.isfinite(number)):
         raise ValueError(
             f"{what} is {value}; it must be positive and finite. It counts the units of the whole tensor, not of a "
             "shard; fastinit.fans(shape, layout) computes it"
         )
-    return float(value)
+    return number
 
 
 def _factor(value: object, what: str) -> float:
     """A gain or scale: finite, not negative."""
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise TypeError(f"{what} is {value!r}; pass a number") from None
+    number = real(value, what)
     if not (number >= 0 and math.isfinite(number)):
         raise ValueError(f"{what} is {number}; it must be finite and not negative")
     return number
@@ -100,15 +100,25 @@ def truncated_normal(
     if bounds is not None:
         if corrected:
             raise ValueError("corrected=True needs symmetric sigmas, not bounds")
-        low, high = bounds
-        return TruncatedNormal(mean, std, low, high)
-    below, above = (-2.0, 2.0) if sigmas is None else sigmas
+        return TruncatedNormal(mean, std, *_pair(bounds, "bounds"))
+    mean, std = finite(mean, "mean"), finite(std, "std")
+    below, above = (-2.0, 2.0) if sigmas is None else _pair(sigmas, "sigmas")
     if corrected:
         if not (below == -above and above > 0):
-            raise ValueError(f"corrected=True needs symmetric sigmas such as (-2, 2); these are {(below, above)}")
-        std = std / truncated_std(float(above))
+            raise ValueError(f"corrected=True needs symmetric sigmas such as (-2, 2); these are {sigmas}")
+        std = std / truncated_std(above)
     low, high = (mean + below * std, mean + above * std) if std else (mean, mean)
     return TruncatedNormal(mean, std, low, high)
+
+
+def _pair(values: object, what: str) -> tuple[float, float]:
+    """Two real numbers."""
+    message = f"{what} is {values!r}; pass a pair of numbers such as (-2, 2)"
+    if not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, str):
+        raise TypeError(message)
+    if len(values) != 2:
+        raise ValueError(message)
+    return real(values[0], what), real(values[1], what)
 
 
 def xavier_uniform(fan_in: float, fan_out: float, *, gain: float = 1.0) -> Law:
@@ -156,9 +166,7 @@ def variance_scaling(scale: float, fan: float, *, distribution: str = "truncated
 
 
 def _he_std(fan_in: float, negative_slope: float, gain: float) -> float:
-    slope = float(negative_slope)
-    if not math.isfinite(slope):
-        raise ValueError(f"negative_slope is {slope}; it must be finite")
+    slope = finite(negative_slope, "negative_slope")
     return _factor(gain, "gain") * math.sqrt(2.0 / ((1.0 + slope * slope) * _fan(fan_in, "fan_in")))
 
 

@@ -282,7 +282,7 @@ NUMBERS = {
     "uniform: NaN": (lambda: Uniform(NAN, 1), ValueError, "Uniform: low is nan; it must be finite"),
     "uniform: infinite": (lambda: Uniform(0, INF), ValueError, "Uniform: high is inf; it must be finite"),
     "uniform: complex": (lambda: Uniform(0, 1j), TypeError, "high is 1j of type complex; pass a real number"),
-    "uniform: bool": (lambda: Uniform(False, 1), TypeError, "low is False; pass a number"),
+    "uniform: bool": (lambda: Uniform(False, 1), TypeError, "low is False of type bool; pass a real number"),
     "normal: NaN mean": (lambda: Normal(NAN), ValueError, "Normal: mean is nan; it must be finite"),
     "normal: infinite mean": (lambda: Normal(INF), ValueError, "Normal: mean is inf; it must be finite"),
     "normal: negative std": (lambda: Normal(0, -1), ValueError, "Normal: std is -1.0; it must be zero or positive"),
@@ -290,7 +290,7 @@ NUMBERS = {
     "normal: infinite std": (lambda: Normal(0, INF), ValueError, "Normal: std is inf; it must be finite"),
     "normal: no std": (lambda: Normal(0, None), TypeError, "std is None of type NoneType; pass a real number"),
     "normal: text": (lambda: Normal(0, "0.02"), TypeError, "std is '0.02' of type str; pass a real number"),
-    "normal: bool": (lambda: Normal(0, True), TypeError, "std is True; pass a number"),
+    "normal: bool": (lambda: Normal(0, True), TypeError, "std is True of type bool; pass a real number"),
     "normal: array": (lambda: Normal(0, np.ones(3)), TypeError, "std is array.*; pass a real number"),
     "normal: huge integer": (lambda: Normal(0, 10**400), ValueError, "Normal: std", "finite"),
     "truncated: negative std": (
@@ -364,8 +364,16 @@ NUMBERS = {
     ),
     "gain: NaN": (lambda: schemes.xavier_normal(4, 4, gain=NAN), ValueError, "gain is nan; it must be finite"),
     "gain: infinite": (lambda: schemes.lecun_uniform(4, gain=INF), ValueError, "gain is inf; it must be finite"),
-    "gain: none": (lambda: schemes.lecun_uniform(4, gain=None), TypeError, "gain is None; pass a number"),
-    "gain: text": (lambda: schemes.lecun_uniform(4, gain="2"), TypeError, "gain is '2'; pass a number"),
+    "gain: none": (
+        lambda: schemes.lecun_uniform(4, gain=None),
+        TypeError,
+        "gain is None of type NoneType; pass a real number",
+    ),
+    "gain: text": (
+        lambda: schemes.lecun_uniform(4, gain="2"),
+        TypeError,
+        "gain is '2' of type str; pass a real number",
+    ),
     "scale: negative": (
         lambda: schemes.variance_scaling(-1, 4),
         ValueError,

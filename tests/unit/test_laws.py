@@ -207,8 +207,21 @@ def test_a_law_of_std_zero_gives_the_mean_everywhere(engine, dtype, value):
         assert (fastinit.new(1000, law, seed=0, dtype=dtype).astype(np.float64) == value).all()
 
 
-@pytest.mark.parametrize("half_width", [1e-2, 1e-4, 1e-5, 1e-6])
-def test_a_narrow_interval_is_still_drawn_with_the_std_it_states(engine, half_width):
+@pytest.mark.parametrize(
+    ("half_width", "dtype"),
+    [(1e-2, "float32"), (1e-4, "float32"), (1e-5, "float32"), (1e-6, "float64"), (1e-9, "float64")],
+)
+def test_a_narrow_interval_is_still_drawn_with_the_std_it_states(engine, half_width, dtype):
     law = TruncatedNormal(0.0, 1.0, -half_width, half_width)
-    drawn = fastinit.new(1 << 16, law, seed=1).astype(np.float64)
+    drawn = fastinit.new(1 << 16, law, seed=1, dtype=dtype).astype(np.float64)
     assert drawn.std() == pytest.approx(half_width / math.sqrt(3), rel=0.01)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1e-6, 1e-6), (1.0, 1.0 + 1e-6), (-3.0 - 1e-6, -3.0)])
+def test_an_interval_too_narrow_for_float32_probabilities_is_refused_and_float64_takes_it(low, high):
+    law = TruncatedNormal(0.0, 1.0, low, high)
+    with pytest.raises(ValueError, match="too narrow"):
+        fastinit.new(100, law, seed=1)
+    drawn = fastinit.new(100, law, seed=1, dtype="float64")
+    assert ((low <= drawn) & (drawn <= high)).all()
+    assert len(np.unique(drawn)) > 90

@@ -95,7 +95,9 @@ def test_eight_python_threads_fill_at_once() -> None:
     assert set(results) == {expected}
 
 
-def test_the_default_number_of_threads_follows_argument_setting_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_number_of_threads_follows_argument_setting_and_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("FASTINIT_NUM_THREADS", "5")
     assert pool.resolve() == 5
     try:
