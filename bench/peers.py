@@ -17,7 +17,7 @@ import numpy as np
 from bench.pairing import Contender
 
 Array = np.ndarray[Any, Any]
-Run = Callable[[], object]
+Run = Callable[..., Any]
 
 # A peer that would need more seconds than this for the whole buffer is run on a part of it; rates are compared.
 PATIENCE = 1.5
@@ -121,7 +121,7 @@ def torch_peer(law: str, dtype: str) -> Peer:
     import torch
 
     std = math.sqrt(2 / FAN_IN)
-    call, draw = {
+    calls: dict[str, tuple[str, Run]] = {
         "uniform": ("Tensor.uniform_", lambda out: out.uniform_()),
         "normal": (
             "torch.nn.init.kaiming_normal_",
@@ -136,7 +136,8 @@ def torch_peer(law: str, dtype: str) -> Peer:
             lambda out: torch.nn.init.trunc_normal_(out, 0.0, 0.02, -2.0, 2.0),
         ),
         "constant": ("Tensor.fill_", lambda out: out.fill_(VALUE)),
-    }[law]
+    }
+    call, draw = calls[law]
 
     def bind(buf: Array) -> Run:
         out = torch.from_numpy(buf).view(getattr(torch, dtype))
@@ -156,7 +157,7 @@ def jax_peer(law: str, dtype: str) -> Peer:
     std = math.sqrt(2 / FAN_IN)
     narrow = dtype.startswith("float8")
     drawn = jnp.dtype("float32" if narrow else dtype)
-    call, draw = {
+    calls: dict[str, tuple[str, Run]] = {
         "uniform": ("jax.random.uniform", lambda key, n: jax.random.uniform(key, (n,), drawn)),
         "normal": ("jax.random.normal", lambda key, n: std * jax.random.normal(key, (n,), drawn)),
         "truncated": (
@@ -168,7 +169,8 @@ def jax_peer(law: str, dtype: str) -> Peer:
             lambda key, n: 0.02 * jax.random.truncated_normal(key, -100, 100, (n,), drawn),
         ),
         "constant": ("jax.numpy.full", lambda key, n: jnp.full((n,), VALUE, drawn)),
-    }[law]
+    }
+    call, draw = calls[law]
 
     def bind(buf: Array) -> Run:
         cpu = jax.devices("cpu")[0]

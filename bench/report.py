@@ -90,7 +90,8 @@ def digest(raw: dict[str, Any]) -> dict[str, Any]:
         "versions": {name: about[name] for name in packages if about.get(name)},
         "workloads": {name: rows[name] for name in sorted(rows)},
     }
-    return rounded(kept)
+    result: dict[str, Any] = rounded(kept)
+    return result
 
 
 def rounded(value: Any) -> Any:
