@@ -111,8 +111,15 @@ def compete(benchmark: Any, sizes: Sizes) -> Callable[..., Race]:
 def race(compete: Callable[..., Race], record: Callable[..., None]) -> Callable[..., Race]:
     """How to compete and record rates and ratios: (workload, ours, rivals, dtype). Amounts are bytes."""
 
-    def run(workload: str, ours: Contender, rivals: Sequence[Contender], dtype: str, **more: Any) -> Race:
-        contest = compete(ours, rivals)
+    def run(
+        workload: str,
+        ours: Contender,
+        rivals: Sequence[Contender],
+        dtype: str,
+        rounds: int | None = None,
+        **more: Any,
+    ) -> Race:
+        contest = compete(ours, rivals, rounds)
         record(
             workload,
             {TIMES + rival.name: contest.ratio(rival) for rival in rivals},

@@ -238,6 +238,10 @@ def main() -> None:
     if options.json:
         results = digest(json.loads(options.json.read_text(encoding="utf-8")))
         RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if not RESULTS.exists():
+        sys.exit(
+            "there is no bench/results.json; run pytest --benchmark --benchmark-json=speed.json, and pass speed.json"
+        )
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     text = section(results)
     if options.check:

@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 
 from fastinit.dtypes import Format
+from fastinit.engines.constants import DEEP_TAIL_32
 from fastinit.gaussian import lower_tail, upper_tail
 
 # Tail probabilities below 2^-126 are raised to it; under this mass more than 2^-16 of the draws would meet there.
 SMALLEST_MASS = 2.0**-110
 # A float32 tail probability has 24 bits: an interval with less than 2^-16 of the tail it lies in has under 256 values.
 NARROWEST = 2.0**-16
-# The kernels leave out the far tail of the inverse where no word of the law reaches it (w < 5.3, p > 0.00125).
-DEEP_TAIL = 0.00126
 
 
 @dataclass(frozen=True)
@@ -360,6 +359,6 @@ class TruncatedNormal(Law):
                 f"{self} is too narrow for the 24 bits of a float32 probability: its draws would be a handful of "
                 "values. Use a wider interval, float64, or Uniform, which such an interval almost is"
             )
-        kernel = "truncated_deep" if smallest < DEEP_TAIL and format.working == "float32" else "truncated"
+        kernel = "truncated_deep" if smallest < DEEP_TAIL_32 and format.working == "float32" else "truncated"
         reals = (base_a, base_b, mass, self.parent_mean, self.parent_std, lowest, highest)
         return _draw(kernel, format, reals, (last, flip_a, all_words))
