@@ -49,6 +49,6 @@ def test_fresh_memory(huge_pages, sizes, race, monkeypatch):
         rivals,
         "float32",
         # After a turn of rivals the kernel has only small pages to give until it has compacted them: many rounds.
-        rounds=21,
+        rounds=15 if huge_pages else 5,
         huge_pages=huge_pages,
     )

@@ -88,6 +88,7 @@ def magnitude_ratio(w: mpf) -> mpf:
 
 
 def main() -> None:
+    """Print them all."""
     quarter, tiny = mp.pi / 4, mpf(10) ** -12
     for name, dtype, degrees in (("float32", np.float32, (3, 3)), ("float64", np.float64, (6, 6))):
         rounded(

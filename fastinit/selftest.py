@@ -110,7 +110,7 @@ def words_of(engine: str) -> Callable[[int, int, np.ndarray[Any, Any]], np.ndarr
 
     def words(group: int, domain: int, stream: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         out = np.empty(64, np.uint32)
-        compiled.words(out, group, 1, np.uint32(domain), stream)
+        compiled.words(out, group, 1, np.uint32(domain), stream)  # type: ignore[no-untyped-call]
         return out
 
     return words
