@@ -76,7 +76,10 @@ def fill(
         seed = 0 if constant else new_seed()
     words = stream_words(seed, name, stream)
     first = 0
-    if shard is None:
+    contiguous = shard is None and array.flags.c_contiguous
+    if contiguous:
+        pitches: tuple[int, ...] = (1,)
+    elif shard is None:
         pitches = index_strides(array.shape)
     elif isinstance(shard, Shard):
         shard.check(array.shape)
@@ -92,8 +95,8 @@ def fill(
     else:
         job = Job(words, law.prepare(format) if format is not None else None, None, format)
     storage = array.view(format.storage) if format is not None and format.code else array
-    if shard is None and array.flags.c_contiguous:
-        storage, pitches = storage.reshape(-1), (1,)
+    if contiguous and storage.ndim != 1:
+        storage = storage.reshape(-1)
     if buffers.needs_staging(storage):
         _fill_staged(storage, job, first, pitches, progress)
     else:
@@ -246,16 +249,16 @@ def _fill_direct(
 ) -> None:
     """Fill aligned memory, on several threads where that pays."""
     engine = engines.chosen() if job.draw is not None else reference
-    line, offset = buffers.line_of(storage)
-    total, itemsize, address = storage.nbytes, storage.itemsize, line.ctypes.data
+    total = storage.nbytes
     mapped = memory.file_behind(storage) is not None
     if total <= SMALLEST_CHUNK and not mapped and storage.ndim == 1 and storage.flags.c_contiguous:
-        job.run(
-            engine, line, (0, 1, 0, storage.size, 1, first, 0)
-        )  # a bias: threads and cutting would be most of the call
+        # A bias: cutting and threads would be most of the call.
+        job.run(engine, storage, (0, 1, 0, storage.size, 1, first, 0))
         if progress is not None:
             progress(total, total)
         return
+    line, offset = buffers.line_of(storage)
+    itemsize, address = storage.itemsize, line.ctypes.data
     cut = walk(storage, first, pitches, workers)
     if not mapped:
         memory.advise_huge_pages(address, line.nbytes)
