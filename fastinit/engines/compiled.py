@@ -552,7 +552,8 @@ def fill_run(law, out, plan, stream, reals, integers, code, workspace):
             index, at = first + r * pitch + done, offset + r * row_step + done
             skip = index % 64
             whole = skip == 0 and cols - done >= 64
-            count = min((cols - done) // 64 * 64, k.BLOCK) if whole else min(cols - done, 64 - skip)
+            most, left = (k.BLOCK, (cols - done) // 64 * 64) if whole else (64 - skip, cols - done)
+            count = left if left < most else most  # `min` would be one more function to compile on first use
             groups = count // 64 if whole else 1
             words(own_words, index // 64, groups, u32(k.DOMAIN_ELEMENT), stream)
             draw_low_words(low_words, index // 64, groups, stream, reals)
