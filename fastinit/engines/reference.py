@@ -214,9 +214,6 @@ def truncated_32(words: Array, low_words: Array, reals: Array, integers: Array) 
     return clamp(mean + std * np.where(flip == 0, -x, x), lowest, highest)
 
 
-truncated_deep_32 = truncated_32  # the compiled engine leaves the far tail out where a law cannot reach it
-
-
 def truncated_64(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
     base_a, base_b, mass, mean, std, lowest, highest = reals
     side_a = words <= integers[0]
@@ -228,16 +225,13 @@ def truncated_64(words: Array, low_words: Array, reals: Array, integers: Array) 
 
 
 LAWS = {
-    law.__name__ if name is None else name: law
-    for name, law in (
-        (None, uniform_32),
-        (None, uniform_64),
-        (None, normal_32),
-        (None, normal_64),
-        (None, truncated_32),
-        ("truncated_deep_32", truncated_deep_32),
-        (None, truncated_64),
-    )
+    "uniform_32": uniform_32,
+    "uniform_64": uniform_64,
+    "normal_32": normal_32,
+    "normal_64": normal_64,
+    "truncated_32": truncated_32,
+    "truncated_deep_32": truncated_32,  # the compiled engine leaves the far tail out where a law cannot reach it
+    "truncated_64": truncated_64,
 }
 
 
