@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+
 from bench import children
 from bench.pairing import Contender
 
@@ -15,23 +17,32 @@ def test_import(compete, record):
     record("import", {"seconds": contest.typical("fastinit")}, call="import fastinit, after numpy")
 
 
-def test_first_fill_with_a_cold_cache(compete, record, tmp_path):
-    folders = (tmp_path / str(i) for i in itertools.count())
-    first_fill = Contender(
-        "fastinit", lambda: children.child(children.FIRST_FILL, NUMBA_CACHE_DIR=str(next(folders)))(), 1
-    )
-    contest = compete(first_fill, rounds=ROUNDS)
-    record("first fill, cold cache", {"seconds": contest.typical("fastinit")}, call="fill_he_normal, 1 MiB")
+# By default the first small fills of a process run on the NumPy engine, while Numba is not worth loading; a large one, or
+# a user who names the compiled engine, waits for it.
+ENGINES = {"": "", ", compiled engine": "numba"}
 
 
-def test_first_fill_with_a_warm_cache(compete, record):
+@pytest.mark.parametrize("which", ENGINES, ids=lambda which: which.strip(", ").replace(" ", "-") or "default")
+def test_first_fill_with_a_cold_cache(which, compete, record, tmp_path):
+    folders = (str(tmp_path / str(i)) for i in itertools.count())
+
+    def run():
+        return children.child(children.FIRST_FILL, NUMBA_CACHE_DIR=next(folders), FASTINIT_ENGINE=ENGINES[which])()
+
+    contest = compete(Contender("fastinit", run, 1), rounds=ROUNDS)
+    workload = f"first fill, cold cache{which}"
+    record(workload, {"seconds": contest.typical("fastinit")}, call="fill_he_normal, 1 MiB")
+
+
+@pytest.mark.parametrize("which", ENGINES, ids=lambda which: which.strip(", ").replace(" ", "-") or "default")
+def test_first_fill_with_a_warm_cache(which, compete, record):
     """The user's own cache, which the uncounted first turn has warmed."""
-    first_fill = children.child(children.FIRST_FILL)
+    first_fill = children.child(children.FIRST_FILL, FASTINIT_ENGINE=ENGINES[which])
     numba = Contender("import numba", children.child(children.IMPORT_NUMBA), 1)
     contest = compete(Contender("fastinit", first_fill, 1), [numba], ROUNDS)
     seconds, base = contest.typical("fastinit"), contest.typical("import numba")
     record(
-        "first fill, warm cache",
+        f"first fill, warm cache{which}",
         {"seconds beyond import numba": seconds - base},
         call="fill_he_normal, 1 MiB",
         seconds=seconds,

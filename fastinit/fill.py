@@ -248,7 +248,7 @@ def _fill_direct(
     storage: Array, job: Job, first: int, pitches: tuple[int, ...], workers: int, progress: Progress | None
 ) -> None:
     """Fill aligned memory, on several threads where that pays."""
-    engine = engines.chosen() if job.draw is not None else reference
+    engine = engines.chosen(storage.size) if job.draw is not None else reference
     total = storage.nbytes
     mapped = memory.file_behind(storage) is not None
     if total <= SMALLEST_CHUNK and not mapped and storage.ndim == 1 and storage.flags.c_contiguous:

@@ -1,8 +1,9 @@
-"""Choose the engine once: compiled where Numba works, reference where it does not; and keep a fork from tearing it."""
+"""Choose the engine: compiled where Numba works and is worth loading, else reference; keep a fork from tearing it."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging  # noqa: F401  registers its fork hook before ours, see below
 import os
 import threading
@@ -42,6 +43,13 @@ fork_lock = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=fork_lock.acquire, after_in_parent=fork_lock.release, after_in_child=fork_lock.release)
 
+# Loading Numba takes half a second, and two more where nothing is cached yet; by then the NumPy engine has drawn many a
+# small tensor, with the same bits. So where nobody names an engine the fills of a process begin there, until what they
+# cost adds up to this many seconds (at worst they are lost).
+HEAD_START = 0.3
+SECONDS_PER_CALL, SECONDS_PER_ELEMENT = 3e-4, 4e-8  # of the NumPy engine, normal law
+
+_spent = 0.0
 _loaded: dict[str, ModuleType] = {}
 _override: ContextVar[str | None] = ContextVar("fastinit_engine", default=None)
 
@@ -55,14 +63,21 @@ def _load(name: str) -> ModuleType:
 
 
 @cache
-def _by_environment() -> str:
-    """The engine FASTINIT_ENGINE names, read once, else the automatic choice."""
-    name = os.environ.get("FASTINIT_ENGINE") or _automatic()
-    if name not in MODULES:
+def _by_environment() -> str | None:
+    """The engine FASTINIT_ENGINE names, read once; None where it names none."""
+    name = os.environ.get("FASTINIT_ENGINE") or None
+    if name is not None and name not in MODULES:
         raise ValueError(f"FASTINIT_ENGINE is {name!r}; it can be 'numba' or 'numpy'")
     return name
 
 
+@cache
+def _installed() -> bool:
+    """Whether there is a Numba to load; it is not imported."""
+    return importlib.util.find_spec("numba") is not None
+
+
+@cache
 def _automatic() -> str:
     """The compiled engine, or, with one warning, the reference engine where Numba is missing or refuses to load."""
     try:
@@ -80,13 +95,25 @@ def _automatic() -> str:
 
 
 def engine_name() -> str:
-    """The engine a fill would use now: 'numba' or 'numpy'."""
-    return _override.get() or _by_environment()
+    """The engine of this process: 'numba' or 'numpy'."""
+    return _override.get() or _by_environment() or _automatic()
 
 
-def chosen() -> Engine:
-    """The engine a fill would use now."""
-    return cast(Engine, _load(engine_name()))
+def engine_for(elements: int) -> str:
+    """The engine for a fill of so many elements: that of the process, or 'numpy' while Numba is not worth loading."""
+    global _spent
+    named = _override.get() or _by_environment()
+    if named is None and "numba" not in _loaded and _installed():
+        seconds = SECONDS_PER_CALL + SECONDS_PER_ELEMENT * elements
+        if _spent + seconds <= HEAD_START:
+            _spent += seconds
+            return "numpy"
+    return named or _automatic()
+
+
+def chosen(elements: int) -> Engine:
+    """The engine for a fill of so many elements."""
+    return cast(Engine, _load(engine_for(elements)))
 
 
 @contextmanager

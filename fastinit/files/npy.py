@@ -132,16 +132,16 @@ def fill_file(
     about = expected_mean if math.isfinite(expected_mean) else 0.0
     seed = new_seed() if seed is None else seed
     job = _Job(target, layout, law, seed, name, shard, resolve(threads), progress, about)
-    job.rehearse()
-
-    begin = time.perf_counter()
-    if existing:
-        measured, written = job.fill_in_place(durable=durable)
-    else:
-        with publishing(target, layout.size, overwrite=overwrite, durable=durable) as fd:
-            measured = job.write(fd)
-            written = time.perf_counter()
-    end = time.perf_counter()
+    with engines.use(engines.engine_for(layout.elements)):
+        job.rehearse()
+        begin = time.perf_counter()
+        if existing:
+            measured, written = job.fill_in_place(durable=durable)
+        else:
+            with publishing(target, layout.size, overwrite=overwrite, durable=durable) as fd:
+                measured = job.write(fd)
+                written = time.perf_counter()
+        end = time.perf_counter()
     return Report(
         path=str(target),
         law=repr(law),
@@ -434,7 +434,7 @@ class _Job:
         if format is None or prepared is None:  # a constant
             return lambda block, corner: self.draw(block, Shard((layout.elements,), corner))
         job = Job(stream_words(self.seed, self.name), prepared, None, format)
-        engine = engines.chosen()
+        engine = engines.chosen(layout.elements)
         storage = format.storage
 
         def draw(block: np.ndarray[Any, Any], corner: tuple[int, ...]) -> None:

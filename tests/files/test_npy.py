@@ -93,7 +93,7 @@ def test_the_file_is_written_by_the_engine_of_the_caller(
     # The other engine breaks: pool threads, too, must use the one chosen in the caller's context.
     other = {"numba": "numpy", "numpy": "numba"}[engine]
     with engines.use(other):
-        broken = engines.chosen()
+        broken = engines.chosen(1)
     with engines.use(engine):
         for target, shard in (("flat.bin", None), ("block.bin", Shard((1500, 4000), (100, 300)))):
             expected = filled(SHAPE, Normal(), "float32", shard=shard).tobytes()

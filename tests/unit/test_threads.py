@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from processes import run_python
 
 import fastinit
 from fastinit import threads as pool
@@ -23,17 +21,6 @@ SHAPE = 3_000_000
 
 def drawn(threads: int | None = None) -> np.ndarray:
     return fastinit.new(SHAPE, Normal(), seed=1, name="w", threads=threads)
-
-
-def run_python(code: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7, 64])
@@ -184,6 +171,7 @@ def test_a_child_forked_while_another_thread_compiles_can_fill(delay: float, tmp
         raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         """,
         NUMBA_CACHE_DIR=str(tmp_path),
+        FASTINIT_ENGINE="numba",
     )
     assert result.returncode == 0, result.stderr
 
@@ -222,36 +210,3 @@ def test_ctrl_c_in_the_middle_of_a_fill_returns_promptly_and_leaves_no_thread(th
         """
     )
     assert result.returncode == 0, result.stdout + result.stderr
-
-
-def test_a_missing_numba_means_the_reference_engine_and_one_warning() -> None:
-    result = run_python(
-        """
-        import sys, warnings
-        sys.modules["numba"] = None  # an import of it raises ModuleNotFoundError
-        import numpy as np, fastinit
-
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            for _ in range(3):
-                fastinit.fill_normal(np.empty(100, "f4"), seed=1)
-        assert [w.category for w in caught] == [RuntimeWarning], caught
-        assert "NumPy engine" in str(caught[0].message)
-        assert fastinit.info()["engine"] == "numpy"
-        """,
-        FASTINIT_ENGINE="",
-    )
-    assert result.returncode == 0, result.stderr
-
-
-@pytest.mark.parametrize("name", ["numba", "numpy"])
-def test_the_environment_chooses_the_engine_without_a_warning(name: str) -> None:
-    code = "import fastinit; fastinit.fill_normal(bytearray(0), seed=1) if 0 else print(fastinit.info()['engine'])"
-    result = run_python(code, FASTINIT_ENGINE=name)
-    assert result.stdout.strip() == name
-    assert not result.stderr
-
-
-def test_an_unknown_engine_in_the_environment_is_refused() -> None:
-    result = run_python("import fastinit; fastinit.info()", FASTINIT_ENGINE="cuda")
-    assert "it can be 'numba' or 'numpy'" in result.stderr
