@@ -17,8 +17,8 @@ def test_import(compete, record):
     record("import", {"seconds": contest.typical("fastinit")}, call="import fastinit, after numpy")
 
 
-# By default the first small fills of a process run on the NumPy engine, while Numba is not worth loading; a large one, or
-# a user who names the compiled engine, waits for it.
+# By default the first small fills of a process run on the NumPy engine, while Numba is not worth loading. A large one,
+# and a user who names the compiled engine, waits for it.
 ENGINES = {"": "", ", compiled engine": "numba"}
 
 

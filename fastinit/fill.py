@@ -16,6 +16,7 @@ from fastinit import threads as pool
 from fastinit.address import STREAM, Axis, Shard, collapse, index_strides, new_seed, stream_words
 from fastinit.dtypes import FORMATS, Format, array_dtype, format_of
 from fastinit.engines import reference
+from fastinit.engines.constants import TILE_ROWS
 from fastinit.laws import Constant, Draw, Law
 
 Array = np.ndarray[Any, Any]
@@ -233,10 +234,11 @@ def walk(storage: Array, first: int, pitches: tuple[int, ...], workers: int) -> 
     outer = [axis for axis in outer if axis is not rows]
     chunk = min(max(storage.nbytes // (CHUNKS_PER_THREAD * workers), SMALLEST_CHUNK), LARGEST_CHUNK)
     elements = chunk // storage.itemsize
-    cols_per = min(cols.size + 63, max(elements // min(rows.size, 64), 1024)) // 64 * 64
+    tile_rows = TILE_ROWS if abs(rows.step) < abs(cols.step) else 64
+    cols_per = min(cols.size + 63, max(elements // min(rows.size, tile_rows), 1024)) // 64 * 64
     rows_per = max(1, elements // max(cols_per, 1))
     if abs(rows.step) < abs(cols.step):
-        rows_per = -(-rows_per // 64) * 64
+        rows_per = -(-rows_per // tile_rows) * tile_rows
     cols_per = max(cols_per, 64)
     lead = first % 64 if cols_per < cols.size else 0
     if cols_per >= cols.size:

@@ -26,7 +26,7 @@ from fastinit.engines import constants as k
 from fastinit.engines.loading import fork_lock
 
 # SHA-256 of constants.py: its numbers are compiled in, and editing this line is what makes Numba's cache see the edit.
-CONSTANTS_DIGEST = "3c5069dba6e201ec62a665c7fc73a9704e7723860202a691f960b5d3f4e916e6"
+CONSTANTS_DIGEST = "3f35fc7da7543869fc71c7d8d8900e09d4fb6ba1e04f3034aa0da98b5f949d1c"
 
 u8, u16, u32, u64 = np.uint8, np.uint16, np.uint32, np.uint64
 i32, i64, f32, f64 = np.int32, np.int64, np.float32, np.float64
@@ -613,6 +613,35 @@ def transpose_16(typing_context, source, begin, stride, target, at, step):
     return signature, codegen
 
 
+def column_place(out, at, col_step, turned):
+    """Where the columns of a tile are turned to, (array, begin, step): `out` where it has the law's precision."""
+    raise TypeError("compiled code only")
+
+
+@overload(column_place, jit_options={"forceinline": True})
+def _column_place(out, at, col_step, turned):
+    if out.dtype == turned.dtype:
+        return lambda out, at, col_step, turned: (out, at, col_step)
+    return lambda out, at, col_step, turned: (turned, i64(0), i64(k.TILE_ROWS))
+
+
+def settle_columns(out, at, col_step, turned, rows, cols, code):
+    """Round the columns that were turned into the scratch; nothing to do where they went to `out`."""
+    raise TypeError("compiled code only")
+
+
+@overload(settle_columns, jit_options={"forceinline": True})
+def _settle_columns(out, at, col_step, turned, rows, cols, code):
+    if out.dtype == turned.dtype:
+        return lambda out, at, col_step, turned, rows, cols, code: None
+
+    def loop(out, at, col_step, turned, rows, cols, code):
+        for c in range(cols):
+            copy_rounded(out, at + c * col_step, turned, c * k.TILE_ROWS, rows, code)
+
+    return loop
+
+
 @routine
 def put(out, at, row_step, rows, col_step, cols, scratch, begins, turned, code):
     """Copy rows of a tile, which begin in the scratch at `begins`, to their places, the shorter step innermost."""
@@ -620,20 +649,20 @@ def put(out, at, row_step, rows, col_step, cols, scratch, begins, turned, code):
         for r in range(rows):
             copy_rounded(out, at + r * row_step, scratch, begins[r], cols, code)
     elif row_step == 1:
-        # Transposed in the cache, then stored by whole cache lines: element by element, the few stores that a core
-        # keeps in flight would all wait for the same line (0.28 against 0.88 elements a nanosecond).
+        # Turned in registers, 16 x 16 at a time, and stored by whole cache lines: element by element, the few stores
+        # that a core keeps in flight would all wait for the same line (0.28 against 0.88 elements a nanosecond).
         stride, even = begins[1] - begins[0], rows >= 16
         for r in range(2, rows):
             even = even and begins[r] - begins[r - 1] == stride
         down, across = (rows // 16 * 16, cols // 16 * 16) if even else (0, 0)
-        for r in range(0, down, 16):
-            for c in range(0, across, 16):
-                transpose_16(scratch, begins[r] + c, stride, turned, i64(c * k.TILE_ROWS + r), i64(k.TILE_ROWS))
+        target, corner, step = column_place(out, at, col_step, turned)
+        for c in range(0, across, 16):
+            for r in range(0, down, 16):
+                transpose_16(scratch, begins[r] + c, stride, target, corner + c * step + r, step)
         for c in range(cols):  # what no block of 16 x 16 covers
             for r in range(down if c < across else 0, rows):
-                turned[c * k.TILE_ROWS + r] = scratch[u64(begins[r]) + u64(c)]
-        for c in range(cols):
-            copy_rounded(out, at + c * col_step, turned, c * k.TILE_ROWS, rows, code)
+                target[corner + c * step + r] = scratch[u64(begins[r]) + u64(c)]
+        settle_columns(out, at, col_step, turned, rows, cols, code)
     elif abs(col_step) <= abs(row_step):
         for r in range(rows):
             for c in range(cols):
@@ -663,12 +692,17 @@ def fill_tiles(law, out, plan, stream, reals, integers, code, workspace):
             if width < cols - done:  # end where a group does, so that the next tile of an aligned row begins with one
                 width -= (corner + width) % 64
             groups = (width + (63 if pitch % 64 != 0 else corner % 64) + 63) // 64
-            for i in range(height):
-                start, place = corner + i * pitch, 64 * groups * i
-                begins[i] = place + start % 64
-                words(own_words[place:], start // 64, groups, u32(k.DOMAIN_ELEMENT), stream)
-                draw_low_words(low_words[place:], start // 64, groups, stream, reals)
-            law(own_words, low_words, scratch[: 64 * groups * height], reals, integers)
+            batch = max(
+                1, k.BLOCK // (64 * groups)
+            )  # rows whose words stay in the first-level cache until they are values
+            for top in range(0, height, batch):
+                below = min(height, top + batch)
+                for i in range(top, below):
+                    start, place = corner + i * pitch, 64 * groups * (i - top)
+                    begins[i] = 64 * groups * i + start % 64
+                    words(own_words[place:], start // 64, groups, u32(k.DOMAIN_ELEMENT), stream)
+                    draw_low_words(low_words[place:], start // 64, groups, stream, reals)
+                law(own_words, low_words, scratch[64 * groups * top : 64 * groups * below], reals, integers)
             at = offset + r * row_step + done * col_step
             put(out, at, row_step, height, col_step, width, scratch, begins, turned, code)
             done += width
@@ -769,16 +803,16 @@ _thread = threading.local()
 
 
 def _workspace(dtype):  # type: ignore[no-untyped-def]
-    """Scratch memory of the calling thread: words, low words, values, row beginnings, a transposed tile; 250 KiB."""
+    """Scratch memory of the calling thread: words, low words, values, row beginnings, a turned tile; up to 400 KiB."""
     mine = _thread.__dict__
     if dtype.char not in mine:
-        low = k.WORKSPACE if dtype == f64 else 1
+        low = k.BLOCK if dtype == f64 else 1
         mine[dtype.char] = (
-            np.empty(k.WORKSPACE, u32),
+            np.empty(k.BLOCK, u32),
             np.empty(low, u32),
             np.empty(k.WORKSPACE, dtype),
             np.empty(k.TILE_ROWS, i64),
-            np.empty(k.TILE_ROWS * k.TILE_COLS, dtype),
+            np.empty(1 if dtype == f64 else k.TILE_ROWS * k.TILE_COLS, dtype),
         )
     return mine[dtype.char]
 

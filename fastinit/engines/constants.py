@@ -21,8 +21,8 @@ LANES = 16  # counters in a group
 GROUP = 64  # elements in a group: four words of each counter
 
 BLOCK = 1024  # elements between words and law: 4 KiB of words and 4 KiB of values stay in the first-level cache
-# A tile of a transposed buffer: 32 rows of float32 are two cache lines of each column. Rows begin anywhere in a group.
-TILE_ROWS, TILE_COLS = 64, 128
+# A tile of a transposed buffer: 256 rows of float32 are 16 cache lines of each column. Rows begin anywhere in a group.
+TILE_ROWS, TILE_COLS = 256, 128
 WORKSPACE = TILE_ROWS * (TILE_COLS + GROUP)
 
 MINUS_2_LN_2 = -1.3862943611198906
