@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import byte_bounds
-from numpy.lib.stride_tricks import as_strided
 
-from fastinit import buffers, engines, memory
+from fastinit import buffers
 from fastinit import threads as pool
-from fastinit.address import STREAM, Axis, Shard, collapse, index_strides, new_seed, stream_words
-from fastinit.dtypes import FORMATS, Format, array_dtype, format_of
-from fastinit.engines import reference
-from fastinit.engines.constants import TILE_ROWS
-from fastinit.laws import Constant, Draw, Law
+from fastinit.address import STREAM, Shard, index_strides, new_seed, stream_words
+from fastinit.dtypes import FORMATS, array_dtype, format_of
+from fastinit.laws import Constant, Law
+from fastinit.runs import SMALLEST_CHUNK, Job, Progress, fill_direct, fill_staged
 
 Array = np.ndarray[Any, Any]
-Progress = Callable[[int, int], object]
-
-# A chunk is what one thread takes at a time: long beside the hand-over (20 to 60 us), short beside a Ctrl-C.
-SMALLEST_CHUNK, LARGEST_CHUNK = 256 << 10, 4 << 20  # bytes
-CHUNKS_PER_THREAD = 8
-# Unaligned memory is filled through an aligned copy of this many elements.
-STAGED = 1 << 17
 
 
 def fill(
@@ -92,16 +79,16 @@ def fill(
     if array.size == 0:
         return
     if isinstance(law, Constant):
-        job = Job(words, None, _stored(law, array.dtype, format), format)
+        job = Job(words, None, law.stored(array.dtype, format), format)
     else:
         job = Job(words, law.prepare(format) if format is not None else None, None, format)
     storage = array.view(format.storage) if format is not None and format.code else array
     if contiguous and storage.ndim != 1:
         storage = storage.reshape(-1)
     if buffers.needs_staging(storage):
-        _fill_staged(storage, job, first, pitches, progress)
+        fill_staged(storage, job, first, pitches, progress)
     else:
-        _fill_direct(storage, job, first, pitches, workers, progress)
+        fill_direct(storage, job, first, pitches, workers, progress)
 
 
 def new(
@@ -134,185 +121,3 @@ def new(
         stream=stream,
     )
     return array
-
-
-@np.errstate(all="ignore")
-def _stored(law: Constant, dtype: np.dtype[Any], format: Format | None) -> Array:
-    """The value as one storage element; ValueError where the dtype cannot hold it."""
-    value = np.asarray(law.value)
-    if value.dtype.kind == "c" and dtype.kind != "c":
-        raise ValueError(f"{law} does not fit dtype {dtype}, which is real; pass its real part")
-    if format is not None:
-        law.prepare(format)
-        number = float(law.value)
-        if format.code == 0:
-            return np.asarray(number, format.working)
-        if math.isfinite(number) or format.name in ("float16", "bfloat16"):
-            single = np.full(1, number, np.float64).astype(np.float32)
-            return np.asarray(reference.rounded(single, np.dtype(format.storage), format.code)[0])
-        exponent = 0x7C if math.isinf(number) else 0x7F
-        return np.asarray(exponent | (0x80 if number < 0 else 0), np.uint8)
-    try:
-        stored = value.astype(dtype)
-    except OverflowError:
-        raise ValueError(
-            f"{law} is too large for dtype {dtype}; pass a value it can hold, or use a wider dtype"
-        ) from None
-    if dtype.kind in "biu" and not (stored == value).all():
-        raise ValueError(f"{law} does not fit dtype {dtype}; pass a value it can hold")
-    if np.isfinite(value).all() and not np.isfinite(stored).all():
-        raise ValueError(f"{law} overflows dtype {dtype}; use a wider dtype")
-    return stored
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to draw, whatever the memory: stream words, what a kernel receives or a stored constant, the format."""
-
-    words: Array
-    draw: Draw | None
-    stored: Array | None
-    format: Format | None
-
-    def run(self, engine: engines.Engine, line: Array, plan: tuple[int, ...]) -> None:
-        """Fill one plan (offset, rows, row step, cols, col step, first, pitch) on the calling thread."""
-        if self.draw is not None and self.format is not None:
-            engine.fill(self.draw.kernel, line, plan, self.words, self.draw.reals, self.draw.integers, self.format.code)
-            return
-        offset, rows, row_step, cols, col_step = plan[:5]
-        steps = (row_step * line.itemsize, col_step * line.itemsize)
-        as_strided(line[offset:], (rows, cols), steps)[...] = self.stored
-
-
-@dataclass(frozen=True)
-class Walk:
-    """How a block is cut into chunks: planes of rows x columns, each plane into a grid of chunks."""
-
-    outer: tuple[Axis, ...]
-    rows: Axis
-    cols: Axis
-    rows_per: int
-    cols_per: int
-    lead: int  # columns before the first chunk boundary, so that later chunks begin with a group
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Chunks down and across a plane."""
-        return -(-self.rows.size // self.rows_per), -(-(self.cols.size + self.lead) // self.cols_per)
-
-    @property
-    def chunks(self) -> int:
-        """Chunks in all."""
-        return math.prod(axis.size for axis in self.outer) * math.prod(self.grid)
-
-    def plan(self, chunk: int, offset: int, first: int) -> tuple[int, ...]:
-        """Where chunk number `chunk` lies: offset, rows, row step, cols, col step, first, pitch."""
-        down, across = self.grid
-        chunk, column = divmod(chunk, across)
-        chunk, row = divmod(chunk, down)
-        for axis in reversed(self.outer):
-            chunk, i = divmod(chunk, axis.size)
-            offset, first = offset + i * axis.step, first + i * axis.pitch
-        r, c = row * self.rows_per, max(0, column * self.cols_per - self.lead)
-        return (
-            offset + r * self.rows.step + c * self.cols.step,
-            min(self.rows_per, self.rows.size - r),
-            self.rows.step,
-            min(self.cols.size, (column + 1) * self.cols_per - self.lead) - c,
-            self.cols.step,
-            first + r * self.rows.pitch + c * self.cols.pitch,
-            self.rows.pitch,
-        )
-
-
-def walk(storage: Array, first: int, pitches: tuple[int, ...], workers: int) -> Walk:
-    """Cut a block for so many threads."""
-    steps = [step // storage.itemsize for step in storage.strides]
-    outer, cols = collapse(storage.shape, steps, pitches)
-    # Rows: the longest remaining dimension, but a contiguous one first, for a transposed buffer is written along it.
-    rows = max(outer, key=lambda axis: (abs(axis.step) == 1, axis.size), default=Axis(1, 0, 0))
-    outer = [axis for axis in outer if axis is not rows]
-    chunk = min(max(storage.nbytes // (CHUNKS_PER_THREAD * workers), SMALLEST_CHUNK), LARGEST_CHUNK)
-    elements = chunk // storage.itemsize
-    tile_rows = TILE_ROWS if abs(rows.step) < abs(cols.step) else 64
-    cols_per = min(cols.size + 63, max(elements // min(rows.size, tile_rows), 1024)) // 64 * 64
-    rows_per = max(1, elements // max(cols_per, 1))
-    if abs(rows.step) < abs(cols.step):
-        rows_per = -(-rows_per // tile_rows) * tile_rows
-    cols_per = max(cols_per, 64)
-    lead = first % 64 if cols_per < cols.size else 0
-    if cols_per >= cols.size:
-        cols_per = cols.size
-    return Walk(tuple(outer), rows, cols, min(rows_per, rows.size), cols_per, lead)
-
-
-def _fill_direct(
-    storage: Array, job: Job, first: int, pitches: tuple[int, ...], workers: int, progress: Progress | None
-) -> None:
-    """Fill aligned memory, on several threads where that pays."""
-    engine = engines.chosen(storage.size) if job.draw is not None else reference
-    total = storage.nbytes
-    mapped = memory.file_behind(storage) is not None
-    if total <= SMALLEST_CHUNK and not mapped and storage.ndim == 1 and storage.flags.c_contiguous:
-        # A bias: cutting and threads would be most of the call.
-        job.run(engine, storage, (0, 1, 0, storage.size, 1, first, 0))
-        if progress is not None:
-            progress(total, total)
-        return
-    line, offset = buffers.line_of(storage)
-    itemsize, address = storage.itemsize, line.ctypes.data
-    cut = walk(storage, first, pitches, workers)
-    if not mapped:
-        memory.advise_huge_pages(address, line.nbytes)
-
-    def work(chunk: int) -> None:
-        plan = cut.plan(chunk, offset, first)
-        if mapped:
-            _populate(plan, address, itemsize)
-        job.run(engine, line, plan)
-
-    count = cut.chunks
-
-    def after(done: int) -> None:
-        if progress is not None:
-            progress(total * done // count, total)
-
-    pool.for_each(work, count, min(workers, max(1, total // SMALLEST_CHUNK)), progress and after)
-
-
-def _populate(plan: tuple[int, ...], address: int, itemsize: int) -> None:
-    """Ask for the file pages of a chunk, row by row unless the rows touch."""
-    offset, rows, row_step, cols, col_step = plan[:5]
-    spans = [((cols - 1) * col_step, rows, row_step), ((rows - 1) * row_step, cols, col_step)]
-    reach, repeats, step = min(spans, key=lambda span: abs(span[0]))
-    if abs(step) * itemsize <= 1 << 16:  # neighbours within 64 KiB: one request covers them
-        spread = (repeats - 1) * step
-        low, high = offset + min(reach, 0) + min(spread, 0), offset + max(reach, 0) + max(spread, 0)
-        memory.populate(address + low * itemsize, (high - low + 1) * itemsize)
-        return
-    for i in range(repeats):
-        low = offset + i * step + min(reach, 0)
-        memory.populate(address + low * itemsize, (abs(reach) + 1) * itemsize)
-
-
-def _fill_staged(storage: Array, job: Job, first: int, pitches: tuple[int, ...], progress: Progress | None) -> None:
-    """Fill unaligned memory through an aligned copy of at most STAGED elements, on the calling thread."""
-    total, done = storage.nbytes, 0
-    pieces = [(storage, first)]
-    while pieces:
-        block, start = pieces.pop()
-        if block.size > STAGED:
-            axis = int(np.argmax(block.shape))
-            half = block.shape[axis] // 2
-            left, right = np.split(block, [half], axis)
-            pieces += [(right, start + half * pitches[axis]), (left, start)]
-            continue
-        copy = np.empty(block.shape, block.dtype)
-        _fill_direct(copy, job, start, pitches, 1, None)
-        if memory.file_behind(storage) is not None:
-            low, high = byte_bounds(block)
-            memory.populate(low, high - low)
-        block[...] = copy
-        done += block.nbytes
-        if progress is not None:
-            progress(done, total)

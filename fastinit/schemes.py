@@ -12,9 +12,11 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 import numpy as np
 
 from fastinit.address import Shard
-from fastinit.fill import Progress, fill
+from fastinit.fill import fill
 from fastinit.gaussian import truncated_std
-from fastinit.laws import Constant, Law, Normal, TruncatedNormal, Uniform, finite, real
+from fastinit.laws import Constant, Law, Normal, TruncatedNormal, Uniform
+from fastinit.laws.law import finite, real
+from fastinit.runs import Progress
 
 
 class Options(TypedDict, total=False):

@@ -537,7 +537,7 @@ def _draw_low_words(low_words, group, groups, stream, reals):
 
 
 @inline
-def fill_run(law, out, plan, stream, reals, integers, code, workspace):
+def fill_run(law, out, plan, stream, domain, reals, integers, code, workspace):
     """Fill rows of neighbouring elements; row r begins at offset + r * row step and at index first + r * pitch.
 
     plan = (offset, rows, row step, cols, column step, first, pitch), steps in storage elements of `out`, which is the
@@ -555,7 +555,7 @@ def fill_run(law, out, plan, stream, reals, integers, code, workspace):
             most, left = (k.BLOCK, (cols - done) // 64 * 64) if whole else (64 - skip, cols - done)
             count = left if left < most else most  # `min` would be one more function to compile on first use
             groups = count // 64 if whole else 1
-            words(own_words, index // 64, groups, u32(k.DOMAIN_ELEMENT), stream)
+            words(own_words, index // 64, groups, domain, stream)
             draw_low_words(low_words, index // 64, groups, stream, reals)
             target = destination(out, scratch, at, count) if whole else scratch[:64]
             law(own_words, low_words, target, reals, integers)  # one call: each is another copy of the law to compile
@@ -674,7 +674,7 @@ def put(out, at, row_step, rows, col_step, cols, scratch, begins, turned, code):
 
 
 @inline
-def fill_tiles(law, out, plan, stream, reals, integers, code, workspace):
+def fill_tiles(law, out, plan, stream, domain, reals, integers, code, workspace):
     """As fill_run, for short rows and for any column step: tiles of several rows are drawn at once and then placed."""
     offset, rows, row_step, cols = plan[0], plan[1], plan[2], plan[3]
     col_step, first, pitch = plan[4], plan[5], plan[6]
@@ -700,11 +700,72 @@ def fill_tiles(law, out, plan, stream, reals, integers, code, workspace):
                 for i in range(top, below):
                     start, place = corner + i * pitch, 64 * groups * (i - top)
                     begins[i] = 64 * groups * i + start % 64
-                    words(own_words[place:], start // 64, groups, u32(k.DOMAIN_ELEMENT), stream)
+                    words(own_words[place:], start // 64, groups, domain, stream)
                     draw_low_words(low_words[place:], start // 64, groups, stream, reals)
                 law(own_words, low_words, scratch[64 * groups * top : 64 * groups * below], reals, integers)
             at = offset + r * row_step + done * col_step
             put(out, at, row_step, height, col_step, width, scratch, begins, turned, code)
+            done += width
+
+
+# --- sparse: which elements survive -----------------------------------------------------------------------------------
+
+
+@inline
+def survives(word, left, need):
+    """1 if the element survives, one of `need` still to place on `left` places, else 0 (Knuth's algorithm S)."""
+    return u32(1) if u32((u64(word) * left) >> u64(32)) < need else u32(0)
+
+
+@kernel
+def thin_lines(out, plan, stream, need, left, down, keep, own_words):
+    """Store +0.0 where an element does not survive, and count the survivors off `need`, which has one entry a line.
+
+    The lines run down the rows of the plan, or along them; `left` is how many elements each line has left at the first
+    row or column. With `keep` nothing is stored: the part of the lines before a shard.
+    """
+    offset, rows, row_step, cols = plan[0], plan[1], plan[2], plan[3]
+    col_step, first, pitch = plan[4], plan[5], plan[6]
+    zero = out.dtype.type(0)
+    # Rows that lie close are drawn together, or most words of a group would be thrown away.
+    together = max(1, (k.BLOCK - 64) // pitch) if 0 < pitch <= 4 * cols else 1
+    for top in range(0, rows, together):
+        height = min(together, rows - top)
+        done = 0
+        while done < cols:
+            index = first + top * pitch + done
+            skip = index % 64
+            width = min(cols - done, k.BLOCK - skip) if height == 1 else cols
+            reach = skip + (height - 1) * pitch + width
+            words(own_words, index // 64, (reach + 63) // 64, u32(k.DOMAIN_SPARSE), stream)
+            for r in range(top, top + height):
+                w = own_words[skip + (r - top) * pitch :][:width]
+                at = offset + r * row_step + done * col_step
+                if down:
+                    needed, remaining = need[done : done + width], left - u64(r)
+                    if keep:
+                        for i in range(width):
+                            needed[i] = u32(needed[i] - survives(w[i], remaining, needed[i]))
+                    elif col_step == 1:
+                        x = out[at : at + width]
+                        for i in range(width):
+                            alive = survives(w[i], remaining, needed[i])
+                            needed[i] = u32(needed[i] - alive)
+                            x[i] = x[i] if alive else zero
+                    else:
+                        for i in range(width):
+                            alive = survives(w[i], remaining, needed[i])
+                            needed[i] = u32(needed[i] - alive)
+                            if not alive:
+                                out[at + i * col_step] = zero
+                else:
+                    still, remaining = need[r], left - u64(done)
+                    for i in range(width):
+                        alive = survives(w[i], remaining - u64(i), still)
+                        still = u32(still - alive)
+                        if not (alive or keep):
+                            out[at + i * col_step] = zero
+                    need[r] = still
             done += width
 
 
@@ -713,84 +774,94 @@ def fill_tiles(law, out, plan, stream, reals, integers, code, workspace):
 
 
 @kernel
-def uniform_32_run(out, plan, stream, reals, integers, code, workspace):
-    fill_run(uniform_32, out, plan, stream, reals, integers, code, workspace)
+def uniform_32_run(out, plan, stream, domain, reals, integers, code, workspace):
+    fill_run(uniform_32, out, plan, stream, domain, reals, integers, code, workspace)
 
 
 @kernel
-def uniform_32_tiles(out, plan, stream, reals, integers, code, workspace):
-    fill_tiles(uniform_32, out, plan, stream, reals, integers, code, workspace)
+def uniform_32_tiles(out, plan, stream, domain, reals, integers, code, workspace):
+    fill_tiles(uniform_32, out, plan, stream, domain, reals, integers, code, workspace)
 
 
 @kernel
-def uniform_64_run(out, plan, stream, reals, integers, code, workspace):
-    fill_run(uniform_64, out, plan, stream, reals, integers, code, workspace)
+def uniform_64_run(out, plan, stream, domain, reals, integers, code, workspace):
+    fill_run(uniform_64, out, plan, stream, domain, reals, integers, code, workspace)
 
 
 @kernel
-def uniform_64_tiles(out, plan, stream, reals, integers, code, workspace):
-    fill_tiles(uniform_64, out, plan, stream, reals, integers, code, workspace)
+def uniform_64_tiles(out, plan, stream, domain, reals, integers, code, workspace):
+    fill_tiles(uniform_64, out, plan, stream, domain, reals, integers, code, workspace)
 
 
 @kernel
-def normal_32_run(out, plan, stream, reals, integers, code, workspace):
-    fill_run(normal_32, out, plan, stream, reals, integers, code, workspace)
+def normal_32_run(out, plan, stream, domain, reals, integers, code, workspace):
+    fill_run(normal_32, out, plan, stream, domain, reals, integers, code, workspace)
 
 
 @kernel
-def normal_32_tiles(out, plan, stream, reals, integers, code, workspace):
-    fill_tiles(normal_32, out, plan, stream, reals, integers, code, workspace)
+def normal_32_tiles(out, plan, stream, domain, reals, integers, code, workspace):
+    fill_tiles(normal_32, out, plan, stream, domain, reals, integers, code, workspace)
 
 
 @kernel
-def normal_64_run(out, plan, stream, reals, integers, code, workspace):
-    fill_run(normal_64, out, plan, stream, reals, integers, code, workspace)
+def normal_64_run(out, plan, stream, domain, reals, integers, code, workspace):
+    fill_run(normal_64, out, plan, stream, domain, reals, integers, code, workspace)
 
 
 @kernel
-def normal_64_tiles(out, plan, stream, reals, integers, code, workspace):
-    fill_tiles(normal_64, out, plan, stream, reals, integers, code, workspace)
+def normal_64_tiles(out, plan, stream, domain, reals, integers, code, workspace):
+    fill_tiles(normal_64, out, plan, stream, domain, reals, integers, code, workspace)
 
 
 @kernel
-def truncated_32_run(out, plan, stream, reals, integers, code, workspace):
-    fill_run(truncated_32, out, plan, stream, reals, integers, code, workspace)
+def truncated_32_run(out, plan, stream, domain, reals, integers, code, workspace):
+    fill_run(truncated_32, out, plan, stream, domain, reals, integers, code, workspace)
 
 
 @kernel
-def truncated_32_tiles(out, plan, stream, reals, integers, code, workspace):
-    fill_tiles(truncated_32, out, plan, stream, reals, integers, code, workspace)
+def truncated_32_tiles(out, plan, stream, domain, reals, integers, code, workspace):
+    fill_tiles(truncated_32, out, plan, stream, domain, reals, integers, code, workspace)
 
 
 @kernel
-def truncated_deep_32_run(out, plan, stream, reals, integers, code, workspace):
-    fill_run(truncated_deep_32, out, plan, stream, reals, integers, code, workspace)
+def truncated_deep_32_run(out, plan, stream, domain, reals, integers, code, workspace):
+    fill_run(truncated_deep_32, out, plan, stream, domain, reals, integers, code, workspace)
 
 
 @kernel
-def truncated_deep_32_tiles(out, plan, stream, reals, integers, code, workspace):
-    fill_tiles(truncated_deep_32, out, plan, stream, reals, integers, code, workspace)
+def truncated_deep_32_tiles(out, plan, stream, domain, reals, integers, code, workspace):
+    fill_tiles(truncated_deep_32, out, plan, stream, domain, reals, integers, code, workspace)
 
 
 @kernel
-def truncated_64_run(out, plan, stream, reals, integers, code, workspace):
-    fill_run(truncated_64, out, plan, stream, reals, integers, code, workspace)
+def truncated_64_run(out, plan, stream, domain, reals, integers, code, workspace):
+    fill_run(truncated_64, out, plan, stream, domain, reals, integers, code, workspace)
 
 
 @kernel
-def truncated_64_tiles(out, plan, stream, reals, integers, code, workspace):
-    fill_tiles(truncated_64, out, plan, stream, reals, integers, code, workspace)
+def truncated_64_tiles(out, plan, stream, domain, reals, integers, code, workspace):
+    fill_tiles(truncated_64, out, plan, stream, domain, reals, integers, code, workspace)
 
 
-def fill(kernel, out, plan, stream, reals, integers, code):  # type: ignore[no-untyped-def]
+def fill(kernel, out, plan, stream, domain, reals, integers, code):  # type: ignore[no-untyped-def]
     """Run a kernel on one thread: `out` as one line of storage elements, `plan` as fill_run says."""
     run = plan[4] == 1 and (plan[1] == 1 or plan[3] >= k.BLOCK)
-    entry = ENTRIES[kernel, run]
+    arguments = (np.array(plan, i64), stream, u32(domain), reals, integers, code, _workspace(reals.dtype))
+    _call(ENTRIES[kernel, run], out, arguments)
+
+
+def thin(out, plan, stream, need, left, down, keep):  # type: ignore[no-untyped-def]
+    """Run thin_lines on one thread; the element's place on its line is told by `left`, how many are left there."""
+    workspace = _workspace(np.dtype(np.float32))
+    _call(thin_lines, out, (np.array(plan, i64), stream, need, u64(left), down, keep, workspace[0]))
+
+
+def _call(entry, out, arguments):  # type: ignore[no-untyped-def]
     if (entry, out.dtype) not in _ready:
         with fork_lock:
-            entry(out, np.zeros(7, i64), stream, reals, integers, code, _workspace(reals.dtype))
+            entry(out, np.zeros(7, i64), *arguments[1:])
             _ready.add((entry, out.dtype))
-    entry(out, np.array(plan, i64), stream, reals, integers, code, _workspace(reals.dtype))
+    entry(out, *arguments)
 
 
 ENTRIES = {

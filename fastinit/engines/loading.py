@@ -27,11 +27,24 @@ class Engine(Protocol):
         out: np.ndarray[Any, Any],
         plan: tuple[int, ...],
         stream: np.ndarray[Any, Any],
+        domain: int,
         reals: np.ndarray[Any, Any],
         integers: np.ndarray[Any, Any],
         code: int,
     ) -> None:
         """Fill rows of a buffer on the calling thread."""
+
+    def thin(
+        self,
+        out: np.ndarray[Any, Any],
+        plan: tuple[int, ...],
+        stream: np.ndarray[Any, Any],
+        need: np.ndarray[Any, Any],
+        left: int,
+        down: bool,
+        keep: bool,
+    ) -> None:
+        """Zero what does not survive on the lines of a sparse tensor, on the calling thread."""
 
 
 MODULES = {"numba": "fastinit.engines.compiled", "numpy": "fastinit.engines.reference"}

@@ -285,9 +285,32 @@ def rounded(x: Array, dtype: Any, code: int) -> Array:
 BLOCK = 1 << 16
 
 
+def groups_of_rows(starts: Array, width: int) -> Array:
+    """The groups that hold `width` elements from each start, as many for every row."""
+    per_row = (int((starts % k.GROUP).max()) + width + k.GROUP - 1) // k.GROUP
+    groups: Array = starts[:, None] // k.GROUP + np.arange(per_row)
+    return groups
+
+
+def rows_of_groups(drawn: Array, starts: Array, width: int) -> Array:
+    """The `width` elements from each start, a row each, out of what was drawn for groups_of_rows."""
+    skips = starts % k.GROUP
+    drawn = drawn.reshape(len(starts), -1)
+    if (skips == skips[0]).all():
+        return np.ascontiguousarray(drawn[:, skips[0] : skips[0] + width])
+    return np.take_along_axis(drawn, skips[:, None] + np.arange(width), axis=1)
+
+
 @np.errstate(all="ignore")  # a caller's np.seterr must not turn the underflow of a rounding into an exception
 def fill(
-    kernel: str, out: Array, plan: tuple[int, ...], stream: Array, reals: Array, integers: Array, code: int
+    kernel: str,
+    out: Array,
+    plan: tuple[int, ...],
+    stream: Array,
+    domain: int,
+    reals: Array,
+    integers: Array,
+    code: int,
 ) -> None:
     """Fill rows x cols elements of `out`, of which row r, column c has the index first + r * pitch + c.
 
@@ -303,17 +326,33 @@ def fill(
         for c in range(0, cols, width):
             h, w = min(height, rows - r), min(width, cols - c)
             starts = first + c + pitch * np.arange(r, r + h, dtype=np.int64)
-            skips = starts % k.GROUP
-            per_row = (int(skips.max()) + w + k.GROUP - 1) // k.GROUP
-            groups = starts[:, None] // k.GROUP + np.arange(per_row)
+            groups = groups_of_rows(starts, w)
             low_words = words(groups, k.DOMAIN_LOW, stream) if double else np.empty(0, np.uint32)
-            drawn = law(words(groups, k.DOMAIN_ELEMENT, stream), low_words, reals, integers)
-            values = drawn.reshape(h, per_row * k.GROUP)
-            if (skips == skips[0]).all():
-                values = values[:, skips[0] : skips[0] + w]
-            else:
-                values = np.take_along_axis(values, skips[:, None] + np.arange(w), axis=1)
-            values = np.ascontiguousarray(values)
+            drawn = law(words(groups, domain, stream), low_words, reals, integers)
+            values = rows_of_groups(drawn, starts, w)
             at = offset + r * row_step + c * col_step
             steps = (row_step * out.itemsize, col_step * out.itemsize)
             as_strided(out[at:], (h, w), steps)[...] = rounded(values, out.dtype, code)
+
+
+# --- sparse: which elements survive -----------------------------------------------------------------------------------
+
+
+def thin(out: Array, plan: tuple[int, ...], stream: Array, need: Array, left: int, down: bool, keep: bool) -> None:
+    """Store +0.0 where an element does not survive, and count the survivors off `need`, which has one entry a line.
+
+    Plan and `out` as in `fill`. The lines run down the rows of the plan, or along them; `left` is how many elements
+    each line has left at the first row or column. With `keep` nothing is stored: the part of the lines before a shard.
+    """
+    offset, rows, row_step, cols, col_step, first, pitch = plan
+    starts = first + pitch * np.arange(rows, dtype=np.int64)
+    w = rows_of_groups(words(groups_of_rows(starts, cols), k.DOMAIN_SPARSE, stream), starts, cols)
+    steps = (row_step * out.itemsize, col_step * out.itemsize)
+    x = as_strided(out[offset:], (rows, cols), steps) if not keep else None
+    if not down:
+        w, x = w.T, None if x is None else x.T
+    for t in range(len(w)):  # place by place along the lines, all lines at once
+        survives = (w[t].astype(np.uint64) * np.uint64(left - t)) >> np.uint64(32) < need
+        need -= survives
+        if x is not None:
+            x[t][~survives] = 0

@@ -26,8 +26,9 @@ from fastinit.address import Shard, new_seed, stream_words
 from fastinit.dtypes import FORMATS, Format
 from fastinit.files import measure
 from fastinit.files.publish import cannot_write, publishing, write_at
-from fastinit.fill import Job, fill
+from fastinit.fill import fill
 from fastinit.laws import Law
+from fastinit.runs import Job
 from fastinit.threads import for_each, resolve
 
 STAGING = 1 << 20  # bytes of one staging buffer, one a thread
@@ -128,7 +129,8 @@ def fill_file(
         layout = _new_layout(target, _exact_shape(shape), "float32" if dtype is None else dtype)
     if not isinstance(law, Law):
         raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
-    expected_mean, expected_std = float(law.mean), float(law.std)
+    element = law.on(shard.shape if shard is not None else layout.shape)
+    expected_mean, expected_std = float(element.mean), float(element.std)
     about = expected_mean if math.isfinite(expected_mean) else 0.0
     seed = new_seed() if seed is None else seed
     job = _Job(target, layout, law, seed, name, shard, resolve(threads), progress, about)

@@ -1,24 +1,27 @@
-"""The laws: small frozen values that say what to draw, with their moments, support and distribution function.
-
-A law knows nothing of fans or buffers. `prepare` checks its numbers against the format of a buffer and turns them into
-what a kernel receives, in float64 by the expressions that docs/stream.md prints, rounded once to the working
-precision.
-"""
+"""The independent laws: every element is its own draw. Constant, uniform, normal, truncated normal."""
 
 from __future__ import annotations
 
 import math
-import sys
-import warnings
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastinit.dtypes import Format
+from fastinit.engines import reference
 from fastinit.engines.constants import DEEP_TAIL_32
 from fastinit.gaussian import lower_tail, upper_tail
+from fastinit.laws.law import (
+    Draw,
+    IndependentLaw,
+    draw,
+    finite,
+    real,
+    refuse_overflow,
+    standard_deviation,
+    warn_if_lost,
+)
 
 # Tail probabilities below 2^-126 are raised to it; under this mass more than 2^-16 of the draws would meet there.
 SMALLEST_MASS = 2.0**-110
@@ -27,100 +30,7 @@ NARROWEST = 2.0**-16
 
 
 @dataclass(frozen=True)
-class Draw:
-    """What a kernel receives: its name, reals in the working precision, and integers."""
-
-    kernel: str
-    reals: np.ndarray[Any, Any]
-    integers: np.ndarray[Any, Any]
-
-
-def _draw(kernel: str, format: Format, reals: tuple[float, ...], integers: tuple[int, ...] = (0,)) -> Draw:
-    bits = 64 if format.working == "float64" else 32
-    return Draw(f"{kernel}_{bits}", np.array(reals, format.working), np.array(integers, np.uint32))
-
-
-def real(value: object, what: str) -> float:
-    """A real number as float64; complex, text and bool are refused."""
-    if type(value) is float:
-        return value
-    try:
-        if not isinstance(value, (bool, np.bool_, str, bytes, bytearray)):
-            return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        pass
-    except OverflowError:
-        raise ValueError(f"{what} is an integer beyond float64; it must be finite") from None
-    raise TypeError(f"{what} is {value!r} of type {type(value).__name__}; pass a real number")
-
-
-def finite(value: object, what: str) -> float:
-    """A real number that is neither infinite nor NaN."""
-    number = real(value, what)
-    if not math.isfinite(number):
-        raise ValueError(f"{what} is {number}; it must be finite")
-    return number
-
-
-def _std(value: object, what: str = "std") -> float:
-    number = finite(value, what)
-    if number < 0:
-        raise ValueError(f"{what} is {number}; it must be zero or positive")
-    return number
-
-
-def _warn_if_lost(mean: float, std: float, format: Format) -> None:
-    """Warn where rounding to the format makes most draws zero."""
-    if 0 < std < 4 * format.smallest_subnormal and abs(mean) < 4 * format.smallest_subnormal:
-        warnings.warn(
-            f"std {std:.3g} is under 4 times the smallest positive {format.name} ({format.smallest_subnormal:.3g}): "
-            "many values will be zero. Use a wider dtype, or a larger std with a multiplier in the model.",
-            UserWarning,
-            stacklevel=_caller(),
-        )
-
-
-def _caller() -> int:
-    """The stack level, for a warning, of the first frame outside this package."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("fastinit."):
-        frame, level = frame.f_back, level + 1
-    return level
-
-
-def _refuse_overflow(law: Law, largest: float, format: Format) -> None:
-    if format.overflows(largest):
-        raise ValueError(
-            f"{law} reaches {largest:.4g}, beyond the largest {format.name} ({format.largest:.4g}); "
-            "use a smaller scale or a wider dtype"
-        )
-
-
-class Law(ABC):
-    """What to draw: mean, std, support and cdf are those of the values drawn, before rounding to the buffer's dtype."""
-
-    mean: float
-    std: float
-
-    @property
-    @abstractmethod
-    def support(self) -> tuple[float, float]:
-        """The smallest and the largest value."""
-
-    @abstractmethod
-    def cdf(self, x: Any) -> Any:
-        """P(value <= x), for a number or an array."""
-
-    @abstractmethod
-    def prepare(self, format: Format) -> Draw | None:
-        """Check the law against a format and return what its kernel receives; None for a constant.
-
-        Raises ValueError where values would overflow the format, or where no value of the format is in the support.
-        """
-
-
-@dataclass(frozen=True)
-class Constant(Law):
+class Constant(IndependentLaw):
     """Every element is `value`: a real or complex number, a bool, an integer; infinite is legal (masks)."""
 
     value: Any
@@ -158,15 +68,43 @@ class Constant(Law):
             value = float(self.value)
         except OverflowError:
             value = math.inf if self.value > 0 else -math.inf
-            _refuse_overflow(self, value, format)
+            refuse_overflow(self, value, format)
         if math.isinf(value) and format.name == "float8_e4m3fn":
             raise ValueError("float8_e4m3fn has no infinity; its largest value is 448")
         if math.isfinite(value):
-            _refuse_overflow(self, value, format)
+            refuse_overflow(self, value, format)
+
+    @np.errstate(all="ignore")
+    def stored(self, dtype: np.dtype[Any], format: Format | None) -> np.ndarray[Any, Any]:
+        """The value as one storage element; ValueError where the dtype cannot hold it."""
+        value = np.asarray(self.value)
+        if value.dtype.kind == "c" and dtype.kind != "c":
+            raise ValueError(f"{self} does not fit dtype {dtype}, which is real; pass its real part")
+        if format is not None:
+            self.prepare(format)
+            number = float(self.value)
+            if format.code == 0:
+                return np.asarray(number, format.working)
+            if math.isfinite(number) or format.name in ("float16", "bfloat16"):
+                single = np.full(1, number, np.float64).astype(np.float32)
+                return np.asarray(reference.rounded(single, np.dtype(format.storage), format.code)[0])
+            exponent = 0x7C if math.isinf(number) else 0x7F
+            return np.asarray(exponent | (0x80 if number < 0 else 0), np.uint8)
+        try:
+            stored = value.astype(dtype)
+        except OverflowError:
+            raise ValueError(
+                f"{self} is too large for dtype {dtype}; pass a value it can hold, or use a wider dtype"
+            ) from None
+        if dtype.kind in "biu" and not (stored == value).all():
+            raise ValueError(f"{self} does not fit dtype {dtype}; pass a value it can hold")
+        if np.isfinite(value).all() and not np.isfinite(stored).all():
+            raise ValueError(f"{self} overflows dtype {dtype}; use a wider dtype")
+        return stored
 
 
 @dataclass(frozen=True)
-class Uniform(Law):
+class Uniform(IndependentLaw):
     """Uniform on [low, high): the density is 1 / (high - low).
 
     Drawn as low + (high - low) u with u a multiple of 2^-24 (2^-53 for float64), and kept in [low, high) after
@@ -203,19 +141,19 @@ class Uniform(Law):
 
     def prepare(self, format: Format) -> Draw:
         """Reals: low, span, and the smallest and largest value allowed."""
-        _refuse_overflow(self, max(abs(self.low), abs(self.high)), format)
+        refuse_overflow(self, max(abs(self.low), abs(self.high)), format)
         span = self.high - self.low
         if span > float(np.finfo(format.working).max):
             raise ValueError(f"{self} spans {span:.4g}, which overflows {format.working}; use a smaller range")
         lowest, highest = format.at_least(self.low), format.below(self.high)
         if lowest > highest:
             raise ValueError(f"{self} holds no {format.name} value; use a wider range or a wider dtype")
-        _warn_if_lost(self.mean, self.std, format)
-        return _draw("uniform", format, (self.low, span, lowest, highest))
+        warn_if_lost(self.mean, self.std, format)
+        return draw("uniform", format, (self.low, span, lowest, highest))
 
 
 @dataclass(frozen=True)
-class Normal(Law):
+class Normal(IndependentLaw):
     """Normal with this mean and standard deviation: Box-Muller, reaching 6.76 std (9.49 for float64) from the mean.
 
     Raises ValueError unless both are finite and std >= 0; std 0 gives the mean everywhere.
@@ -226,7 +164,7 @@ class Normal(Law):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", finite(self.mean, "Normal: mean"))
-        object.__setattr__(self, "std", _std(self.std, "Normal: std"))
+        object.__setattr__(self, "std", standard_deviation(self.std, "Normal: std"))
 
     @property
     def support(self) -> tuple[float, float]:
@@ -243,13 +181,13 @@ class Normal(Law):
 
     def prepare(self, format: Format) -> Draw:
         """Reals: mean, std."""
-        _refuse_overflow(self, abs(self.mean) + (9.5 if format.name == "float64" else 6.77) * self.std, format)
-        _warn_if_lost(self.mean, self.std, format)
-        return _draw("normal", format, (self.mean + 0.0, self.std))
+        refuse_overflow(self, abs(self.mean) + (9.5 if format.name == "float64" else 6.77) * self.std, format)
+        warn_if_lost(self.mean, self.std, format)
+        return draw("normal", format, (self.mean + 0.0, self.std))
 
 
 @dataclass(frozen=True)
-class TruncatedNormal(Law):
+class TruncatedNormal(IndependentLaw):
     """A normal of `parent_mean` and `parent_std`, conditioned to [low, high] (absolute bounds, either may be infinite).
 
     One word an element through the inverse of the distribution function, from the nearer tail: no rejection, any
@@ -265,7 +203,7 @@ class TruncatedNormal(Law):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parent_mean", finite(self.parent_mean, "TruncatedNormal: parent_mean"))
-        object.__setattr__(self, "parent_std", _std(self.parent_std, "TruncatedNormal: parent_std"))
+        object.__setattr__(self, "parent_std", standard_deviation(self.parent_std, "TruncatedNormal: parent_std"))
         object.__setattr__(self, "low", real(self.low, "TruncatedNormal: low"))
         object.__setattr__(self, "high", real(self.high, "TruncatedNormal: high"))
         if not self.parent_std and self.low <= self.parent_mean <= self.high:
@@ -332,14 +270,14 @@ class TruncatedNormal(Law):
     def prepare(self, format: Format) -> Draw:
         """Reals: base of side A, base of side B, mass, mean, std, smallest, largest; integers: last of A, flips."""
         farthest = min(max(abs(self.low), abs(self.high)), abs(self.parent_mean) + 17.0 * self.parent_std)
-        _refuse_overflow(self, farthest, format)
+        refuse_overflow(self, farthest, format)
         if not self.parent_std:
-            return _draw("normal", format, (self.parent_mean + 0.0, 0.0))
+            return draw("normal", format, (self.parent_mean + 0.0, 0.0))
         lowest, highest = format.at_least(self.low), format.at_most(self.high)
         if lowest > highest:
             raise ValueError(f"{self} holds no {format.name} value; use wider bounds or a wider dtype")
         lowest, highest = max(lowest, -format.largest), min(highest, format.largest)
-        _warn_if_lost(self.parent_mean, min(self.parent_std, self.high / 2 - self.low / 2), format)
+        warn_if_lost(self.parent_mean, min(self.parent_std, self.high / 2 - self.low / 2), format)
         alpha, beta = self._bounds()
         mass = self._mass()
         below, above, all_words = lower_tail(alpha), upper_tail(beta), 0xFFFFFFFF
@@ -361,4 +299,4 @@ class TruncatedNormal(Law):
             )
         kernel = "truncated_deep" if smallest < DEEP_TAIL_32 and format.working == "float32" else "truncated"
         reals = (base_a, base_b, mass, self.parent_mean, self.parent_std, lowest, highest)
-        return _draw(kernel, format, reals, (last, flip_a, all_words))
+        return draw(kernel, format, reals, (last, flip_a, all_words))

@@ -1,0 +1,149 @@
+"""What a law is, and the checks and preparations that all laws share.
+
+An independent law draws every element alone; a shaped law looks at the whole shape of the tensor. A law knows nothing
+of fans or buffers. `prepare` checks its numbers against the format of a buffer and turns them into what a kernel
+receives, in float64 by the expressions that docs/stream.md prints, rounded once to the working precision.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastinit.dtypes import Format
+from fastinit.engines.constants import DOMAIN_ELEMENT
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a kernel receives: its name, reals in the working precision, integers, and the domain of its words."""
+
+    kernel: str
+    reals: np.ndarray[Any, Any]
+    integers: np.ndarray[Any, Any]
+    domain: int = DOMAIN_ELEMENT
+
+
+def draw(kernel: str, format: Format, reals: tuple[float, ...], integers: tuple[int, ...] = (0,)) -> Draw:
+    """What a kernel of this name receives in the working precision of a format."""
+    bits = 64 if format.working == "float64" else 32
+    return Draw(f"{kernel}_{bits}", np.array(reals, format.working), np.array(integers, np.uint32))
+
+
+def real(value: object, what: str) -> float:
+    """A real number as float64; complex, text and bool are refused."""
+    if type(value) is float:
+        return value
+    try:
+        if not isinstance(value, (bool, np.bool_, str, bytes, bytearray)):
+            return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        pass
+    except OverflowError:
+        raise ValueError(f"{what} is an integer beyond float64; it must be finite") from None
+    raise TypeError(f"{what} is {value!r} of type {type(value).__name__}; pass a real number")
+
+
+def finite(value: object, what: str) -> float:
+    """A real number that is neither infinite nor NaN."""
+    number = real(value, what)
+    if not math.isfinite(number):
+        raise ValueError(f"{what} is {number}; it must be finite")
+    return number
+
+
+def standard_deviation(value: object, what: str = "std") -> float:
+    """A finite number that is not negative."""
+    number = finite(value, what)
+    if number < 0:
+        raise ValueError(f"{what} is {number}; it must be zero or positive")
+    return number
+
+
+def warn_if_lost(mean: float, std: float, format: Format) -> None:
+    """Warn where rounding to the format makes most draws zero."""
+    if 0 < std < 4 * format.smallest_subnormal and abs(mean) < 4 * format.smallest_subnormal:
+        warnings.warn(
+            f"std {std:.3g} is under 4 times the smallest positive {format.name} ({format.smallest_subnormal:.3g}): "
+            "many values will be zero. Use a wider dtype, or a larger std with a multiplier in the model.",
+            UserWarning,
+            stacklevel=_caller(),
+        )
+
+
+def _caller() -> int:
+    """The stack level, for a warning, of the first frame outside this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("fastinit."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def refuse_overflow(law: Law, largest: float, format: Format) -> None:
+    """Raise ValueError if a law reaches values beyond the largest of a format."""
+    if format.overflows(largest):
+        raise ValueError(
+            f"{law} reaches {largest:.4g}, beyond the largest {format.name} ({format.largest:.4g}); "
+            "use a smaller scale or a wider dtype"
+        )
+
+
+class Element(ABC):
+    """The law of one element, before rounding to the buffer's dtype."""
+
+    mean: float
+    std: float
+
+    @property
+    @abstractmethod
+    def support(self) -> tuple[float, float]:
+        """The smallest and the largest value."""
+
+    @abstractmethod
+    def cdf(self, x: Any) -> Any:
+        """P(value <= x), for a number or an array."""
+
+
+class Law(ABC):
+    """What to draw."""
+
+    @abstractmethod
+    def on(self, shape: tuple[int, ...]) -> Element:
+        """The law of one element of a tensor of this shape: its mean, std, support and cdf."""
+
+    @abstractmethod
+    def prepare(self, format: Format) -> Draw | None:
+        """Check the law against a format and return what its kernel receives; None where there is none.
+
+        Raises ValueError where values would overflow the format, or where no value of the format is in the support.
+        """
+
+
+class IndependentLaw(Law, Element):
+    """Every element is its own draw: the law of an element is the law itself, whatever the shape."""
+
+    def on(self, shape: tuple[int, ...]) -> Element:
+        """The law itself."""
+        return self
+
+
+class ShapedLaw(Law):
+    """A law that looks at the whole shape: how long a line is, where the diagonal lies.
+
+    Its mean, std, support and cdf are those of `law.on(shape)`.
+    """
+
+    @abstractmethod
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise ValueError where a tensor of this shape cannot follow the law."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("mean", "std", "support", "cdf"):
+            raise AttributeError(f"{type(self).__name__}.{name} depends on the tensor; ask law.on(shape).{name}")
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
