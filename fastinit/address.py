@@ -22,7 +22,7 @@ def new_seed() -> int:
     return secrets.randbits(64)
 
 
-def _index(value: object, what: str) -> int:
+def integer(value: object, what: str) -> int:
     """An exact integer; bool is refused, since `seed=True` is a slip."""
     if type(value) is int:
         return value
@@ -47,7 +47,7 @@ def stream_words(seed: object, name: object, stream: str = STREAM) -> np.ndarray
     """
     if stream != STREAM:
         raise ValueError(f"stream={stream!r} is unknown here; this version of fastinit computes {STREAM!r}")
-    key = _index(seed, "seed")
+    key = integer(seed, "seed")
     if not 0 <= key < 1 << 64:
         raise ValueError(f"seed is {key}; it must be in [0, 2**64)")
     if isinstance(name, str):
@@ -59,7 +59,7 @@ def stream_words(seed: object, name: object, stream: str = STREAM) -> np.ndarray
             ) from None
     else:
         try:
-            sid = _index(name, "name")
+            sid = integer(name, "name")
         except TypeError:
             raise TypeError(f"name is {name!r} of type {type(name).__name__}; pass a string or an integer") from None
         if not 0 <= sid < 1 << 64:
@@ -83,7 +83,7 @@ class Shard:
     def __init__(self, shape: Sequence[int], offsets: Sequence[int]) -> None:
         for what, values in (("shape", shape), ("offsets", offsets)):
             try:
-                exact = tuple(_index(value, f"Shard: an entry of {what}") for value in values)
+                exact = tuple(integer(value, f"Shard: an entry of {what}") for value in values)
             except TypeError:
                 if isinstance(values, Sequence):
                     raise

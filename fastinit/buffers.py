@@ -43,12 +43,12 @@ def _has_buffer(buf: Any) -> bool:
     return True
 
 
-def check(array: Array, format: Format | None, kind: str, *, constant: bool) -> None:
-    """Refuse an array that a law of this kind cannot fill; a constant fills every numeric dtype."""
-    if format is None and not (constant and array.dtype.kind in "biufc"):
+def check(array: Array, format: Format | None, kind: str, *, floats_only: bool) -> None:
+    """Refuse an array that a law of this kind cannot fill; some laws fill every numeric dtype."""
+    if format is None and not (not floats_only and array.dtype.kind in "biufc"):
         raise TypeError(
             f"buf has dtype {array.dtype}, which {kind} cannot fill; it fills {NAMES}"
-            + (" and every bool, integer and complex dtype" if constant else "")
+            + (" and every bool, integer and complex dtype" if not floats_only else "")
         )
     if array.flags.carray and array.dtype.isnative:
         return

@@ -11,7 +11,9 @@ from fastinit import threads as pool
 from fastinit.address import STREAM, Shard, index_strides, new_seed, stream_words
 from fastinit.dtypes import FORMATS, array_dtype, format_of
 from fastinit.laws import Constant, Law
-from fastinit.runs import SMALLEST_CHUNK, Job, Progress, fill_direct, fill_staged
+from fastinit.laws.law import ShapedLaw
+from fastinit.runs import SMALLEST_CHUNK, Job, Progress, Target, fill_memory
+from fastinit.shaped import fill_shaped
 
 Array = np.ndarray[Any, Any]
 
@@ -28,12 +30,12 @@ def fill(
     progress: Progress | None = None,
     stream: str = STREAM,
 ) -> None:
-    """Fill `buf` in place with independent draws of `law`.
+    """Fill `buf` in place with draws of `law`.
 
     buf       a writable ndarray of any shape, order and non-overlapping strides, a memory map included, or anything
               NumPy wraps without a copy (buffer protocol, DLPack: a PyTorch CPU tensor). float64, float32, float16,
-              bfloat16, float8_e4m3fn and float8_e5m2; a Constant fills every numeric dtype.
-    law       fastinit.laws.Uniform, Normal, TruncatedNormal or Constant.
+              bfloat16, float8_e4m3fn and float8_e5m2; constants and patterns fill every numeric dtype.
+    law       one of fastinit.laws: Normal(0.0, 0.02), ...
     seed      integer in [0, 2^64). None draws a fresh one, so two calls differ; refused with `shard`.
     name      the tensor's name, a str or an integer in [0, 2^64). Same seed and same name give the same values, so give
               every tensor its own.
@@ -52,16 +54,15 @@ def fill(
     format = format_of(array.dtype, dtype)
     if not isinstance(law, Law):
         raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
-    constant = isinstance(law, Constant)
-    buffers.check(array, format, type(law).__name__, constant=constant)
+    buffers.check(array, format, type(law).__name__, floats_only=law.floats_only)
     if progress is not None and not callable(progress):
         raise TypeError(f"progress is {progress!r}; pass a function of (done_bytes, total_bytes)")
     if seed is None:
-        if shard is not None and not constant:
+        if shard is not None and law.draws:
             raise ValueError(
                 "seed=None with shard= would give every rank its own weights; pass one seed to all of them"
             )
-        seed = 0 if constant else new_seed()
+        seed = new_seed() if law.draws else 0
     words = stream_words(seed, name, stream)
     first = 0
     contiguous = shard is None and array.flags.c_contiguous
@@ -78,17 +79,18 @@ def fill(
     workers = pool.resolve(threads) if threads is not None or array.nbytes > SMALLEST_CHUNK else 1
     if array.size == 0:
         return
+    storage = array.view(format.storage) if format is not None and format.code else array
+    if isinstance(law, ShapedLaw):
+        place = shard if shard is not None else Shard(array.shape, (0,) * array.ndim)
+        fill_shaped(storage, law, Target(place, words, array.dtype, format, workers, progress))
+        return
     if isinstance(law, Constant):
         job = Job(words, None, law.stored(array.dtype, format), format)
     else:
         job = Job(words, law.prepare(format) if format is not None else None, None, format)
-    storage = array.view(format.storage) if format is not None and format.code else array
     if contiguous and storage.ndim != 1:
         storage = storage.reshape(-1)
-    if buffers.needs_staging(storage):
-        fill_staged(storage, job, first, pitches, progress)
-    else:
-        fill_direct(storage, job, first, pitches, workers, progress)
+    fill_memory(storage, job, first, pitches, workers, progress)
 
 
 def new(

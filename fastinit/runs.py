@@ -13,11 +13,11 @@ from numpy.lib.stride_tricks import as_strided
 
 from fastinit import buffers, engines, memory
 from fastinit import threads as pool
-from fastinit.address import Axis, collapse
+from fastinit.address import Axis, Shard, collapse, index_strides
 from fastinit.dtypes import Format
 from fastinit.engines import reference
 from fastinit.engines.constants import TILE_ROWS
-from fastinit.laws import Draw
+from fastinit.laws import Constant, Draw, Law
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], object]
@@ -47,6 +47,47 @@ class Job:
         offset, rows, row_step, cols, col_step = plan[:5]
         steps = (row_step * line.itemsize, col_step * line.itemsize)
         as_strided(line[offset:], (rows, cols), steps)[...] = self.stored
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a fill is told besides law and memory: the place in the whole tensor, the stream, the dtype, the threads."""
+
+    place: Shard
+    words: Array
+    dtype: np.dtype[Any]
+    format: Format | None
+    workers: int
+    progress: Progress | None
+
+    @property
+    def pitches(self) -> tuple[int, ...]:
+        """Row-major strides of the whole tensor, in elements."""
+        return index_strides(self.place.shape)
+
+    @property
+    def first(self) -> int:
+        """The index of the block's first element."""
+        return sum(offset * pitch for offset, pitch in zip(self.place.offsets, self.pitches, strict=True))
+
+    @property
+    def floats(self) -> Format:
+        """The format, for a law that only floats can follow."""
+        assert self.format is not None  # buffers.check has refused every other dtype
+        return self.format
+
+    def job(self, law: Law) -> Job:
+        """What an independent law draws."""
+        if isinstance(law, Constant):
+            return Job(self.words, None, law.stored(self.dtype, self.format), self.format)
+        return Job(self.words, law.prepare(self.floats), None, self.format)
+
+    def rounded(self, values: Array, storage: Array) -> Array:
+        """Values of this block as elements of its storage."""
+        if self.format is None:
+            return values
+        working = values.astype(self.format.working, copy=False)
+        return np.asarray(reference.rounded(working, storage.dtype, self.format.code))
 
 
 @dataclass(frozen=True)
@@ -160,20 +201,42 @@ def populate(plan: tuple[int, ...], address: int, itemsize: int) -> None:
         memory.populate(address + low * itemsize, (abs(reach) + 1) * itemsize)
 
 
-def fill_staged(storage: Array, job: Job, first: int, pitches: tuple[int, ...], progress: Progress | None) -> None:
-    """Fill unaligned memory through an aligned copy of at most STAGED elements, on the calling thread."""
+def fill_memory(
+    storage: Array, job: Job, first: int, pitches: tuple[int, ...], workers: int, progress: Progress | None
+) -> None:
+    """Fill any memory with an independent law or a constant."""
+    if buffers.needs_staging(storage):
+        fill_staged(storage, lambda copy, at: fill_direct(copy, job, at, pitches, 1, None), first, pitches, progress)
+    else:
+        fill_direct(storage, job, first, pitches, workers, progress)
+
+
+def fill_staged(
+    storage: Array,
+    fill_copy: Callable[[Array, int], None],
+    first: int,
+    pitches: tuple[int, ...],
+    progress: Progress | None,
+    uncut: int | None = None,
+) -> None:
+    """Fill unaligned memory through aligned copies of at most STAGED elements, on the calling thread.
+
+    `fill_copy` gets a copy and the index of its first element; `uncut` is a dimension to cut only where no other is
+    left.
+    """
     total, done = storage.nbytes, 0
     pieces = [(storage, first)]
     while pieces:
         block, start = pieces.pop()
         if block.size > STAGED:
-            axis = int(np.argmax(block.shape))
+            sizes = [1 if axis == uncut else size for axis, size in enumerate(block.shape)]
+            axis = int(np.argmax(sizes if max(sizes) > 1 else block.shape))
             half = block.shape[axis] // 2
             left, right = np.split(block, [half], axis)
             pieces += [(right, start + half * pitches[axis]), (left, start)]
             continue
         copy = np.empty(block.shape, block.dtype)
-        fill_direct(copy, job, start, pitches, 1, None)
+        fill_copy(copy, start)
         if memory.file_behind(storage) is not None:
             low, high = byte_bounds(block)
             memory.populate(low, high - low)

@@ -7,3 +7,10 @@ from fastinit.laws.independent import Uniform as Uniform
 from fastinit.laws.law import Draw as Draw
 from fastinit.laws.law import Element as Element
 from fastinit.laws.law import Law as Law
+from fastinit.laws.patterns import Dirac as Dirac
+from fastinit.laws.patterns import GateBias as GateBias
+from fastinit.laws.patterns import Identity as Identity
+from fastinit.laws.patterns import StateLogs as StateLogs
+from fastinit.laws.structured import DeltaOrthogonal as DeltaOrthogonal
+from fastinit.laws.structured import Orthogonal as Orthogonal
+from fastinit.laws.structured import Sparse as Sparse

@@ -33,6 +33,7 @@ NARROWEST = 2.0**-16
 class Constant(IndependentLaw):
     """Every element is `value`: a real or complex number, a bool, an integer; infinite is legal (masks)."""
 
+    draws = floats_only = False
     value: Any
 
     def __post_init__(self) -> None:

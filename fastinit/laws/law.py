@@ -12,7 +12,7 @@ import sys
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -111,7 +111,14 @@ class Element(ABC):
 
 
 class Law(ABC):
-    """What to draw."""
+    """What to draw.
+
+    draws       whether chance has a part in it: then a seed matters
+    floats_only whether a buffer must hold floats, or may hold any number
+    """
+
+    draws: ClassVar[bool] = True
+    floats_only: ClassVar[bool] = True
 
     @abstractmethod
     def on(self, shape: tuple[int, ...]) -> Element:

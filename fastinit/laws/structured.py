@@ -1,0 +1,212 @@
+"""Laws of whole lines and whole matrices: sparse with exact counts, orthogonal, delta-orthogonal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastinit.address import integer
+from fastinit.dtypes import Format
+from fastinit.laws.elements import Mixture, SphereCoordinate
+from fastinit.laws.independent import Normal
+from fastinit.laws.law import Draw, Element, IndependentLaw, ShapedLaw, finite, real, refuse_overflow
+
+LONGEST_LINE = (1 << 32) - 1  # elements: a survivor is found by one product of 32 x 32 bits
+
+
+@dataclass(frozen=True)
+class Sparse(ShapedLaw):
+    """Along every line of `axis` exactly so many elements are zero; the others are those of `values` at their address.
+
+    values     an independent law; Normal(0, 0.01) as in torch.nn.init.sparse_
+    sparsity   share of zeros: ceil(sparsity n) of the n elements of a line, the product in float64, as PyTorch counts
+    nonzeros   how many survive on a line, instead: Martens' 15
+    axis       along which a line runs; negative counts from the last
+
+    Which of a line survive is a uniform subset (to 2^-32 a step), independent of every other line: Knuth's algorithm S
+    (The Art of Computer Programming, volume 2, 3.4.2). A zero is +0.0. Raises TypeError or ValueError for a sparsity
+    outside [0, 1], for both or neither of sparsity and nonzeros, and, at the fill, for an axis or a number of nonzeros
+    beyond the tensor's.
+    """
+
+    values: IndependentLaw = field(default_factory=lambda: Normal(0.0, 0.01))
+    sparsity: float | None = None
+    nonzeros: int | None = None
+    axis: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, IndependentLaw):
+            raise TypeError(
+                f"Sparse: values is {self.values!r}; pass an independent law such as laws.Normal(0.0, 0.01)"
+            )
+        if (self.sparsity is None) == (self.nonzeros is None):
+            raise ValueError(
+                f"Sparse: sparsity is {self.sparsity!r} and nonzeros is {self.nonzeros!r}; pass one of them: the share "
+                "of zeros on a line, or the number of survivors"
+            )
+        if self.sparsity is not None:
+            share = real(self.sparsity, "Sparse: sparsity")
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(f"Sparse: sparsity is {share}; it is the share of zeros, in [0, 1]")
+            object.__setattr__(self, "sparsity", share)
+        else:
+            count = integer(self.nonzeros, "Sparse: nonzeros")
+            if count < 0:
+                raise ValueError(f"Sparse: nonzeros is {count}; it must be zero or positive")
+            object.__setattr__(self, "nonzeros", count)
+        object.__setattr__(self, "axis", integer(self.axis, "Sparse: axis"))
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Refuse a tensor without that axis, with too short or too long lines."""
+        if not -len(shape) <= self.axis < len(shape):
+            raise ValueError(
+                f"Sparse: axis {self.axis} does not exist in a tensor of shape {shape}; axis 0 zeroes within a column, "
+                "axis 1 within a row, of a matrix"
+            )
+        n = shape[self.axis]
+        if n > LONGEST_LINE:
+            raise ValueError(f"Sparse: a line of axis {self.axis} has {n} elements; at most 2^32 - 1 are supported")
+        if self.nonzeros is not None and self.nonzeros > n:
+            raise ValueError(
+                f"Sparse: nonzeros is {self.nonzeros}, but a line along axis {self.axis} of shape {shape} has only {n} "
+                "elements; pass fewer, or the other axis"
+            )
+
+    def survivors(self, n: int) -> int:
+        """How many of the n elements of a line are not zeroed."""
+        return self.nonzeros if self.nonzeros is not None else n - math.ceil((self.sparsity or 0.0) * n)
+
+    def on(self, shape: tuple[int, ...]) -> Element:
+        """Zero, or a value of the inner law."""
+        self.check(shape)
+        n = shape[self.axis]
+        return Mixture(self.survivors(n) / n if n else 0.0, self.values)
+
+    def prepare(self, format: Format) -> Draw | None:
+        """That of the values."""
+        return self.values.prepare(format)
+
+
+@dataclass(frozen=True)
+class Orthogonal(ShapedLaw):
+    """A Haar-distributed matrix times `gain`: its columns are orthonormal if they are the fewer, else its rows.
+
+    gain      finite, not negative; every singular value of the matrix
+    flatten   how a tensor of higher rank is a matrix. "torch": the first dimension is the rows, all others the columns
+              (torch.nn.init.orthogonal_); "jax": the last is the columns, all others the rows (JAX with column_axis=-1,
+              Keras, Flax)
+    batch     so many leading dimensions count matrices, each with its own draw: heads, experts
+
+    One element follows the law of a coordinate on the sphere in max(rows, columns) dimensions: std is
+    gain / sqrt(max(rows, columns)). Formed from random Householder reflectors (Stewart 1980, "The efficient generation
+    of random orthogonal matrices", SIAM J. Numer. Anal. 17; signs as in Mezzadri 2007, math-ph/0609050).
+    """
+
+    gain: float = 1.0
+    flatten: str = "torch"
+    batch: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gain", _gain(self.gain, "Orthogonal"))
+        if self.flatten not in ("torch", "jax"):
+            raise ValueError(
+                f"Orthogonal: flatten is {self.flatten!r}; it can be 'torch' (the first dimension is the rows) or "
+                "'jax' (the last is the columns)"
+            )
+        batch = integer(self.batch, "Orthogonal: batch")
+        if batch < 0:
+            raise ValueError(f"Orthogonal: batch is {batch}; it counts leading dimensions, so zero or positive")
+        object.__setattr__(self, "batch", batch)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Refuse a tensor that is no matrix."""
+        if len(shape) - self.batch < 2:
+            beside = f" beside the {self.batch} of the batch" if self.batch else ""
+            raise ValueError(
+                f"Orthogonal: a tensor of shape {shape} is no matrix; it needs two dimensions or more{beside}"
+            )
+
+    def matrices(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """How many matrices the tensor is, their rows and columns, in row-major order."""
+        own = shape[self.batch :]
+        rows = own[0] if self.flatten == "torch" else math.prod(own[:-1])
+        cols = math.prod(own[1:]) if self.flatten == "torch" else own[-1]
+        return math.prod(shape[: self.batch]), rows, cols
+
+    def on(self, shape: tuple[int, ...]) -> Element:
+        """A coordinate of a point on the sphere."""
+        self.check(shape)
+        _, rows, cols = self.matrices(shape)
+        return SphereCoordinate(max(rows, cols, 1), self.gain)
+
+    def prepare(self, format: Format) -> None:
+        """Check that the gain fits the format."""
+        refuse_overflow(self, self.gain, format)
+
+
+@dataclass(frozen=True)
+class DeltaOrthogonal(ShapedLaw):
+    """A convolution kernel of zeros, but for a Haar-distributed matrix at its centre: an isometry of the channels.
+
+    gain      finite, not negative
+    layout    "torch": (out, in, k...); "keras", which is JAX's too: (k..., in, out)
+
+    The centre is (k - 1) // 2 of each spatial dimension, as in JAX; rank 3 to 5; out >= in, so that W^T W = gain^2 I
+    over the inputs. Source: Xiao et al. 2018, "Dynamical isometry and a mean field theory of CNNs", algorithm 1
+    (https://arxiv.org/abs/1806.05393).
+    """
+
+    gain: float = 1.0
+    layout: str = "torch"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gain", _gain(self.gain, "DeltaOrthogonal"))
+        if self.layout not in ("torch", "keras"):
+            raise ValueError(
+                f"DeltaOrthogonal: layout is {self.layout!r}; it can be 'torch' (out, in, k...) or 'keras' "
+                "(k..., in, out)"
+            )
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Refuse a tensor that is no convolution kernel, or with fewer outputs than inputs."""
+        if not 3 <= len(shape) <= 5:
+            raise ValueError(
+                f"DeltaOrthogonal: a tensor of shape {shape} has {len(shape)} dimensions; the kernel of a convolution "
+                "has 3 to 5. For a matrix use Orthogonal"
+            )
+        fan_in, fan_out = self.channels(shape)
+        if fan_out < fan_in:
+            raise ValueError(
+                f"DeltaOrthogonal: shape {shape} in layout {self.layout!r} has {fan_out} output and {fan_in} input "
+                "channels; no isometry maps into fewer channels. Use at least as many outputs as inputs, or Orthogonal"
+            )
+
+    def channels(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Input and output channels."""
+        return (shape[1], shape[0]) if self.layout == "torch" else (shape[-2], shape[-1])
+
+    def centre(self, shape: tuple[int, ...]) -> tuple[Any, ...]:
+        """The index of the matrix in the tensor: (out, in) for torch, (in, out) for Keras."""
+        free = (slice(None), slice(None))
+        if self.layout == "torch":
+            return (*free, *((k - 1) // 2 for k in shape[2:]))
+        return (*((k - 1) // 2 for k in shape[:-2]), *free)
+
+    def on(self, shape: tuple[int, ...]) -> Element:
+        """Zero off the centre; there, a coordinate of a point on the sphere."""
+        self.check(shape)
+        fan_in, fan_out = self.channels(shape)
+        taps = math.prod(shape) // (fan_in * fan_out) if fan_in else 1
+        return Mixture(1.0 / taps if taps else 0.0, SphereCoordinate(max(fan_out, 1), self.gain))
+
+    def prepare(self, format: Format) -> None:
+        """Check that the gain fits the format."""
+        refuse_overflow(self, self.gain, format)
+
+
+def _gain(value: object, law: str) -> float:
+    number = finite(value, f"{law}: gain")
+    if number < 0:
+        raise ValueError(f"{law}: gain is {number}; it must be zero or positive")
+    return number

@@ -1,0 +1,41 @@
+"""Fill a block by a law that looks at the whole shape: by lines, by matrices, or by places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastinit.laws import Constant, DeltaOrthogonal, Orthogonal, Sparse
+from fastinit.laws.law import ShapedLaw
+from fastinit.laws.patterns import Pattern
+from fastinit.orthogonal import fill_delta_orthogonal, fill_orthogonal
+from fastinit.runs import Target, fill_memory
+from fastinit.sparse import fill_sparse
+
+Array = np.ndarray[Any, Any]
+
+
+def fill_shaped(storage: Array, law: ShapedLaw, target: Target) -> None:
+    """Fill a block, which has the rank of its tensor and is not empty."""
+    law.check(target.place.shape)
+    if isinstance(law, Sparse):
+        fill_sparse(storage, law, target)
+    elif isinstance(law, Orthogonal):
+        fill_orthogonal(storage, law, target)
+    elif isinstance(law, DeltaOrthogonal):
+        fill_delta_orthogonal(storage, law, target)
+    elif isinstance(law, Pattern):
+        fill_pattern(storage, law, target)
+    else:
+        raise TypeError(f"law is {law!r}, which fill does not know; pass one of fastinit.laws")
+
+
+def fill_pattern(storage: Array, law: Pattern, target: Target) -> None:
+    """Zeros on all threads, then the few places that differ."""
+    where, what = law.places(target.place.shape, target.place.offsets, storage.shape)
+    several = np.ndim(what) > 0
+    values = target.rounded(what, storage) if several else Constant(what).stored(target.dtype, target.format)
+    zeros = target.job(Constant(0))
+    fill_memory(storage, zeros, target.first, target.pitches, target.workers, target.progress)
+    storage[where] = values

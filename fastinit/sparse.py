@@ -1,0 +1,112 @@
+"""Fill a block with a sparse law: draw the values, and thin them line by line while they are in the cache."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fastinit import buffers, engines, memory
+from fastinit import threads as pool
+from fastinit.address import Axis, Shard, collapse
+from fastinit.laws import Sparse
+from fastinit.runs import SMALLEST_CHUNK, Job, Target, fill_staged, populate
+
+Array = np.ndarray[Any, Any]
+
+# Elements drawn and thinned before the next: 256 KiB of float32 stay in the second-level cache, and take ten times as
+# long as the calls.
+BLOCK = 1 << 16
+# Lines side by side, of which a thread takes a bundle: whole rows of words (1024), and a few bundles a thread.
+MOST_LINES, BUNDLES_PER_THREAD = 1 << 14, 4
+
+
+def fill_sparse(storage: Array, law: Sparse, target: Target) -> None:
+    """Fill a block. What its lines have before the block is drawn too: their words of domain 2, not their values."""
+    job = target.job(law.values)
+    axis = law.axis % storage.ndim
+    survivors = law.survivors(target.place.shape[axis])
+    if not buffers.needs_staging(storage):
+        thin_lines(storage, survivors, axis, job, target)
+        return
+
+    def fill_copy(copy: Array, first: int) -> None:
+        corner = tuple(int(i) for i in np.unravel_index(first, target.place.shape))
+        piece = replace(target, place=Shard(target.place.shape, corner), workers=1, progress=None)
+        thin_lines(copy, survivors, axis, job, piece)
+
+    fill_staged(storage, fill_copy, target.first, target.pitches, target.progress, uncut=axis)
+
+
+def thin_lines(storage: Array, survivors: int, axis: int, job: Job, target: Target) -> None:
+    """Fill aligned memory, on several threads; a thread takes a bundle of lines from end to end.
+
+    A plan is rows by columns, the columns being neighbours in the tensor. The lines run down its rows, many side by
+    side; or, where `axis` is the last dimension, along its rows.
+    """
+    engine = engines.chosen(storage.size)
+    line, offset = buffers.line_of(storage)
+    steps = [step // storage.itemsize for step in storage.strides]
+    start, length = target.place.offsets[axis], storage.shape[axis]
+    own = Axis(length, steps[axis], target.pitches[axis])
+    first = target.first - start * own.pitch
+    others = [i for i in range(storage.ndim) if i != axis]
+    outer, bundle = collapse(*([values[i] for i in others] for values in (storage.shape, steps, target.pitches)))
+    down = own.pitch > 1 or bundle.size > 1
+    if not down and outer:
+        bundle = max(outer, key=lambda candidate: candidate.size)
+        outer = [candidate for candidate in outer if candidate is not bundle]
+    if down:
+        lines = min(max(bundle.size // (BUNDLES_PER_THREAD * target.workers) // 64, 1) * 64, MOST_LINES)
+    else:
+        lines = max(1, BLOCK // length)
+    lines = min(lines, bundle.size)
+    bundles, places = -(-bundle.size // lines), max(1, BLOCK // lines)
+    mapped = memory.file_behind(storage) is not None
+    address, total = line.ctypes.data, storage.nbytes
+    if not mapped:
+        memory.advise_huge_pages(address, line.nbytes)
+
+    def work(item: int) -> None:
+        item, number = divmod(item, bundles)
+        at = offset + number * lines * bundle.step
+        index = first + number * lines * bundle.pitch
+        for other in reversed(outer):
+            item, i = divmod(item, other.size)
+            at, index = at + i * other.step, index + i * other.pitch
+        side = Axis(min(lines, bundle.size - number * lines), bundle.step, bundle.pitch)
+        need = np.full(side.size, survivors, np.uint32)
+        left = target.place.shape[axis]
+
+        def plan(place: int, stop: int) -> tuple[int, ...]:
+            along = Axis(min(places, stop - place), own.step, own.pitch)
+            rows, cols = (along, side) if down else (side, along)
+            where, number = at + (place - start) * own.step, index + place * own.pitch
+            return (where, rows.size, rows.step, cols.size, cols.step, number, rows.pitch)
+
+        for place in range(0, start, places):
+            engine.thin(line, plan(place, start), target.words, need, left - place, down, True)
+        for place in range(start, start + length, places):
+            here = plan(place, start + length)
+            if mapped:
+                populate(here, address, storage.itemsize)
+            job.run(engine, line, flat(here))
+            engine.thin(line, here, target.words, need, left - place, down, False)
+
+    count = bundles * math.prod(other.size for other in outer)
+
+    def after(done: int) -> None:
+        if target.progress is not None:
+            target.progress(total * done // count, total)
+
+    pool.for_each(work, count, min(target.workers, max(1, total // SMALLEST_CHUNK)), target.progress and after)
+
+
+def flat(plan: tuple[int, ...]) -> tuple[int, ...]:
+    """The plan as one row, where its rows follow each other in memory and tensor: short rows waste words."""
+    offset, rows, row_step, cols, col_step, first, pitch = plan
+    if pitch == cols and row_step == cols * col_step:
+        return (offset, 1, 0, rows * cols, col_step, first, 0)
+    return plan
