@@ -99,7 +99,7 @@ def fill_orthogonal(
 
 
 def fill_identity(buf: Any, gain: float = 1.0, **options: Unpack[Options]) -> None:
-    """Fill the matrix `buf`, of any numeric dtype, with `gain` on the diagonal and zeros: torch.nn.init.eye_.
+    """Fill `buf`, a matrix of any numeric dtype, with `gain` on the diagonal and zeros: torch.nn.init.eye_.
 
     It need not be square. Options and errors as `fill`; ValueError also for a rank other than 2. Source: Le, Jaitly,
     Hinton 2015 (https://arxiv.org/abs/1504.00941) for recurrent networks of ReLUs.
@@ -108,7 +108,7 @@ def fill_identity(buf: Any, gain: float = 1.0, **options: Unpack[Options]) -> No
 
 
 def fill_dirac(buf: Any, groups: int = 1, **options: Unpack[Options]) -> None:
-    """Fill the convolution kernel `buf`, (out, in / groups, k...), to pass its inputs on: torch.nn.init.dirac_.
+    """Fill `buf`, a convolution kernel (out, in / groups, k...), to pass its inputs on: torch.nn.init.dirac_.
 
     A one at the centre k // 2 for each input channel of each group, zeros elsewhere; any numeric dtype, rank 3 to 5.
     Options and errors as `fill`; ValueError also for another rank, and for channels that `groups` does not divide.
@@ -117,7 +117,7 @@ def fill_dirac(buf: Any, groups: int = 1, **options: Unpack[Options]) -> None:
 
 
 def fill_delta_orthogonal(buf: Any, gain: float = 1.0, *, layout: str = "torch", **options: Unpack[Options]) -> None:
-    """Fill the convolution kernel `buf` with zeros, and an orthogonal matrix times `gain` at its centre (k - 1) // 2.
+    """Fill `buf`, a convolution kernel, with zeros, and an orthogonal matrix times `gain` at its centre (k - 1) // 2.
 
     layout   "torch": (out, in, k...); "keras", JAX's too: (k..., in, out). out >= in; rank 3 to 5.
 

@@ -5,6 +5,8 @@ where the golden values of known_answers.py come from.
 
     word(seed, name, index, domain=0)                             a 32-bit word of the stream
     value(kind, params, dtype, seed, name, index)                 the bits of one element, as an integer
+    survivors(need, indices, seed, name)                          which elements of a sparse line survive
+    orthonormal(m, n, b, seed, name)                              the rows of an orthogonal matrix
 
 `kind` and `params`: "uniform" (low, high), "normal" (mean, std), "truncated_normal" (parent mean and std, low, high).
 `dtype`: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2.
@@ -248,11 +250,11 @@ def sine_cosine_64(b: int, b_low: int) -> tuple[float, float]:
     return sine, -cosine if b & 1 else cosine
 
 
-def standard_normal(wide: bool, seed: int, name: str | int, index: int) -> float:
+def standard_normal(wide: bool, seed: int, name: str | int, index: int, domain: int = 0) -> float:
     """The z of an element: float64 if `wide`, else float32."""
     q, which = place(index)
     first = which & 2  # words 0 and 1 are a pair, and words 2 and 3
-    high = words_of_counter(seed, name, q, 0)
+    high = words_of_counter(seed, name, q, domain)
     a, b = high[first], high[first + 1]
     if wide:
         low = words_of_counter(seed, name, q, 1)
@@ -448,3 +450,34 @@ def value(kind: str, params: Sequence[float], dtype: str, seed: int, name: str |
     else:
         raise ValueError(f"value: kind must be uniform, normal or truncated_normal, got {kind!r}")
     return narrow_bits(x, dtype)
+
+
+# --- sparse and orthogonal --------------------------------------------------------------------------------------------
+
+
+def survivors(need: int, indices: Sequence[int], seed: int, name: str | int) -> list[bool]:
+    """Which elements of a line survive; `indices` are the row-major indices of the whole line, in order."""
+    alive = []
+    for t, index in enumerate(indices):
+        alive.append((word(seed, name, index, 2) * (len(indices) - t)) >> 32 < need)
+        need -= alive[-1]
+    return alive
+
+
+def orthonormal(m: int, n: int, b: int, seed: int, name: str | int) -> list[list[float]]:
+    """The rows of Q of matrix b, m x n, m >= n: float64 sums, one reflector at a time."""
+    q = [[float(i == j) for j in range(n)] for i in range(m)]
+    signs = []
+    for j in reversed(range(n)):
+        x = [standard_normal(False, seed, name, (b * n + j) * m + i, 3) for i in range(j, m)]
+        sign = math.copysign(1.0, x[0])
+        signs.append(sign if m - j == 1 else -sign)
+        if m - j == 1:
+            continue
+        v = [x[0] + sign * math.sqrt(math.fsum(value * value for value in x)), *x[1:]]
+        scale = 2.0 / math.fsum(value * value for value in v)
+        for column in range(n):
+            along = scale * math.fsum(v[i - j] * q[i][column] for i in range(j, m))
+            for i in range(j, m):
+                q[i][column] -= along * v[i - j]
+    return [[value * sign for value, sign in zip(row, reversed(signs), strict=True)] for row in q]

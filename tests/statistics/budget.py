@@ -19,6 +19,8 @@ CHECKS = {
     "bits": 40,  # each byte of a uniform, the low words of float64
     "p-values": 4,  # 1,000 seeds each
     "rounded": 60,  # laws by narrow dtypes
+    "subsets": 20,  # which elements of a sparse line survive
+    "haar": 40,  # entries, traces and determinants of orthogonal matrices
 }
 LEVEL = FALSE_ALARMS / sum(CHECKS.values())
 

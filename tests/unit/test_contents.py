@@ -24,6 +24,7 @@ NAMES = {
     *(f"fill_{law}" for law in ("zeros", "ones", "constant", "uniform", "normal", "truncated_normal")),
     *(f"fill_{scheme}_{shape}" for scheme in SCHEMES for shape in ("uniform", "normal")),
     "fill_variance_scaling",
+    *(f"fill_{structure}" for structure in ("sparse", "orthogonal", "identity", "dirac", "delta_orthogonal")),
     "fans",
     "Fans",
     "gain",
@@ -36,7 +37,10 @@ NAMES = {
     "laws",
     "__version__",
 }
-LAWS = {"Constant", "Uniform", "Normal", "TruncatedNormal"}
+LAWS = {
+    *("Constant", "Uniform", "Normal", "TruncatedNormal"),
+    *("Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
+}
 HEAVY = ["numba", "llvmlite", "scipy", "torch", "jax", "keras", "matplotlib", "ml_dtypes", "tqdm"]
 
 # name: positional parameters, then keyword-only ones with their defaults
@@ -54,6 +58,11 @@ SIGNATURES = {
     "fill_lecun_uniform": (["buf", "fan_in"], ["gain=1.0"]),
     "fill_lecun_normal": (["buf", "fan_in"], ["gain=1.0", "truncated=False"]),
     "fill_variance_scaling": (["buf", "scale", "fan"], ["distribution='truncated_normal'"]),
+    "fill_sparse": (["buf", "sparsity=None"], ["nonzeros=None", "std=None", "axis=0", "values=None"]),
+    "fill_orthogonal": (["buf", "gain=1.0"], ["flatten='torch'", "batch=0"]),
+    "fill_identity": (["buf", "gain=1.0"], []),
+    "fill_dirac": (["buf", "groups=1"], []),
+    "fill_delta_orthogonal": (["buf", "gain=1.0"], ["layout='torch'"]),
 }
 
 
