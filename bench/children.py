@@ -41,18 +41,55 @@ fastinit.fill_he_normal(buf, 8192, seed=1, name="w")
 print(peak() - before)
 """
 
+# The peak again, for a buffer of 15 lines, which is drawn and thinned in one pass.
+EXTRA_MEMORY_OF_SPARSE = """
+import resource, sys, numpy, fastinit
+fastinit.fill_sparse(numpy.zeros((15, 1 << 20), numpy.float32), 0.9, axis={axis}, seed=1, name="w")
+buf = numpy.empty((15, {columns}), numpy.float32)
+buf.fill(1.0)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+before = peak()
+fastinit.fill_sparse(buf, 0.9, axis={axis}, seed=1, name="w")
+print(peak() - before)
+"""
 
-def child(code: str, **environment: str) -> Callable[[], float]:
+# The median of three orthogonal matrices, after one that is not counted.
+ORTHOGONAL = """
+import statistics, time, numpy, fastinit
+buf = numpy.empty({shape}, numpy.float32)
+def seconds():
+    begin = time.perf_counter()
+    fastinit.fill_orthogonal(buf, seed=1, name="w")
+    return time.perf_counter() - begin
+print(statistics.median([seconds() for _ in range(4)][1:]))
+"""
+
+ORTHOGONAL_OF_TORCH = """
+import statistics, time, torch
+buf = torch.empty({shape})
+def seconds():
+    begin = time.perf_counter()
+    torch.nn.init.orthogonal_(buf)
+    return time.perf_counter() - begin
+print(statistics.median([seconds() for _ in range(4)][1:]))
+"""
+
+# Where these pin NumPy's BLAS to another processor's kernel, a comparison with PyTorch's would be unfair.
+PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+
+def child(code: str, without: tuple[str, ...] = (), **environment: str) -> Callable[[], float]:
     """A function that runs `code` in a fresh Python process and gives the number it prints."""
+    inherited = {name: value for name, value in os.environ.items() if name not in without}
 
     def run() -> float:
         done = subprocess.run(
             [sys.executable, "-c", code],
-            env=os.environ | environment,
+            env=inherited | environment,
             check=True,
             stdout=subprocess.PIPE,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         return float(done.stdout)
 
