@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from fastinit import schemes, selftest
+from fastinit import schemes, selftest, structures
 from fastinit.about import __version__, info
 from fastinit.address import STREAM
 from fastinit.dtypes import FORMATS
@@ -41,6 +41,11 @@ SCHEMES: dict[str, Callable[..., Law]] = {
     "lecun_uniform": schemes.lecun_uniform,
     "lecun_normal": schemes.lecun_normal,
     "variance_scaling": schemes.variance_scaling,
+    "sparse": structures.sparse,
+    "orthogonal": structures.orthogonal,
+    "identity": structures.identity,
+    "dirac": structures.dirac,
+    "delta_orthogonal": structures.delta_orthogonal,
 }
 
 EXAMPLES = """\
@@ -49,6 +54,7 @@ examples:
   fastinit fill conv.npy --shape 64,3,7,7 --scheme kaiming_normal --negative-slope 0.01 --seed 0 --name stem
   fastinit fill embed.bin --shape 128256,4096 --dtype bfloat16 --scheme normal --std 0.02 --seed 7 --name embed
   fastinit fill head.npy --shape 1000,2048 --scheme truncated_normal --std 0.02 --bounds -0.04,0.04 --seed 7 --name head
+  fastinit fill recurrent.npy --shape 4096,4096 --scheme orthogonal --seed 0 --name recurrent
   fastinit fill weights.npy --existing --scheme zeros
 
 exit codes: 0 done; 1 failed (disk, permissions, interrupted); 2 the command line makes no sense
@@ -140,6 +146,12 @@ def _add_fill(commands: Any) -> None:
     numbers.add_argument("--corrected", action="store_true", default=None, help="widen the parent: std after the cut")
     numbers.add_argument("--scale", type=float, metavar="X", help="of variance_scaling: variance = scale / fan")
     numbers.add_argument("--mode", choices=("fan_in", "fan_out", "fan_avg"), help="of variance_scaling; default fan_in")
+    numbers.add_argument("--sparsity", type=float, metavar="X", help="of sparse: share of zeros on a line")
+    numbers.add_argument("--nonzeros", type=int, metavar="N", help="of sparse: survivors on a line, instead")
+    numbers.add_argument("--axis", type=int, metavar="N", help="of sparse: along which a line runs; default 0")
+    numbers.add_argument("--flatten", choices=("torch", "jax"), help="of orthogonal: rows first, or columns last")
+    numbers.add_argument("--batch", type=int, metavar="N", help="of orthogonal: leading dimensions that count matrices")
+    numbers.add_argument("--groups", type=int, metavar="N", help="of dirac: groups of the convolution; default 1")
     numbers.add_argument("--distribution", help="of variance_scaling: truncated_normal, normal or uniform")
 
     how = fill.add_argument_group("how")
@@ -219,6 +231,7 @@ def _run_fill(options: argparse.Namespace) -> int:
 NUMBERS = (
     *("fan_in", "fan_out", "layout", "gain", "negative_slope", "truncated", "mean", "std", "low", "high", "value"),
     *("sigmas", "bounds", "corrected", "scale", "mode", "distribution"),
+    *("sparsity", "nonzeros", "axis", "flatten", "batch", "groups"),
 )
 
 

@@ -7,11 +7,9 @@ against 0.4 to 1.8 through a memory map of the same file. A new file appears und
 
 from __future__ import annotations
 
-import errno
-import io
 import math
+import mmap
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,19 +21,19 @@ import numpy as np
 
 from fastinit import engines
 from fastinit.address import Shard, new_seed, stream_words
-from fastinit.dtypes import FORMATS, Format
+from fastinit.buffers import check
 from fastinit.files import measure
+from fastinit.files.layout import Layout, exact_shape, existing_layout, new_layout
 from fastinit.files.publish import cannot_write, publishing, write_at
 from fastinit.fill import fill
 from fastinit.laws import Law
+from fastinit.laws.law import ShapedLaw
 from fastinit.runs import Job
 from fastinit.threads import for_each, resolve
 
 STAGING = 1 << 20  # bytes of one staging buffer, one a thread
 # In a Fortran file a row of the tensor lies across the columns; this many at once make use of whole groups of words.
 WIDE = 128
-# Formats that NumPy has no name for; raw unsigned integers hold them.
-UNRECORDED = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 # Measuring every element would cost a third of the speed; beyond this many blocks (64 MiB) every 16th is measured.
 MEASURE_ALL = 64
 MEASURE_EVERY = 16
@@ -122,11 +120,11 @@ def fill_file(
     if existing and overwrite:
         raise ValueError("existing=True fills a file in place and overwrite=True replaces it; choose one")
     if existing:
-        layout = _existing_layout(target, shape, dtype)
+        layout = existing_layout(target, shape, dtype)
     elif shape is None:
         raise ValueError(f"{target}: a new file needs a shape")
     else:
-        layout = _new_layout(target, _exact_shape(shape), "float32" if dtype is None else dtype)
+        layout = new_layout(target, exact_shape(shape), "float32" if dtype is None else dtype)
     if not isinstance(law, Law):
         raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
     element = law.on(shard.shape if shard is not None else layout.shape)
@@ -167,132 +165,7 @@ def fill_file(
 
 def stored_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
     """The shape that an existing .npy file says it has."""
-    return _existing_layout(Path(path), None, None).shape
-
-
-# --- what a file holds, and where -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """The header of a file (empty for .bin and for a file that has its own) and what follows it.
-
-    storage  NumPy dtype of the elements; raw integers for bfloat16 and float8
-    fortran  the first dimension varies fastest, not the last
-    begin    offset of the first element in the file, in bytes
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    storage: np.dtype[Any]
-    header: bytes
-    begin: int
-    fortran: bool = False
-
-    @property
-    def format(self) -> Format | None:
-        """The floating-point format; None for integers and bool, which constants may fill."""
-        return FORMATS.get(self.dtype)
-
-    @property
-    def elements(self) -> int:
-        """How many elements the file holds."""
-        return math.prod(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole file."""
-        return self.begin + self.elements * self.storage.itemsize
-
-
-def _exact_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    return Shard(shape, [0] * len(shape)).shape
-
-
-def _storage(target: Path, dtype: object) -> tuple[str, np.dtype[Any]]:
-    """The name of a dtype and how NumPy stores it."""
-    if isinstance(dtype, str) and dtype in UNRECORDED:
-        name = dtype
-    else:
-        try:
-            kind = np.dtype(dtype)  # type: ignore[call-overload]
-        except TypeError:
-            raise TypeError(f"{target}: dtype {dtype!r} is unknown; use one of {', '.join(FORMATS)}") from None
-        name = kind.name
-        if name not in UNRECORDED and (kind.kind not in "fiub" or kind.itemsize > 8):
-            raise TypeError(
-                f"{target}: dtype {name} is no real number of up to 8 bytes; use one of {', '.join(FORMATS)}"
-            )
-    if name not in UNRECORDED:
-        return name, np.dtype(name)
-    if target.suffix == ".npy":
-        raise TypeError(
-            f"{target}: .npy cannot record {name}; NumPy would read it back as raw bytes. "
-            "Write a .bin file, or use float16 or float32"
-        )
-    return name, np.dtype(FORMATS[name].storage)
-
-
-def _new_layout(target: Path, shape: tuple[int, ...], dtype: object) -> _Layout:
-    name, storage = _storage(target, dtype)
-    header = b""
-    if target.suffix == ".npy":
-        text = io.BytesIO()
-        description = {"descr": np.lib.format.dtype_to_descr(storage), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(text, description)
-        header = text.getvalue()
-    return _Layout(shape, name, storage, header, len(header))
-
-
-def _existing_layout(target: Path, shape: Sequence[int] | None, dtype: object) -> _Layout:
-    """Read what an existing file holds, and compare with what the caller says."""
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, f"{target} is a directory; name a file to fill")
-    if not target.exists():
-        raise FileNotFoundError(
-            errno.ENOENT, f"{target} does not exist; to create it, leave out existing=True (--existing)"
-        )
-    if not stat.S_ISREG(target.stat().st_mode):
-        raise ValueError(f"{target} is not a regular file")
-    if target.suffix == ".npy":
-        layout = _read_header(target)
-        if shape is not None and _exact_shape(shape) != layout.shape:
-            raise ValueError(
-                f"{target} holds an array of shape {layout.shape}, not {tuple(shape)}; leave the shape out"
-            )
-        if dtype is not None and _storage(target, dtype)[0] != layout.dtype:
-            raise ValueError(f"{target} holds {layout.dtype}, not {dtype}; leave the dtype out")
-    elif shape is None:
-        raise ValueError(f"{target}: a .bin file does not say its shape; pass it")
-    else:
-        layout = _new_layout(target, _exact_shape(shape), "float32" if dtype is None else dtype)
-    size = target.stat().st_size
-    if size < layout.size or (size > layout.size and target.suffix == ".bin"):
-        raise ValueError(
-            f"{target} has {size:,} bytes; {layout.dtype} of shape {layout.shape} needs {layout.size:,}. "
-            "Check shape and dtype, or create the file anew"
-        )
-    return layout
-
-
-def _read_header(target: Path) -> _Layout:
-    """The layout that a .npy file's own header gives."""
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    with target.open("rb") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            if version not in readers:  # (3, 0) is for records with field names beyond Latin-1
-                raise ValueError(f"version {version} does not hold plain numbers")
-            shape, fortran, dtype = readers[version](file)
-        except ValueError as error:
-            raise ValueError(f"{target} is not a .npy file that can be filled: {error}") from None
-        begin = file.tell()
-    if not dtype.isnative:
-        raise ValueError(
-            f"{target} holds {dtype.str}, of the other byte order; convert it with astype, or create it anew"
-        )
-    name, storage = _storage(target, dtype)
-    return _Layout(shape, name, storage, b"", begin, fortran and len(shape) > 1)
+    return existing_layout(Path(path), None, None).shape
 
 
 # --- cutting it into blocks -------------------------------------------------------------------------------------------
@@ -351,7 +224,7 @@ class _Job:
     """One file to fill; deviations are measured `about` a value near the mean."""
 
     target: Path
-    layout: _Layout
+    layout: Layout
     law: Law
     seed: int
     name: str | int
@@ -364,13 +237,20 @@ class _Job:
         """Let `fill` refuse what it must, and load its kernel, before any file is touched."""
         if self.shard is not None:
             self.shard.check(self.layout.shape)
+        if isinstance(self.law, ShapedLaw):
+            self.law.check(self.shard.shape if self.shard else self.layout.shape)
+            stream_words(self.seed, self.name)
+            name = type(self.law).__name__
+            check(np.empty(0, self.layout.storage), self.layout.format, name, floats_only=self.law.floats_only)
+            if self.layout.format is not None:
+                self.law.prepare(self.layout.format)
+            return
         length = math.prod(self.shard.shape) if self.shard else self.layout.elements
         self.draw(np.empty(min(length, 4096), self.layout.storage), Shard((length,), (0,)))
 
     def draw(self, block: np.ndarray[Any, Any], shard: Shard) -> None:
         """Fill a staging buffer as a block of the whole tensor."""
-        raw = self.layout.dtype if block.dtype.name != self.layout.dtype else None
-        fill(block, self.law, seed=self.seed, name=self.name, shard=shard, dtype=raw, threads=1)
+        fill(block, self.law, seed=self.seed, name=self.name, shard=shard, dtype=self.layout.raw, threads=1)
 
     def write(self, fd: int) -> measure.Measured:
         """Write the header and all elements; what the elements came to."""
@@ -379,6 +259,8 @@ class _Job:
         self.store(fd, layout.header, 0)
         if layout.elements == 0:
             return measure.combine(np.empty((0, 5)), 0.0)
+        if isinstance(self.law, ShapedLaw):
+            return self.write_mapped(fd)
         cut, draw = self.plan()
         count = math.prod(cut.counts)
         every = 1 if count <= MEASURE_ALL else MEASURE_EVERY
@@ -403,6 +285,35 @@ class _Job:
         after = None if progress is None else lambda done: progress(total * done // count, total)
         for_each(work, count, self.threads, after)
         return measure.combine(tallies, self.about)
+
+    def write_mapped(self, fd: int) -> measure.Measured:
+        """Fill all elements through a memory map: a shaped law needs whole lines or matrices, not blocks of a MiB."""
+        layout = self.layout
+        os.ftruncate(fd, max(layout.size, os.fstat(fd).st_size))
+        with mmap.mmap(fd, layout.size) as file:
+            line = np.frombuffer(file, layout.storage, layout.elements, layout.begin)
+            array = line.reshape(layout.shape, order="F" if layout.fortran else "C")
+            try:
+                fill(
+                    array,
+                    self.law,
+                    seed=self.seed,
+                    name=self.name,
+                    shard=self.shard,
+                    dtype=layout.raw,
+                    threads=self.threads,
+                    progress=self.progress,
+                )
+                room = STAGING // layout.storage.itemsize
+                count = -(-layout.elements // room)
+                every = 1 if count <= MEASURE_ALL else MEASURE_EVERY
+                parts = (line[i * room : (i + 1) * room] for i in range(0, count, every))
+                tallies = [measure.tally(measure.widened(part, layout.format), self.about) for part in parts]
+            except OSError as error:
+                raise cannot_write(error, self.target, layout.size) from error
+            finally:
+                del array, line  # a map with views of it cannot be closed
+        return measure.combine(np.array(tallies), self.about)
 
     def plan(self) -> tuple[_Cut, Callable[[np.ndarray[Any, Any], tuple[int, ...]], None]]:
         """How to cut the file into staging buffers, and how to draw the one at a corner (both in the file's order)."""

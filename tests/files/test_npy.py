@@ -25,7 +25,7 @@ from fastinit import Shard, engines
 from fastinit.dtypes import FORMATS
 from fastinit.files import measure, npy
 from fastinit.files.npy import Report, fill_file
-from fastinit.laws import Constant, Law, Normal, TruncatedNormal, Uniform
+from fastinit.laws import Constant, Identity, Law, Normal, Orthogonal, Sparse, TruncatedNormal, Uniform
 
 LAWS = [Normal(0.5, 0.02), Uniform(-0.05, 0.03), TruncatedNormal(0.0, 1.0, -2.0, 2.0), Constant(0.25)]
 # 2,400,000 float32 are 9.2 staging buffers: several threads, whole buffers and a part.
@@ -75,6 +75,56 @@ def test_every_shape_can_be_written(tmp_path: Path, shape: tuple[int, ...], suff
     assert stored.shape == shape
     assert stored.tobytes() == expected.tobytes()
     assert report.measured_elements == math.prod(shape)
+
+
+SHAPED = [Sparse(sparsity=0.9), Sparse(Uniform(), nonzeros=3, axis=-1), Identity(0.5), Orthogonal(2.0)]
+
+
+@pytest.mark.parametrize("law", SHAPED)
+@pytest.mark.parametrize(("suffix", "dtype"), [("npy", "float32"), ("npy", "float64"), ("bin", "bfloat16")])
+def test_a_shaped_law_fills_a_file_as_it_fills_an_array(tmp_path: Path, law: Law, suffix: str, dtype: str) -> None:
+    seen: list[tuple[int, int]] = []
+    shape = (700, 500)
+    path = tmp_path / f"w.{suffix}"
+    report = fill_file(path, shape, law, dtype=dtype, seed=7, name="w", progress=lambda *done: seen.append(done))
+    expected = filled(shape, law, dtype)
+    stored = np.load(path) if suffix == "npy" else np.fromfile(path, "u2").reshape(shape)
+    if isinstance(law, Orthogonal):
+        assert np.array_equal(stored != 0, expected != 0)
+        assert report.std == pytest.approx(law.on(shape).std, rel=1e-3)
+        if suffix == "npy":
+            assert abs(stored - expected).max() < 1e-5
+    else:
+        assert stored.tobytes() == expected.tobytes()
+    assert seen[-1] == (expected.nbytes, expected.nbytes)
+    assert report.measured_elements == expected.size
+
+
+@pytest.mark.parametrize("law", SHAPED)
+def test_a_fortran_file_and_a_shard_hold_the_same_elements(tmp_path: Path, law: Law) -> None:
+    whole = filled((90, 60), law, "float32")
+    np.save(tmp_path / "fortran.npy", np.ones((90, 60), "f4", order="F"))
+    fill_file(tmp_path / "fortran.npy", None, law, seed=7, name="w", existing=True)
+    assert np.allclose(np.load(tmp_path / "fortran.npy"), whole, atol=1e-5)
+    fill_file(tmp_path / "shard.npy", (30, 20), law, seed=7, name="w", shard=Shard((90, 60), (31, 17)))
+    assert np.allclose(np.load(tmp_path / "shard.npy"), whole[31:61, 17:37], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("law", "shape", "dtype", "message"),
+    [
+        (Sparse(nonzeros=5), (4, 6), "float32", "has only 4"),
+        (Orthogonal(), (6,), "float32", "is no matrix"),
+        (Orthogonal(1e6), (6, 6), "float16", "beyond the largest float16"),
+        (Orthogonal(), (6, 6), "int32", "dtype int32, which Orthogonal cannot fill"),
+    ],
+)
+def test_a_shaped_law_that_does_not_fit_creates_no_file(
+    tmp_path: Path, law: Law, shape: tuple[int, ...], dtype: str, message: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        fill_file(tmp_path / "w.npy", shape, law, dtype=dtype, seed=7)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
