@@ -38,7 +38,7 @@ NAMES = {
     "__version__",
 }
 LAWS = {
-    *("Constant", "Uniform", "Normal", "TruncatedNormal"),
+    *("Constant", "Uniform", "Normal", "TruncatedNormal", "StepBias", "LogOfUniform"),
     *("Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
 }
 HEAVY = ["numba", "llvmlite", "scipy", "torch", "jax", "keras", "matplotlib", "ml_dtypes", "tqdm"]
