@@ -73,6 +73,11 @@ CASES: dict[str, tuple[str, tuple[float, ...], int, str | int]] = {
     "lower half-line": ("truncated_normal", (0.0, 1.0, -math.inf, -0.5), 4, "5"),
     "far upper tail": ("truncated_normal", (0.0, 1.0, 8.0, 10.0), 5, "tail"),
     "far lower tail": ("truncated_normal", (1.0, 2.0, -19.0, -10.0), 5, "tail"),
+    "step bias": ("step_bias", (0.001, 0.1, 0.0001), 0, ""),
+    "step bias with a floor": ("step_bias", (0.001, 2.0, 0.01), 6, "layers.0.mixer.dt_proj.bias"),
+    "step bias of long steps": ("step_bias", (0.3, 200.0, 1e-300), 6, "layers.1.mixer.dt_proj.bias"),
+    "log of uniform": ("log_of_uniform", (1.0, 16.0), 0, ""),
+    "log of uniform below one": ("log_of_uniform", (1e-200, 1.0), 7, "layers.0.mixer.A_log"),
 }
 
 

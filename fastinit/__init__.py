@@ -6,6 +6,13 @@ from fastinit.about import info as info
 from fastinit.address import STREAM as STREAM
 from fastinit.address import Shard as Shard
 from fastinit.address import new_seed as new_seed
+from fastinit.architectures import fill_mamba2_a_log as fill_mamba2_a_log
+from fastinit.architectures import fill_mamba_dt_bias as fill_mamba_dt_bias
+from fastinit.architectures import fill_mup_normal as fill_mup_normal
+from fastinit.architectures import fill_residual_normal as fill_residual_normal
+from fastinit.architectures import fill_siren_uniform as fill_siren_uniform
+from fastinit.architectures import fill_small_normal as fill_small_normal
+from fastinit.architectures import fill_wang_normal as fill_wang_normal
 from fastinit.fans import Fans as Fans
 from fastinit.fans import fans as fans
 from fastinit.fill import fill as fill

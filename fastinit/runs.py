@@ -42,6 +42,8 @@ class Job:
         """Fill one plan (offset, rows, row step, cols, col step, first, pitch) on the calling thread."""
         if self.draw is not None and self.format is not None:
             draw = self.draw
+            if draw.kernel in reference.NOT_COMPILED:
+                engine = reference
             engine.fill(draw.kernel, line, plan, self.words, draw.domain, draw.reals, draw.integers, self.format.code)
             return
         offset, rows, row_step, cols, col_step = plan[:5]

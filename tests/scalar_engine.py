@@ -8,7 +8,8 @@ where the golden values of known_answers.py come from.
     survivors(need, indices, seed, name)                          which elements of a sparse line survive
     orthonormal(m, n, b, seed, name)                              the rows of an orthogonal matrix
 
-`kind` and `params`: "uniform" (low, high), "normal" (mean, std), "truncated_normal" (parent mean and std, low, high).
+`kind` and `params`: "uniform" (low, high), "normal" (mean, std), "truncated_normal" (parent mean and std, low, high),
+"step_bias" (low, high, floor), "log_of_uniform" (low, high).
 `dtype`: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2.
 
 float32 arithmetic is float64 arithmetic rounded once: for + - * / and sqrt that is the correctly rounded float32
@@ -371,6 +372,42 @@ def standard_truncated(wide: bool, alpha: float, beta: float, seed: int, name: s
     return x if flip else -x
 
 
+# --- Mamba -----------------------------------------------------------------------------------------------------------
+
+
+def log(y: float) -> float:
+    """Ln y, y a normal float64 above 0."""
+    m, e = split_64(y)
+    f = m - 1.0
+    if f < -0.25:
+        f, e = f + f + 1.0, e - 1
+    return -0.5 * minus_2_log_64(e, f)
+
+
+def split_exp(y: float) -> tuple[int, float]:
+    """The k and m of e^y = 2^k (1 + m)."""
+    k = math.floor(y / LN_2 + 0.5)
+    f = (y - k * LN_2_HIGH) - k * LN_2_LOW
+    total = 1.0
+    for n in range(14, 1, -1):
+        total = 1.0 + (f / n) * total
+    return k, f * total
+
+
+def inverse_softplus(dt: float) -> float:
+    """The bias of a step."""
+    k, m = split_exp(-min(dt, 64.0))
+    power = math.ldexp(1.0, k)
+    return dt + log((1.0 - power) - power * m)
+
+
+def step_bias(low: float, high: float, w: int) -> float:
+    """The bias that a word stands for, before the floor."""
+    u = (float(w) + 0.5) * 2.0**-32
+    k, m = split_exp(log(low) + (log(high) - log(low)) * u)
+    return inverse_softplus(math.ldexp(1.0 + m, k))
+
+
 # --- number formats ---------------------------------------------------------------------------------------------------
 
 
@@ -447,8 +484,17 @@ def value(kind: str, params: Sequence[float], dtype: str, seed: int, name: str |
         z = standard_truncated(wide, (low - mean) / std, (high - mean) / std, seed, name, index)
         x = to(to(mean) + to(to(std) * z))
         x = clamp(x, *clamp_bounds(dtype, low, high, open_above=False))
+    elif kind == "step_bias":
+        low, high, floor = params
+        shortest, longest = inverse_softplus(max(low, floor)), inverse_softplus(high)
+        x = step_bias(low, high, word(seed, name, index))
+        x = to(clamp(x, *clamp_bounds(dtype, shortest, longest, open_above=False)))
+    elif kind == "log_of_uniform":
+        low, high = params
+        x = log(low + (high - low) * ((float(word(seed, name, index)) + 0.5) * 2.0**-32))
+        x = to(clamp(x, *clamp_bounds(dtype, log(low), log(high), open_above=False)))
     else:
-        raise ValueError(f"value: kind must be uniform, normal or truncated_normal, got {kind!r}")
+        raise ValueError(f"value: {kind!r} is not a kind of law")
     return narrow_bits(x, dtype)
 
 

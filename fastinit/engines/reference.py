@@ -1,4 +1,4 @@
-"""The reference engine: the same functions as compiled.py, in NumPy, with the same bits.
+"""The reference engine: the same functions as compiled.py, in NumPy, with the same bits; and the laws it has alone.
 
 It is the fallback where Numba is missing, the oracle of the tests, and the readable form of docs/stream.md. Every
 step is one correctly rounded operation on whole arrays, so vector width and platform cannot change a bit.
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from fastinit.engines import constants as k
+from fastinit.gaussian import EXP_DEGREE, LN_2, LN_2_HIGH, LN_2_LOW
 
 Array = Any  # an ndarray; NumPy types the results of mixed scalars and arrays as Any
 LOW_HALF = np.uint64(0xFFFFFFFF)
@@ -183,6 +184,37 @@ def magnitude_64(p: Array) -> Array:
     return x
 
 
+def log_64(y: Array) -> Array:
+    """Ln y of a normal y > 0, to two units in the last place also near 1: (1 + f) 2^exponent with f in [-1/4, 1/2)."""
+    exponent, f = split_64(y)
+    lower = f < -0.25
+    exponent[lower] -= 1.0
+    f[lower] = (f[lower] + f[lower]) + 1.0
+    return -0.5 * minus_2_log_64(exponent, f)
+
+
+def exp_parts(y: Array) -> tuple[Array, Array]:
+    """The k and m of e^y = 2^k (1 + m), |m| < 0.42 with full relative accuracy: as gaussian.exp_negative."""
+    exponent = np.floor(y / LN_2 + 0.5)
+    f = (y - exponent * LN_2_HIGH) - exponent * LN_2_LOW
+    total = np.ones_like(f)
+    for n in range(EXP_DEGREE, 1, -1):
+        total = 1.0 + (f / n) * total
+    return exponent.astype(np.int32), f * total
+
+
+def inverse_softplus(dt: Array) -> Array:
+    """ln(e^dt - 1) = dt + ln(1 - e^-dt) of dt > 0."""
+    exponent, m = exp_parts(-np.minimum(dt, 64.0))  # e^-64 is nothing beside 1, and 2^-92 still a normal number
+    power = np.ldexp(1.0, exponent)
+    return dt + log_64((1.0 - power) - power * m)
+
+
+def open_unit(w: Array) -> Array:
+    """The uniform float64 in (0, 1) of one word: exact, never 0."""
+    return (w.astype(np.float64) + 0.5) * 2.0**-32
+
+
 # --- the laws: words in element order become float32 or float64 ------------------------------------------------------
 
 
@@ -236,6 +268,18 @@ def truncated_64(words: Array, low_words: Array, reals: Array, integers: Array) 
     return clamp(mean + std * np.where(flip == 0, -x, x), lowest, highest)
 
 
+def step_bias(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
+    log_low, span, lowest, highest = reals
+    exponent, m = exp_parts(log_low + span * open_unit(words))
+    return clamp(inverse_softplus(np.ldexp(1.0 + m, exponent)), lowest, highest)
+
+
+def log_of_uniform(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
+    low, span, lowest, highest = reals
+    return clamp(log_64(low + span * open_unit(words)), lowest, highest)
+
+
+# A name says the working precision. One without a number is float64 from one word for every dtype, rounded at the end.
 LAWS = {
     "uniform_32": uniform_32,
     "uniform_64": uniform_64,
@@ -244,7 +288,11 @@ LAWS = {
     "truncated_32": truncated_32,
     "truncated_deep_32": truncated_32,  # the compiled engine leaves the far tail out where a law cannot reach it
     "truncated_64": truncated_64,
+    "step_bias": step_bias,
+    "log_of_uniform": log_of_uniform,
 }
+# Laws of a few thousand elements a model: two seconds of compilation would never come back.
+NOT_COMPILED = {"step_bias", "log_of_uniform"}
 
 
 # --- rounding float32 to narrow storage, to nearest even --------------------------------------------------------------
@@ -319,7 +367,8 @@ def fill(
     """
     offset, rows, row_step, cols, col_step, first, pitch = plan
     law = LAWS[kernel]
-    double = reals.dtype == np.float64
+    two_words = kernel.endswith("_64")
+    working = np.float64 if out.dtype == np.float64 else np.float32
     width = min(cols, BLOCK)
     height = max(1, BLOCK // (width + k.GROUP))
     for r in range(0, rows, height):
@@ -327,9 +376,9 @@ def fill(
             h, w = min(height, rows - r), min(width, cols - c)
             starts = first + c + pitch * np.arange(r, r + h, dtype=np.int64)
             groups = groups_of_rows(starts, w)
-            low_words = words(groups, k.DOMAIN_LOW, stream) if double else np.empty(0, np.uint32)
+            low_words = words(groups, k.DOMAIN_LOW, stream) if two_words else np.empty(0, np.uint32)
             drawn = law(words(groups, domain, stream), low_words, reals, integers)
-            values = rows_of_groups(drawn, starts, w)
+            values = rows_of_groups(drawn.astype(working, copy=False), starts, w)
             at = offset + r * row_step + c * col_step
             steps = (row_step * out.itemsize, col_step * out.itemsize)
             as_strided(out[at:], (h, w), steps)[...] = rounded(values, out.dtype, code)

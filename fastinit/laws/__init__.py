@@ -7,6 +7,8 @@ from fastinit.laws.independent import Uniform as Uniform
 from fastinit.laws.law import Draw as Draw
 from fastinit.laws.law import Element as Element
 from fastinit.laws.law import Law as Law
+from fastinit.laws.mamba import LogOfUniform as LogOfUniform
+from fastinit.laws.mamba import StepBias as StepBias
 from fastinit.laws.patterns import Dirac as Dirac
 from fastinit.laws.patterns import GateBias as GateBias
 from fastinit.laws.patterns import Identity as Identity

@@ -25,6 +25,8 @@ NAMES = {
     *(f"fill_{scheme}_{shape}" for scheme in SCHEMES for shape in ("uniform", "normal")),
     "fill_variance_scaling",
     *(f"fill_{structure}" for structure in ("sparse", "orthogonal", "identity", "dirac", "delta_orthogonal")),
+    *(f"fill_{scheme}_normal" for scheme in ("residual", "small", "wang", "mup")),
+    *("fill_siren_uniform", "fill_mamba_dt_bias", "fill_mamba2_a_log"),
     "fans",
     "Fans",
     "gain",
@@ -38,7 +40,7 @@ NAMES = {
     "__version__",
 }
 LAWS = {
-    *("Constant", "Uniform", "Normal", "TruncatedNormal"),
+    *("Constant", "Uniform", "Normal", "TruncatedNormal", "StepBias", "LogOfUniform"),
     *("Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
 }
 HEAVY = ["numba", "llvmlite", "scipy", "torch", "jax", "keras", "matplotlib", "ml_dtypes", "tqdm"]
@@ -63,6 +65,13 @@ SIGNATURES = {
     "fill_identity": (["buf", "gain=1.0"], []),
     "fill_dirac": (["buf", "groups=1"], []),
     "fill_delta_orthogonal": (["buf", "gain=1.0"], ["layout='torch'"]),
+    "fill_siren_uniform": (["buf", "fan_in"], ["first=False", "omega=30.0"]),
+    "fill_residual_normal": (["buf", "layers"], ["std=0.02"]),
+    "fill_small_normal": (["buf", "width"], []),
+    "fill_wang_normal": (["buf", "width", "layers"], []),
+    "fill_mup_normal": (["buf", "fan_in", "base_fan_in"], ["std=0.02"]),
+    "fill_mamba_dt_bias": (["buf", "low=0.001", "high=0.1"], ["floor=0.0001"]),
+    "fill_mamba2_a_log": (["buf", "low=1.0", "high=16.0"], []),
 }
 
 

@@ -13,7 +13,13 @@ import fastinit
 from fastinit import engines, laws
 from fastinit.engines import compiled, reference
 
-LAWS = {"uniform": laws.Uniform, "normal": laws.Normal, "truncated_normal": laws.TruncatedNormal}
+LAWS = {
+    "uniform": laws.Uniform,
+    "normal": laws.Normal,
+    "truncated_normal": laws.TruncatedNormal,
+    "step_bias": laws.StepBias,
+    "log_of_uniform": laws.LogOfUniform,
+}
 STORAGE = {"float64": np.uint64, "float32": np.uint32, "float16": np.uint16, "bfloat16": np.uint16}
 LONGEST = 2**58
 

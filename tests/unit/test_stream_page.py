@@ -27,7 +27,7 @@ def number_of(pattern):
 
 
 def page_polynomial(name):
-    """The coefficients of a polynomial in section 11."""
+    """The coefficients of a polynomial in section 12."""
     block = PAGE.split(f"\n`{name}`\n\n```\n")[1].split("```")[0]
     rows = [line.split() for line in block.splitlines()]
     assert [int(row[0]) for row in rows] == list(range(len(rows)))
@@ -38,7 +38,7 @@ def page_polynomial(name):
 
 
 def page_number(name):
-    """A single constant in the table of section 11."""
+    """A single constant in the table of section 12."""
     return number_of(re.search(rf"\| `{name}` \| `(0x[0-9a-f]+)` \|", PAGE)[1])
 
 
@@ -142,19 +142,33 @@ def test_every_domain_has_its_number_on_the_page():
     ]
 
 
-def test_the_check_values_of_the_page():
-    section = PAGE.split("## 13. Check values")[1]
-    assert f"`0x{scalar_engine.stream_id(''):016X}`" in section
+def check_rows(section):
+    """The seven rows of numbers in a section."""
     rows = [
         [int(cell.strip(" `"), 0) for cell in line.strip("|").split("|")]
         for line in section.splitlines()
         if re.match(r"\| \d", line)
     ]
     assert len(rows) == 7
-    for index, word, low_word, uniform, normal, normal_64, truncated in rows:
+    return rows
+
+
+def test_the_check_values_of_the_page():
+    section = PAGE.split("## 14. Check values")[1]
+    assert f"`0x{scalar_engine.stream_id(''):016X}`" in section
+    for index, word, low_word, uniform, normal, normal_64, truncated in check_rows(section):
         assert word == scalar_engine.word(0, "", index)
         assert low_word == scalar_engine.word(0, "", index, domain=1)
         assert uniform == scalar_engine.value("uniform", (0.0, 1.0), "float32", 0, "", index)
         assert normal == scalar_engine.value("normal", (0.0, 1.0), "float32", 0, "", index)
         assert normal_64 == scalar_engine.value("normal", (0.0, 1.0), "float64", 0, "", index)
         assert truncated == scalar_engine.value("truncated_normal", (0.0, 1.0, -2.0, 2.0), "float32", 0, "", index)
+
+
+def test_the_check_values_of_the_mamba_laws():
+    section = PAGE.split("## 11. Mamba")[1].split("## 12. ")[0]
+    for index, step, step_64, log, log_64 in check_rows(section):
+        assert step == scalar_engine.value("step_bias", (0.001, 0.1, 0.0001), "float32", 0, "", index)
+        assert step_64 == scalar_engine.value("step_bias", (0.001, 0.1, 0.0001), "float64", 0, "", index)
+        assert log == scalar_engine.value("log_of_uniform", (1.0, 16.0), "float32", 0, "", index)
+        assert log_64 == scalar_engine.value("log_of_uniform", (1.0, 16.0), "float64", 0, "", index)
