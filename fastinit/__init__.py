@@ -6,7 +6,9 @@ from fastinit.about import info as info
 from fastinit.address import STREAM as STREAM
 from fastinit.address import Shard as Shard
 from fastinit.address import new_seed as new_seed
+from fastinit.architectures import fill_lstm_bias as fill_lstm_bias
 from fastinit.architectures import fill_mamba2_a_log as fill_mamba2_a_log
+from fastinit.architectures import fill_mamba_a_log as fill_mamba_a_log
 from fastinit.architectures import fill_mamba_dt_bias as fill_mamba_dt_bias
 from fastinit.architectures import fill_mup_normal as fill_mup_normal
 from fastinit.architectures import fill_residual_normal as fill_residual_normal

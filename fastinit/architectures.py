@@ -1,4 +1,4 @@
-"""Schemes of particular architectures: SIREN, GPT-2's residual stream, GPT-NeoX, muP, Mamba.
+"""Schemes of particular architectures: LSTM, SIREN, GPT-2's residual stream, GPT-NeoX, muP, Mamba.
 
 As in schemes.py a scheme turns numbers into a law, and a fill_* function is a scheme and one call of fill. Each is one
 formula with one source; docs/architectures.md has them in a table, with what the other tensors of the model take.
@@ -10,7 +10,7 @@ import math
 from typing import Any, Unpack
 
 from fastinit.fill import fill
-from fastinit.laws import LogOfUniform, Normal, StepBias, Uniform
+from fastinit.laws import GateBias, LogOfUniform, Normal, StateLogs, StepBias, Uniform
 from fastinit.laws.law import real, standard_deviation
 from fastinit.schemes import Options
 
@@ -32,6 +32,11 @@ def _size(value: object, what: str) -> float:
 
 
 # --- schemes: numbers -> law ------------------------------------------------------------------------------------------
+
+
+def lstm_bias(forget: float = 1.0) -> GateBias:
+    """`forget` for the forget gate, zero for the others. Jozefowicz et al. 2015."""
+    return GateBias(forget)
 
 
 def siren_uniform(fan_in: float, *, first: bool = False, omega: float = 30.0) -> Uniform:
@@ -67,12 +72,31 @@ def mamba_dt_bias(low: float = 1e-3, high: float = 0.1, *, floor: float = 1e-4) 
     return StepBias(low, high, floor)
 
 
+def mamba_a_log() -> StateLogs:
+    """Ln 1, ln 2, ... along the states. Gu and Dao 2023; mamba_ssm/modules/mamba_simple.py."""
+    return StateLogs()
+
+
 def mamba2_a_log(low: float = 1.0, high: float = 16.0) -> LogOfUniform:
     """The logarithm of a decay rate uniform on (low, high). Dao and Gu 2024; mamba_ssm/modules/mamba2.py."""
     return LogOfUniform(low, high)
 
 
 # --- fill_*: the same, into a buffer ----------------------------------------------------------------------------------
+
+
+def fill_lstm_bias(buf: Any, forget: float = 1.0, **options: Unpack[Options]) -> None:
+    """Fill `buf`, a bias of an LSTM of 4 x hidden elements, with `forget` for the forget gate and zeros.
+
+    forget  what the forget gate starts with; its sigmoid is the share of the cell that is kept: 1 keeps 0.73
+
+    The forget gate is the second quarter, in PyTorch (i, f, g, o) and in Keras (i, f, c, o). PyTorch adds bias_ih and
+    bias_hh: fill one of them with this and the other with zeros, or the gate starts with twice as much. Every layer and
+    direction has its own. Options and errors as `fill`; ValueError also where four does not divide the last dimension.
+    Source: Gers, Schmidhuber, Cummins 2000; Jozefowicz, Zaremba, Sutskever 2015; Keras'
+    unit_forget_bias.
+    """
+    fill(buf, lstm_bias(forget), **options)
 
 
 def fill_siren_uniform(
@@ -170,6 +194,17 @@ def fill_mamba_dt_bias(
     Dao 2023, sec. 3.6 (https://arxiv.org/abs/2312.00752), prints a uniform dt; the authors' code draws it log-uniform.
     """
     fill(buf, mamba_dt_bias(low, high, floor=floor), **options)
+
+
+def fill_mamba_a_log(buf: Any, **options: Unpack[Options]) -> None:
+    """Fill `buf`, the A_log of a Mamba-1 block, (channels, states), with ln(n + 1) in the n-th state of every channel.
+
+    The model takes A = -exp(A_log) = -1, -2, ..., -states: S4D-Real. Nothing is drawn. Keep it in float32. Options and
+    errors as `fill`; TypeError for integers, ValueError for a scalar.
+    Source: Gu, Gupta, Goel, Re 2022 (https://arxiv.org/abs/2206.11893); github.com/state-spaces/mamba,
+    mamba_ssm/modules/mamba_simple.py, A_log.
+    """
+    fill(buf, mamba_a_log(), **options)
 
 
 def fill_mamba2_a_log(buf: Any, low: float = 1.0, high: float = 16.0, **options: Unpack[Options]) -> None:

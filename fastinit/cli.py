@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from fastinit import schemes, selftest, structures
+from fastinit import architectures, schemes, selftest, structures
 from fastinit.about import __version__, info
 from fastinit.address import STREAM
 from fastinit.dtypes import FORMATS
@@ -46,6 +46,15 @@ SCHEMES: dict[str, Callable[..., Law]] = {
     "identity": structures.identity,
     "dirac": structures.dirac,
     "delta_orthogonal": structures.delta_orthogonal,
+    "lstm_bias": architectures.lstm_bias,
+    "siren_uniform": architectures.siren_uniform,
+    "residual_normal": architectures.residual_normal,
+    "small_normal": architectures.small_normal,
+    "wang_normal": architectures.wang_normal,
+    "mup_normal": architectures.mup_normal,
+    "mamba_a_log": architectures.mamba_a_log,
+    "mamba_dt_bias": architectures.mamba_dt_bias,
+    "mamba2_a_log": architectures.mamba2_a_log,
 }
 
 EXAMPLES = """\
@@ -151,6 +160,13 @@ def _add_fill(commands: Any) -> None:
     numbers.add_argument("--axis", type=int, metavar="N", help="of sparse: along which a line runs; default 0")
     numbers.add_argument("--flatten", choices=("torch", "jax"), help="of orthogonal: rows first, or columns last")
     numbers.add_argument("--batch", type=int, metavar="N", help="of orthogonal: leading dimensions that count matrices")
+    numbers.add_argument("--layers", type=float, metavar="N", help="transformer blocks of the whole model")
+    numbers.add_argument("--width", type=float, metavar="N", help="of the residual stream")
+    numbers.add_argument("--base-fan-in", type=float, metavar="N", help="of mup_normal: fan_in of the base model")
+    numbers.add_argument("--first", action="store_true", default=None, help="of siren_uniform: the first layer")
+    numbers.add_argument("--omega", type=float, metavar="X", help="of siren_uniform; default 30")
+    numbers.add_argument("--forget", type=float, metavar="X", help="of lstm_bias: the forget gate's bias; default 1")
+    numbers.add_argument("--floor", type=float, metavar="X", help="of mamba_dt_bias: the shortest step; default 1e-4")
     numbers.add_argument("--groups", type=int, metavar="N", help="of dirac: groups of the convolution; default 1")
     numbers.add_argument("--distribution", help="of variance_scaling: truncated_normal, normal or uniform")
 
@@ -232,6 +248,7 @@ NUMBERS = (
     *("fan_in", "fan_out", "layout", "gain", "negative_slope", "truncated", "mean", "std", "low", "high", "value"),
     *("sigmas", "bounds", "corrected", "scale", "mode", "distribution"),
     *("sparsity", "nonzeros", "axis", "flatten", "batch", "groups"),
+    *("layers", "width", "base_fan_in", "first", "omega", "forget", "floor"),
 )
 
 

@@ -206,8 +206,7 @@ class StateLogs(Pattern):
     def places(self, shape: tuple[int, ...], offsets: tuple[int, ...], block: tuple[int, ...]) -> tuple[Index, Any]:
         """Everywhere."""
         n = np.arange(offsets[-1] + 1, offsets[-1] + block[-1] + 1, dtype=np.float64)
-        logs = -0.5 * reference.minus_2_log_64(*reference.split_64(n)) + 0.0
-        return (Ellipsis,), logs  # type: ignore[return-value]
+        return (Ellipsis,), reference.log_64(n)  # type: ignore[return-value]
 
     def on(self, shape: tuple[int, ...]) -> Element:
         """One of the logarithms."""

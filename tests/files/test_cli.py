@@ -93,6 +93,16 @@ CASES: list[tuple[str, str, Callable[[np.ndarray], None]]] = [
         "--shape 3,20,60 --layout keras",
         lambda x: fastinit.fill_delta_orthogonal(x, layout="keras", seed=7),
     ),
+    ("lstm_bias", "--forget 2", lambda x: fastinit.fill_lstm_bias(x, 2.0)),
+    ("siren_uniform", "--omega 20", lambda x: fastinit.fill_siren_uniform(x, 200, omega=20.0, seed=7)),
+    ("siren_uniform", "--first --fan-in 3", lambda x: fastinit.fill_siren_uniform(x, 3, first=True, seed=7)),
+    ("residual_normal", "--layers 12", lambda x: fastinit.fill_residual_normal(x, 12, seed=7)),
+    ("small_normal", "--width 768", lambda x: fastinit.fill_small_normal(x, 768, seed=7)),
+    ("wang_normal", "--width 768 --layers 12", lambda x: fastinit.fill_wang_normal(x, 768, 12, seed=7)),
+    ("mup_normal", "--base-fan-in 64 --std 0.1", lambda x: fastinit.fill_mup_normal(x, 200, 64, std=0.1, seed=7)),
+    ("mamba_a_log", "", lambda x: fastinit.fill_mamba_a_log(x)),
+    ("mamba_dt_bias", "--floor 0.002", lambda x: fastinit.fill_mamba_dt_bias(x, floor=0.002, seed=7)),
+    ("mamba2_a_log", "--low 2 --high 8", lambda x: fastinit.fill_mamba2_a_log(x, 2.0, 8.0, seed=7)),
 ]
 TO_A_TOLERANCE = ("orthogonal", "delta_orthogonal")
 

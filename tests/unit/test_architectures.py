@@ -12,7 +12,7 @@ import scipy.stats
 
 import fastinit
 from fastinit import architectures
-from fastinit.laws import LogOfUniform, Normal, StepBias, Uniform
+from fastinit.laws import GateBias, LogOfUniform, Normal, StateLogs, StepBias, Uniform
 
 PAGE = (Path(__file__).parents[2] / "docs" / "architectures.md").read_text(encoding="utf-8")
 INF, NAN = math.inf, math.nan
@@ -35,6 +35,9 @@ FORMULAS = [
     ("mup_normal", (64, 256), {"std": 0.5}, Normal(0.0, 1.0)),
     ("mamba_dt_bias", (), {}, StepBias(0.001, 0.1, 0.0001)),
     ("mamba_dt_bias", (0.01, 0.2), {"floor": 0.02}, StepBias(0.01, 0.2, 0.02)),
+    ("lstm_bias", (), {}, GateBias(1.0)),
+    ("lstm_bias", (2.5,), {}, GateBias(2.5)),
+    ("mamba_a_log", (), {}, StateLogs()),
     ("mamba2_a_log", (), {}, LogOfUniform(1.0, 16.0)),
     ("mamba2_a_log", (0.5, 2), {}, LogOfUniform(0.5, 2.0)),
 ]
@@ -55,6 +58,27 @@ def test_a_fill_function_is_its_scheme_and_one_call_of_fill(scheme, arguments, o
     assert getattr(fastinit, f"fill_{scheme}")(got, *arguments, **options, **address) is None
     assert got.tobytes() == expected.tobytes()
     assert not np.isnan(got).any()
+
+
+def test_the_forget_gate_of_an_lstm_is_where_pytorch_has_it():
+    torch = pytest.importorskip("torch")
+    cell = torch.nn.LSTMCell(1, 3)
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.zero_()
+        fastinit.fill_lstm_bias(cell.bias_ih.numpy(), 50.0)  # open: the cell is kept whole
+        _, kept = cell(torch.zeros(1, 1), (torch.zeros(1, 3), torch.ones(1, 3)))
+        fastinit.fill_lstm_bias(cell.bias_ih.numpy(), -50.0)
+        _, lost = cell(torch.zeros(1, 1), (torch.zeros(1, 3), torch.ones(1, 3)))
+    assert kept.numpy() == pytest.approx(1.0)
+    assert lost.numpy() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_mambas_a_log_is_that_of_its_code():
+    theirs = np.log(np.arange(1, 17, dtype=np.float32))  # mamba_simple.py: repeat(arange(1, d_state + 1), "n -> d n")
+    ours = np.full((6, 16), np.nan, np.float32)
+    fastinit.fill_mamba_a_log(ours)
+    assert ours == pytest.approx(np.tile(theirs, (6, 1)), rel=2e-7)
 
 
 def test_the_layers_of_a_siren_settle_at_one_spread_whatever_the_depth():

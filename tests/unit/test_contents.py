@@ -26,7 +26,7 @@ NAMES = {
     "fill_variance_scaling",
     *(f"fill_{structure}" for structure in ("sparse", "orthogonal", "identity", "dirac", "delta_orthogonal")),
     *(f"fill_{scheme}_normal" for scheme in ("residual", "small", "wang", "mup")),
-    *("fill_siren_uniform", "fill_mamba_dt_bias", "fill_mamba2_a_log"),
+    *("fill_siren_uniform", "fill_mamba_dt_bias", "fill_mamba2_a_log", "fill_lstm_bias", "fill_mamba_a_log"),
     "fans",
     "Fans",
     "gain",
@@ -71,6 +71,8 @@ SIGNATURES = {
     "fill_wang_normal": (["buf", "width", "layers"], []),
     "fill_mup_normal": (["buf", "fan_in", "base_fan_in"], ["std=0.02"]),
     "fill_mamba_dt_bias": (["buf", "low=0.001", "high=0.1"], ["floor=0.0001"]),
+    "fill_lstm_bias": (["buf", "forget=1.0"], []),
+    "fill_mamba_a_log": (["buf"], []),
     "fill_mamba2_a_log": (["buf", "low=1.0", "high=16.0"], []),
 }
 

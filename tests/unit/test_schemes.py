@@ -196,6 +196,13 @@ def test_a_fill_function_is_its_scheme_and_one_call_of_fill(name, arguments, opt
     assert got.tobytes() == expected.tobytes()
 
 
+# Where a vector of four and the numbers 0.5 and 0.75 do not do.
+SHAPES = {
+    **dict.fromkeys(("fill_identity", "fill_orthogonal"), (2, 2)),
+    **dict.fromkeys(("fill_dirac", "fill_delta_orthogonal"), (2, 2, 1)),
+}
+
+
 @pytest.mark.parametrize("name", FILLS)
 def test_every_fill_function_takes_the_options_of_fill_by_keyword_only(name):
     function = getattr(fastinit, name)
@@ -203,9 +210,11 @@ def test_every_fill_function_takes_the_options_of_fill_by_keyword_only(name):
     parameters = inspect.signature(function).parameters
     assert next(iter(parameters)) == "buf"
     assert parameters["options"].kind is inspect.Parameter.VAR_KEYWORD
-    numbers = [0.5, 0.75][: sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters.values()) - 1]
+    numbers = [1 if name == "fill_dirac" else 0.5, 0.75][
+        : sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters.values()) - 1
+    ]
     options = {"seed": 1, "name": "a", "shard": None, "dtype": "bfloat16", "threads": 1, "stream": "fastinit-1"}
-    buf = np.zeros(4, np.uint16)
+    buf = np.zeros(SHAPES.get(name, (4,)), np.uint16)
     function(buf, *numbers, progress=lambda done, total: None, **options)
     with pytest.raises(TypeError, match="positional argument"):
         function(buf, *numbers, 1)
