@@ -118,8 +118,8 @@ def form(matrix: Array, number: int, gain: float, target: Target, report: Callab
 def householder(x: Array) -> tuple[Array, Array]:
     """Vectors v of the reflectors I - v v^T that turn each row x onto its first axis, and the sign of Q's column.
 
-    Row i of x begins at column i, with x_0. v = x + sign(x_0) |x| e_0, scaled to v^T v = 2. A vector of length one is
-    not reflected (v = 0): R has x_0 itself on the diagonal there, and -sign(x_0) |x| elsewhere.
+    Row i of x begins at column i, with x_0. v = x + sign(x_0) |x| e_0, scaled to v^T v = 2, takes x to
+    -sign(x_0) |x| e_0. That is R's diagonal; its sign goes to Q's column. A row of length one turns by -1 and back.
     """
     i = np.arange(len(x))
     head = x[i, i]
@@ -127,11 +127,7 @@ def householder(x: Array) -> tuple[Array, Array]:
     norm = np.sqrt(np.einsum("ij,ij->i", x, x))
     x[i, i] += sign * norm
     x /= np.sqrt(norm * (norm + np.abs(head)))[:, None]
-    column_sign = -sign
-    if x.shape[0] == x.shape[1]:
-        x[-1] = 0
-        column_sign[-1] = sign[-1]
-    return x, column_sign
+    return x, -sign
 
 
 def reflect(v: Array, q: Array) -> None:

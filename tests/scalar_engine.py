@@ -517,9 +517,7 @@ def orthonormal(m: int, n: int, b: int, seed: int, name: str | int) -> list[list
     for j in reversed(range(n)):
         x = [standard_normal(False, seed, name, (b * n + j) * m + i, 3) for i in range(j, m)]
         sign = math.copysign(1.0, x[0])
-        signs.append(sign if m - j == 1 else -sign)
-        if m - j == 1:
-            continue
+        signs.append(-sign)
         v = [x[0] + sign * math.sqrt(math.fsum(value * value for value in x)), *x[1:]]
         scale = 2.0 / math.fsum(value * value for value in v)
         for column in range(n):
