@@ -1,11 +1,11 @@
-"""Write README's speed section and docs/performance.svg from a run of the benchmarks.
+"""Write README's speed section, docs/performance.md and its chart from runs of the benchmarks.
 
     pytest --benchmark --benchmark-json=speed.json
-    python bench/report.py speed.json      # keeps the medians in bench/results.json, then writes section and chart
-    python bench/report.py                 # writes them again from bench/results.json
-    python bench/report.py --check         # fails if README's section is not what bench/results.json gives
+    python bench/report.py speed.json      # keeps the medians in bench/results/, one file a processor; writes the pages
+    python bench/report.py                 # writes them again from bench/results/
+    python bench/report.py --check         # fails if the pages are not what bench/results/ gives
 
-The numbers in README come from here and are never typed.
+README shows the newest run, docs/performance.md every processor. The numbers come from here and are never typed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS, README, CHART = ROOT / "bench" / "results.json", ROOT / "README.md", ROOT / "docs" / "performance.svg"
+RESULTS, README = ROOT / "bench" / "results", ROOT / "README.md"
+PAGE, CHART = ROOT / "docs" / "performance.md", ROOT / "docs" / "performance.svg"
 BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 COMMAND = "pytest --benchmark --benchmark-json=speed.json && python bench/report.py speed.json"
 
-# Workload -> what README calls it. Every other workload is in bench/results.json only.
+# Workload -> what README calls it. Every other workload is in bench/results/ only.
 FILLS = {
     "constant float32": "constant, float32",
     "uniform float32": "uniform, float32",
@@ -36,6 +37,12 @@ FILLS = {
     "normal float32, Fortran order": "He normal, float32, Fortran order",
     "uniform float32, column shard": "uniform, float32, shard of 128 columns",
     "normal float32, column shard": "He normal, float32, shard of 128 columns",
+    "sparse 0.9 float32, axis 0": "sparse 0.9, float32, zeros counted down the columns",
+    "sparse 0.9 float32, axis 1": "the same along the rows",
+    "orthogonal float32, 4096 x 4096": "orthogonal, 4096 x 4096, float32",
+    "orthogonal float32, 8192 x 512": "orthogonal, 8192 x 512, float32",
+    "identity float32": "identity, float32",
+    "Dirac float32": "Dirac, float32",
     "normal float32, fresh memory": "He normal, float32, fresh `torch.empty` of 2 GiB",
     "normal float32, fresh memory, ordinary pages": "the same, huge pages switched off",
 }
@@ -50,6 +57,8 @@ OTHERS = {
     "first fill, warm cache": "first fill of a process, 1 MiB",
     "first fill, warm cache, compiled engine": "the same where the compiled engine is asked for",
     "extra memory": "memory beyond a buffer of 1 GiB, at the peak",
+    "extra memory, sparse, axis 0": "memory beyond a sparse buffer of 15 x 10^8, at the peak",
+    "extra memory, sparse, axis 1": "the same, zeros counted along the rows",
 }
 BARS = (
     "constant float32",
@@ -128,6 +137,8 @@ def figure(name: str, value: float) -> str:
     """One measured quantity of the second table."""
     if name.startswith("times "):
         return f"{value:.2g} x {name.removeprefix('times ')}"
+    if value < 0:
+        return f"{-value:.2g} {name.replace(' beyond ', ' less than ')}"
     return f"{value:.2g} {name}"
 
 
@@ -142,6 +153,8 @@ def section(results: dict[str, Any]) -> str:
         "| --- | ---: | ---: |" + " ---: |" * len(peers) + " --- |",
     ]
     for workload, title in FILLS.items():
+        if workload not in rows:  # measured before the law was written
+            continue
         row = rows[workload]
         share = row["measured"].get("times ceiling")
         lines.append(
@@ -151,6 +164,8 @@ def section(results: dict[str, Any]) -> str:
         )
     lines += ["", "| besides | measured | floor reached |", "| --- | --- | --- |"]
     for workload, title in OTHERS.items():
+        if workload not in rows:
+            continue
         row = rows[workload]
         floors = row["floor"] or row["measured"]
         shown = [item for item in row["measured"].items() if any(item[0] in text for text in floors)]
@@ -171,13 +186,36 @@ def section(results: dict[str, Any]) -> str:
         f"{results['threads']} threads, engine {results['engine']}; {versions}; {results['date']}. "
         "1 GiB of warm memory unless said; medians; every round times fastinit, its peers and the ceiling in turn. "
         f"Peers that need more than 1.5 s for 1 GiB draw 2^24 elements, and rates are compared ({len(slow)} calls; "
-        "bench/results.json names them).",
+        "bench/results/ names them).",
         "",
         f"`{results['command']}`",
-        "",
-        "![GB/s of fastinit and its peers](docs/performance.svg)",
     ]
     return "\n".join(lines)
+
+
+def readme_section(runs: list[dict[str, Any]]) -> str:
+    """README's text between the markers: the newest run, its chart, and where the others are."""
+    chart = "![GB/s of fastinit and its peers](docs/performance.svg)"
+    others = ", ".join(run["machine"]["target"] for run in runs[1:])
+    more = f"\n\nOther processors ({others}): [docs/performance.md](docs/performance.md)." if others else ""
+    return f"{section(runs[0])}\n\n{chart}{more}"
+
+
+def page(runs: list[dict[str, Any]]) -> str:
+    """docs/performance.md: every processor that was measured, the newest run first."""
+    title = (
+        "# Speed, by processor\n\nWritten by bench/report.py. The floors are those of bench/floors.py and were set on "
+        "a znver5. The machines are shared:\nratios within a run count, not GB/s.\n"
+    )
+    return title + "".join(f"\n## {run['machine']['target']}, {run['date']}\n\n{section(run)}\n" for run in runs)
+
+
+def measured_runs() -> list[dict[str, Any]]:
+    """What bench/results/ holds, the newest first."""
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    if not runs:
+        sys.exit("bench/results/ is empty; run pytest --benchmark --benchmark-json=speed.json, and pass speed.json")
+    return sorted(runs, key=lambda run: run["date"], reverse=True)
 
 
 def cut(readme: str) -> tuple[str, str, str]:
@@ -236,23 +274,22 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; fail if README is not what it should be")
     options = parser.parse_args()
     if options.check and options.json:
-        parser.error("--check compares README.md with bench/results.json; it reads no other file")
+        parser.error("--check compares the pages with bench/results/; it reads no other file")
     before, between, after = cut(README.read_text(encoding="utf-8"))
     if options.json:
         results = digest(json.loads(options.json.read_text(encoding="utf-8")))
-        RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    if not RESULTS.exists():
-        sys.exit(
-            "there is no bench/results.json; run pytest --benchmark --benchmark-json=speed.json, and pass speed.json"
-        )
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    text = section(results)
+        RESULTS.mkdir(exist_ok=True)
+        text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+        (RESULTS / f"{results['machine']['target'] or 'unknown'}.json").write_text(text, encoding="utf-8")
+    runs = measured_runs()
+    text, all_runs = readme_section(runs), page(runs)
     if options.check:
-        if between != text:
-            sys.exit("README.md's speed section is not what bench/results.json gives; run python bench/report.py")
+        if between != text or not PAGE.exists() or PAGE.read_text(encoding="utf-8") != all_runs:
+            sys.exit("README.md or docs/performance.md is not what bench/results/ gives; run python bench/report.py")
         return
     README.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
-    draw(results)
+    PAGE.write_text(all_runs, encoding="utf-8")
+    draw(runs[0])
 
 
 if __name__ == "__main__":

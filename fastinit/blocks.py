@@ -1,0 +1,140 @@
+"""Draw the tensors of a checkpoint piece by piece, into buffers that stay in the cache: to write them, or to compare.
+
+A piece is a stretch of one tensor that is contiguous in its file. Pieces that follow each other make an item, which a
+thread draws and writes at once: a thousand small tensors are a few items, not a thousand barriers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from fastinit import engines
+from fastinit.address import Shard, stream_words
+from fastinit.dtypes import FORMATS, storage_dtype
+from fastinit.files.safetensors import Slot
+from fastinit.fill import fill
+from fastinit.laws import Constant, Sparse
+from fastinit.laws.law import ShapedLaw
+from fastinit.laws.patterns import Pattern
+from fastinit.plan import Tensor
+from fastinit.runs import Job
+
+Array = np.ndarray[Any, Any]
+
+ITEM = 1 << 20  # bytes of an item, drawn and written by one thread: in the second-level cache
+LONGEST_ROW = 16 << 20  # bytes: a shaped law whose rows are longer is drawn whole
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Elements [first, first + count) of a tensor, row by row, which lie at byte `begin` of the file."""
+
+    tensor: Tensor
+    first: int
+    count: int
+    begin: int
+
+    @property
+    def bytes(self) -> int:
+        """What they take."""
+        return self.count * storage_dtype(self.tensor.dtype).itemsize
+
+
+def unit(tensor: Tensor) -> int | None:
+    """How many elements a piece is a multiple of: 1, or a row; None where the tensor must be drawn whole.
+
+    A pattern can be drawn row by row, and so can a sparse law whose lines lie within rows; the lines of another sparse
+    law, and the matrices of an orthogonal one, run through all rows.
+    """
+    law = tensor.law
+    if not isinstance(law, ShapedLaw):
+        return 1
+    within = isinstance(law, Sparse) and law.axis % len(tensor.shape) > 0
+    row = math.prod(tensor.shape[1:])
+    if (isinstance(law, Pattern) or within) and row * storage_dtype(tensor.dtype).itemsize <= LONGEST_ROW:
+        return row
+    return None
+
+
+def items(tensors: Iterable[Tensor], slots: Mapping[str, Slot]) -> Iterator[list[Piece]]:
+    """The items of the tensors that can be cut, in the order of the file."""
+    item: list[Piece] = []
+    room = ITEM
+    for tensor in sorted(tensors, key=lambda tensor: slots[tensor.name].begin):
+        step = unit(tensor)
+        if step is None or tensor.elements == 0:
+            if item:
+                yield item
+            item, room = [], ITEM
+            continue
+        begin, itemsize = slots[tensor.name].begin, storage_dtype(tensor.dtype).itemsize
+        first = 0
+        while first < tensor.elements:
+            most = max(room // itemsize // step, 0 if item else 1) * step
+            count = min(most, tensor.elements - first)
+            if count == 0:  # the rest of the room is less than an element, or a row
+                yield item
+                item, room = [], ITEM
+                continue
+            piece = Piece(tensor, first, count, begin + first * itemsize)
+            item.append(piece)
+            first, room = first + count, room - piece.bytes
+            if room <= 0:
+                yield item
+                item, room = [], ITEM
+    if item:
+        yield item
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a seed and a stream make of tensors."""
+
+    seed: int
+    stream: str
+    engine: str
+
+    def draw(self, piece: Piece, buffer: Array) -> None:
+        """Draw a piece into a buffer of bytes, which is aligned for its dtype, on the calling thread."""
+        tensor = piece.tensor
+        storage = buffer.view(storage_dtype(tensor.dtype))
+        if isinstance(tensor.law, ShapedLaw):
+            row = math.prod(tensor.shape[1:])
+            shard = Shard(tensor.shape, (piece.first // row, *(0 for _ in tensor.shape[1:])))
+            self.fill(storage.reshape(piece.count // row, *tensor.shape[1:]), tensor, shard, threads=1)
+        else:
+            job = _job(tensor, self.seed, self.stream)
+            with engines.use(self.engine):
+                job.run(engines.chosen(piece.count), storage, (0, 1, 0, piece.count, 1, piece.first, 0))
+
+    def fill(self, storage: Array, tensor: Tensor, shard: Shard | None = None, threads: int | None = None) -> None:
+        """Fill storage as a tensor, or as a shard of it."""
+        dtype = tensor.dtype if storage.dtype.name != tensor.dtype else None
+        with engines.use(self.engine):
+            fill(
+                storage,
+                tensor.law,
+                seed=self.seed,
+                name=tensor.name,
+                shard=shard,
+                dtype=dtype,
+                threads=threads,
+                stream=self.stream,
+            )
+
+
+@lru_cache(maxsize=1024)
+def _job(tensor: Tensor, seed: int, stream: str) -> Job:
+    """What an independent law draws, prepared once for all pieces of a tensor."""
+    format = FORMATS.get(tensor.dtype)
+    words = stream_words(seed, tensor.name, stream)
+    if isinstance(tensor.law, Constant):
+        return Job(words, None, tensor.law.stored(storage_dtype(tensor.dtype), format), format)
+    assert format is not None  # the plan has refused every other law
+    return Job(words, tensor.law.prepare(format), None, format)

@@ -1,0 +1,62 @@
+"""Laws as JSON, for plans and the metadata of checkpoints: {"law": "Normal", "mean": 0.0, "std": 0.02}."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastinit.laws.independent import Constant, Normal, TruncatedNormal, Uniform
+from fastinit.laws.law import IndependentLaw, Law
+from fastinit.laws.mamba import LogOfUniform, StepBias
+from fastinit.laws.patterns import Dirac, GateBias, Identity, StateLogs
+from fastinit.laws.structured import DeltaOrthogonal, Orthogonal, Sparse
+
+LAWS: dict[str, type[Any]] = {
+    law.__name__: law
+    for law in (
+        *(Constant, Uniform, Normal, TruncatedNormal, StepBias, LogOfUniform),
+        *(Sparse, Orthogonal, DeltaOrthogonal, Identity, Dirac, GateBias, StateLogs),
+    )
+}
+
+
+def to_json(law: Law) -> dict[str, Any]:
+    """A law as an object that `json` can write: its name and its parameters, floats to the last bit."""
+    fields = {field.name: getattr(law, field.name) for field in dataclasses.fields(law)}  # type: ignore[arg-type]
+    return {"law": type(law).__name__} | {name: _plain(value) for name, value in fields.items()}
+
+
+def from_json(entry: Any) -> Law:
+    """The law of such an object; ValueError or TypeError where it is none."""
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("law"), str):
+        raise ValueError(f'{entry!r} is no law; one looks like {{"law": "Normal", "mean": 0.0, "std": 0.02}}')
+    kind = LAWS.get(entry["law"])
+    if kind is None:
+        raise ValueError(f"law {entry['law']!r} is unknown; there are {', '.join(LAWS)}")
+    fields = {field.name for field in dataclasses.fields(kind)}
+    given = {name: _value(value) for name, value in entry.items() if name != "law"}
+    if set(given) - fields:
+        raise ValueError(f"{entry['law']} has no parameter {min(set(given) - fields)!r}; it has {', '.join(fields)}")
+    law: Law = kind(**given)
+    return law
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON has it: what is not finite as text, a complex number as two, an inner law as an object."""
+    if isinstance(value, IndependentLaw):
+        return to_json(value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return {"complex": [_plain(value.real), _plain(value.imag)]} if isinstance(value, complex) else value
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return complex(*map(_value, value["complex"])) if set(value) == {"complex"} else from_json(value)
+    return float(value) if value in ("inf", "-inf", "nan") else value

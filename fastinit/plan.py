@@ -1,0 +1,265 @@
+"""A plan: which tensors a checkpoint has, and the law of each. From rules and shapes, from JSON, from Python."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from fastinit.address import Shard
+from fastinit.dtypes import FORMATS, storage_dtype
+from fastinit.files.safetensors import DTYPES, read_header
+from fastinit.laws import Constant, Law
+from fastinit.laws.encoded import from_json, to_json
+from fastinit.laws.law import ShapedLaw
+from fastinit.named import law_of
+
+VERSION = "fastinit-plan-1"
+SKIP = "skip"
+Shapes = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a plan: its name, shape, dtype (by name) and law, which are checked against each other."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    law: Law
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"a tensor is called {self.name!r}; a name is a string")
+        object.__setattr__(self, "shape", Shard(self.shape, [0] * len(self.shape)).shape)
+        if self.dtype not in DTYPES:
+            raise ValueError(f"tensor {self.name!r}: dtype {self.dtype!r} is unknown; use one of {', '.join(DTYPES)}")
+        if not isinstance(self.law, Law):
+            raise TypeError(f"tensor {self.name!r}: law is {self.law!r}; pass one of fastinit.laws")
+        try:
+            self._check()
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"tensor {self.name!r} of shape {self.shape}: {error}") from error
+
+    def _check(self) -> None:
+        format = FORMATS.get(self.dtype)
+        if format is None and self.law.floats_only:
+            raise TypeError(f"{type(self.law).__name__} draws floats, and dtype is {self.dtype}; use a constant")
+        if math.prod(self.shape) == 0:
+            return
+        if isinstance(self.law, ShapedLaw):
+            self.law.check(self.shape)
+        if isinstance(self.law, Constant):
+            self.law.stored(storage_dtype(self.dtype), format)
+        elif format is not None:
+            self.law.prepare(format)
+
+    @property
+    def elements(self) -> int:
+        """How many elements the tensor has."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """What they take in a file."""
+        return self.elements * DTYPES[self.dtype][1]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Tensors whose whole name matches a regular expression take this scheme, with these numbers, layout and dtype.
+
+    The scheme "skip" leaves them out of the plan. `dtype` None keeps that of the shapes.
+    """
+
+    match: str
+    scheme: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.match)
+        except re.error as error:
+            raise ValueError(f"rule {self.match!r} is no regular expression: {error}") from None
+
+    def law(self, name: str, shape: tuple[int, ...]) -> Law:
+        """The law of a tensor; errors name rule and tensor. Fans are those of `shape`, which is the whole tensor's."""
+        try:
+            return law_of(self.scheme, self.numbers, shape)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"rule {self.match!r}, tensor {name!r} of shape {shape}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Tensors in their order, and `tied`: other names of some of them, which are written once."""
+
+    tensors: tuple[Tensor, ...]
+    tied: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tensors", tuple(self.tensors))
+        names = [tensor.name for tensor in self.tensors]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"the plan has two tensors called {twice!r}; names are addresses, so they must differ")
+        for alias, name in self.tied.items():
+            if alias in set(names) or name not in set(names):
+                raise ValueError(
+                    f"tied: {alias!r} is said to be {name!r}; the first must be no tensor of the plan, the second one"
+                )
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all elements."""
+        return sum(tensor.bytes for tensor in self.tensors)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as an object that `json` can write."""
+        tensors = [
+            {"name": one.name, "shape": list(one.shape), "dtype": one.dtype, "law": to_json(one.law)}
+            for one in self.tensors
+        ]
+        return {"plan": VERSION, "tensors": tensors, "tied": dict(sorted(self.tied.items()))}
+
+    @classmethod
+    def from_json(cls, content: Any) -> Plan:
+        """The plan of such an object; ValueError or TypeError where it is none."""
+        if not isinstance(content, Mapping) or content.get("plan") != VERSION:
+            raise ValueError(f'this is no plan; one is a JSON object with "plan": "{VERSION}", "tensors" and "tied"')
+        try:
+            tensors = [
+                Tensor(one["name"], tuple(one["shape"]), one["dtype"], from_json(one["law"]))
+                for one in content["tensors"]
+            ]
+            return cls(tuple(tensors), dict(content.get("tied", {})))
+        except KeyError as error:
+            raise ValueError(f"a tensor of the plan has no {error}; it needs name, shape, dtype and law") from None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan as JSON."""
+        Path(path).write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Plan:
+        """Read a plan that `save` wrote."""
+        try:
+            return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is no JSON: {error}") from None
+
+    @classmethod
+    def from_rules(
+        cls,
+        shapes: Shapes,
+        rules: Iterable[Rule],
+        *,
+        dtype: str | None = None,
+        tied: Mapping[str, str] | None = None,
+    ) -> Plan:
+        """The plan that the first matching rule of each tensor gives.
+
+        shapes  name -> {"shape": [...], "dtype": "float32"}; the dtype may be left out and is then float32
+        rules   in order; the first whose `match` matches the whole name counts
+        dtype   of every tensor of floats, whatever the shapes say; a rule's own dtype goes before it
+        tied    other name -> name: tensors that share memory, written once
+
+        Raises ValueError for a tensor that no rule matches (a rule with scheme "skip" leaves it out), and what law and
+        dtype refuse.
+        """
+        rules = list(rules)
+        tied = dict(tied or {})
+        tensors, unmatched = [], []
+        for name, entry in shapes.items():
+            if name in tied:
+                continue
+            shape, own = _entry(name, entry)
+            rule = next((rule for rule in rules if re.fullmatch(rule.match, name)), None)
+            if rule is None:
+                unmatched.append(f"{name!r} {list(shape)}")
+            elif rule.scheme != SKIP:
+                chosen = rule.dtype or (dtype if dtype is not None and own in FORMATS else own)
+                tensors.append(Tensor(name, shape, chosen, rule.law(name, shape)))
+        if unmatched:
+            shown = ", ".join(unmatched[:5]) + (f" and {len(unmatched) - 5} more" if len(unmatched) > 5 else "")
+            raise ValueError(f"no rule matches {shown}; add one, with scheme = {SKIP!r} to leave tensors out")
+        return cls(tuple(tensors), tied)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 bytes of BLAKE2b over the JSON, in hex: equal plans and no others have it."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+# --- from rules -------------------------------------------------------------------------------------------------------
+
+
+def _entry(name: str, entry: Any) -> tuple[tuple[int, ...], str]:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("shape"), Sequence):
+        raise ValueError(
+            f'shapes: {name!r} is {entry!r}; it must look like {{"shape": [8192, 8192], "dtype": "float32"}}'
+        )
+    return tuple(entry["shape"]), str(entry.get("dtype", "float32"))
+
+
+def rules_of(content: Mapping[str, Any]) -> list[Rule]:
+    """The rules of parsed TOML: [[rule]] tables with `match`, `scheme`, its numbers, `layout`, `dtype`."""
+    tables = content.get("rule")
+    if not isinstance(tables, list) or set(content) - {"rule"}:
+        raise ValueError("rules are [[rule]] tables with match, scheme and its numbers, and nothing else")
+    rules = []
+    for table in tables:
+        rest = dict(table)
+        try:
+            match, scheme = rest.pop("match"), rest.pop("scheme")
+        except KeyError as error:
+            raise ValueError(f"rule {table}: {error} is missing; a rule needs match and scheme") from None
+        rules.append(
+            Rule(match, scheme, {name: _pair(v) for name, v in rest.items() if name != "dtype"}, rest.get("dtype"))
+        )
+    return rules
+
+
+def _pair(value: Any) -> Any:
+    """TOML's lists are pairs here (sigmas, bounds)."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def load_rules(path: str | os.PathLike[str]) -> list[Rule]:
+    """Read rules from a TOML file."""
+    try:
+        return rules_of(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path} is no TOML: {error}") from None
+
+
+def shapes_of(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """Names, shapes and dtypes from a safetensors file, from a folder of them (headers only), or from JSON."""
+    path = Path(path)
+    if path.suffix == ".json":
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(
+                f'{path} must hold an object: {{"name": {{"shape": [8192, 8192], "dtype": "float32"}}, ...}}'
+            )
+        return content
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if not files:
+        raise ValueError(f"{path} holds no .safetensors file")
+    found: dict[str, dict[str, Any]] = {}
+    for file in files:
+        for name, slot in read_header(file).slots.items():
+            if name in found:
+                raise ValueError(f"{file} has a tensor {name!r} that another file of the folder has too")
+            found[name] = {"shape": list(slot.shape), "dtype": slot.dtype}
+    return found

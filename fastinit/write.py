@@ -1,0 +1,191 @@
+"""Write a checkpoint of freshly initialised weights: safetensors files that are whole or absent, and their index.
+
+Memory is bounded by a MiB a thread, whatever the size, but for orthogonal tensors. A rerun resumes: it skips the files
+that are whole, and writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
+
+from fastinit import engines
+from fastinit.about import __version__
+from fastinit.address import STREAM, new_seed, stream_words
+from fastinit.files.folder import INDEX, SINGLE, Folder
+from fastinit.laws.encoded import to_json
+from fastinit.plan import Plan, Tensor
+from fastinit.task import FileTask, run
+from fastinit.threads import resolve
+
+Progress = Callable[[int, int], object]
+
+SHARD_SIZE = 5_000_000_000  # bytes of tensors in a file, as in huggingface_hub
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write` did. `files` are the names, in order; `skipped` those that were whole already."""
+
+    folder: str
+    files: tuple[str, ...]
+    skipped: tuple[str, ...]
+    seed: int
+    tensors: int
+    bytes: int
+    bytes_written: int
+    seconds: float
+
+    @property
+    def gigabytes_per_second(self) -> float:
+        """Speed of what was written, in 10^9 bytes a second."""
+        return self.bytes_written / self.seconds / 1e9 if self.seconds else 0.0
+
+
+def write(
+    plan: Plan,
+    folder: str | os.PathLike[str],
+    *,
+    seed: int | None = None,
+    shard_size: int = SHARD_SIZE,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+    durable: bool = True,
+    overwrite: bool = False,
+    stream: str = STREAM,
+) -> Written:
+    """Write the tensors of a plan to `folder`, as model.safetensors or, above `shard_size`, as shards with an index.
+
+    folder     is made if it does not exist. An address such as s3://bucket/folder needs fsspec: files are made in local
+               scratch and put there, the index last.
+    seed       integer in [0, 2^64); None draws one, and the result says which. A tensor's name is its address: its
+               values are those of fastinit.fill with this seed and name.
+    shard_size bytes of tensors a file holds at most; a larger tensor has a file of its own
+    threads    of each file
+    progress   called with (bytes done, bytes in all), by files where there is an executor
+    executor   any concurrent.futures.Executor: one file is one task. Every worker must see the folder.
+    durable    sync each file before it takes its name; False leaves that to the system
+    overwrite  replace files of another checkpoint, each in one step; files it had beyond ours are removed at the end
+
+    A file takes its name when it is whole. Run again after a fault, `write` skips what is whole and writes the rest.
+    Two writers of one folder do not disturb each other. Raises FileExistsError where another checkpoint is in the way;
+    OSError, before anything is written to the file, where the disk is too full; what a plan cannot hold was refused
+    when it was made.
+    Guarantee: the bytes depend on plan, seed, shard_size and version only, but for orthogonal tensors (a tolerance).
+    """
+    folder = os.fspath(folder)
+    seed = new_seed() if seed is None else seed
+    stream_words(seed, "", stream)
+    resolve(threads)
+    if isinstance(shard_size, bool) or not isinstance(shard_size, int) or shard_size < 1:
+        raise ValueError(f"shard_size is {shard_size!r}; it is a number of bytes, such as {SHARD_SIZE}")
+    groups = split(plan, shard_size)
+    files = dict(zip(file_names(len(groups)), groups, strict=True))
+    tasks = [
+        FileTask(
+            folder,
+            name,
+            group,
+            metadata(plan, group, seed, stream),
+            seed=seed,
+            stream=stream,
+            engine=engines.engine_for(plan.bytes),
+            threads=threads,
+            durable=durable,
+            overwrite=overwrite,
+        )
+        for name, group in files.items()
+    ]
+    index = index_of(plan, files) if len(files) > 1 else None
+    place = Folder(folder)
+    place.make()
+    if not overwrite:
+        place.refuse_others({*files, *([INDEX] if index is not None else [])})
+
+    begin = time.perf_counter()
+    done = dict.fromkeys(files, 0)
+
+    def report(name: str, nbytes: int) -> None:
+        done[name] = nbytes
+        if progress is not None:
+            progress(sum(done.values()), plan.bytes)
+
+    sizes = {name: sum(tensor.bytes for tensor in group) for name, group in files.items()}
+    skipped = []
+    for task, was_whole in _run(tasks, executor, report):
+        report(task.name, sizes[task.name])
+        if was_whole:
+            skipped.append(task.name)
+    if index is not None:
+        place.put(INDEX, index, durable=durable, overwrite=overwrite)
+    if overwrite:
+        place.remove_others({*files, *([INDEX] if index is not None else [])})
+    seconds = time.perf_counter() - begin
+    fresh = plan.bytes - sum(sizes[name] for name in skipped)
+    return Written(folder, tuple(files), tuple(sorted(skipped)), seed, len(plan.tensors), plan.bytes, fresh, seconds)
+
+
+def _run(
+    tasks: list[FileTask], executor: Executor | None, report: Callable[[str, int], None]
+) -> Iterator[tuple[FileTask, bool]]:
+    """Run the tasks here, one after the other on all threads, or on the workers; each with whether it was whole."""
+    if executor is None:
+        for task in tasks:
+            yield task, run(task, lambda done, total, task=task: report(task.name, done))  # type: ignore[misc]
+        return
+    futures = {executor.submit(run, task): task for task in tasks}
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        for future in futures:  # after an error or Ctrl-C: what has not begun does not begin
+            future.cancel()
+
+
+def file_names(count: int) -> list[str]:
+    """model.safetensors, or model-00001-of-0000N.safetensors ..."""
+    if count == 1:
+        return [SINGLE]
+    return [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+
+
+def split(plan: Plan, shard_size: int) -> list[tuple[Tensor, ...]]:
+    """The tensors of each file: in the order of the plan, a new file where the next tensor would exceed the limit."""
+    groups: list[list[Tensor]] = [[]]
+    room = shard_size
+    for tensor in plan.tensors:
+        if groups[-1] and tensor.bytes > room:
+            groups.append([])
+            room = shard_size
+        groups[-1].append(tensor)
+        room -= tensor.bytes
+    return [tuple(group) for group in groups]
+
+
+def metadata(plan: Plan, tensors: tuple[Tensor, ...], seed: int, stream: str) -> dict[str, str]:
+    """What a file says of itself: enough to draw its tensors again. "format" is for the readers of PyTorch."""
+    names = {tensor.name for tensor in tensors}
+    tied = {alias: name for alias, name in sorted(plan.tied.items()) if name in names}
+    laws = {tensor.name: to_json(tensor.law) for tensor in tensors}
+    compact = {"separators": (",", ":"), "ensure_ascii": False, "sort_keys": True}
+    return {
+        "format": "pt",
+        "fastinit.stream": stream,
+        "fastinit.version": __version__,
+        "fastinit.seed": str(seed),
+        "fastinit.plan": plan.digest,
+        "fastinit.laws": json.dumps(laws, **compact),  # type: ignore[arg-type]
+        **({"fastinit.tied": json.dumps(tied, **compact)} if tied else {}),  # type: ignore[arg-type]
+    }
+
+
+def index_of(plan: Plan, files: Mapping[str, tuple[Tensor, ...]]) -> bytes:
+    """model.safetensors.index.json, as huggingface_hub and transformers write and read it; tied names are not in it."""
+    place = {tensor.name: name for name, group in files.items() for tensor in group}
+    content = {"metadata": {"total_size": plan.bytes}, "weight_map": dict(sorted(place.items()))}
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
