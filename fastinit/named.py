@@ -68,7 +68,7 @@ def law_of(
         if name in given:
             return float(given[name])
         if shape is None:
-            raise ValueError(f"{scheme} needs {spell(name)}, or a shape to derive it from")
+            raise ValueError(f"{scheme} needs {spell(name)}, or {spell('shape')} to derive it from")
         return float(getattr(fans(shape, given.get("layout", "torch")), name))
 
     if "fan" in parameters and "fan" not in given:

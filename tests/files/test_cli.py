@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 
 import fastinit
-from fastinit import cli, selftest
-from fastinit.cli import main
+from fastinit import selftest
+from fastinit.cli import main, progress
+from fastinit.named import SCHEMES
 
 COMMAND = [sys.executable, "-m", "fastinit"]
 
@@ -124,7 +125,7 @@ def test_a_scheme_writes_what_its_fill_function_draws(
 
 def test_every_fill_function_has_a_scheme() -> None:
     functions = {name.removeprefix("fill_") for name in vars(fastinit) if name.startswith("fill_")}
-    assert set(cli.SCHEMES) == functions
+    assert set(SCHEMES) == functions
     assert {case[0] for case in CASES} == functions
 
 
@@ -316,12 +317,12 @@ def test_without_tqdm_a_line_a_second_is_printed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(cli, "_bar", lambda total: False)
-    monkeypatch.setattr(cli.time, "monotonic", lambda: now[0])
-    with cli._Progress(hidden=False) as progress:
+    monkeypatch.setattr(progress, "_bar", lambda total: False)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.Progress(hidden=False) as bar:
         for tick in range(1, 31):
             now[0] = tick / 10
-            progress.show(tick * 10**8, 3 * 10**9)
+            bar.show(tick * 10**8, 3 * 10**9)
     assert capsys.readouterr().err.splitlines() == [
         "fastinit:  33% of 3.00 GB, 1.00 GB/s",
         "fastinit:  67% of 3.00 GB, 1.00 GB/s",

@@ -1,0 +1,130 @@
+"""`fastinit plan` and `fastinit write`: what a checkpoint holds, and the checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from typing import Any
+
+from fastinit.address import STREAM
+from fastinit.cli.options import DONE, EXIT_CODES, size
+from fastinit.cli.progress import Progress
+from fastinit.dtypes import FORMATS
+from fastinit.plan import Plan, load_rules, shapes_of
+from fastinit.write import SHARD_SIZE, Written, write
+
+EXAMPLES = """
+  fastinit plan --shapes model.safetensors --rules rules.toml -o plan.json
+  fastinit write --shapes shapes.json --rules rules.toml -o out --seed 0 --shard-size 100MB
+  fastinit write --plan plan.json -o s3://bucket/fresh --seed 0
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the commands."""
+    plan = _command(commands, "plan", "say which law every tensor of a checkpoint takes", _run_plan)
+    _add_source(plan)
+    plan.add_argument("-o", "--output", metavar="FILE", help="write the plan as JSON, for fastinit write --plan")
+    plan.add_argument("--json", action="store_true", help="print the plan as JSON")
+
+    written = _command(commands, "write", "write a checkpoint of freshly initialised weights", _run_write)
+    _add_source(written)
+    written.add_argument("-o", "--output", required=True, metavar="FOLDER", help="a folder, or an address (s3://...)")
+    written.add_argument("--seed", type=int, metavar="N", help="0 to 2^64 - 1; default: a fresh one, which is printed")
+    written.add_argument(
+        "--shard-size", type=size, default=SHARD_SIZE, metavar="SIZE", help="of a file at most: 100MB, 5GB (default)"
+    )
+    written.add_argument("--threads", type=int, metavar="N", help="default: the CPUs this process may use")
+    written.add_argument("--overwrite", action="store_true", help="replace another checkpoint in the folder")
+    written.add_argument("--no-fsync", action="store_true", help="do not wait for the disk; a power cut may lose files")
+    written.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    written.add_argument("--quiet", action="store_true", help="no progress and no report; only a seed that was drawn")
+
+
+def _command(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"examples:{EXAMPLES}{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    """Where the plan comes from: a plan, or shapes and rules."""
+    source = parser.add_argument_group("the plan")
+    source.add_argument("--plan", metavar="FILE", help="a plan that fastinit plan wrote")
+    source.add_argument(
+        "--shapes", metavar="PATH", help="a .safetensors file or a folder of them (headers only), or .json"
+    )
+    source.add_argument("--rules", metavar="FILE", help="TOML: [[rule]] tables with match, scheme and its numbers")
+    source.add_argument(
+        "--dtype", choices=FORMATS, metavar="NAME", help="of all tensors of floats, whatever the shapes say"
+    )
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    if options.plan is not None:
+        if options.shapes or options.rules or options.dtype:
+            raise ValueError("--plan holds shapes, dtypes and laws; leave out --shapes, --rules and --dtype")
+        return Plan.load(options.plan)
+    if options.shapes is None or options.rules is None:
+        raise ValueError("pass --plan, or --shapes with --rules")
+    return Plan.from_rules(shapes_of(options.shapes), load_rules(options.rules), dtype=options.dtype)
+
+
+def _run_plan(options: argparse.Namespace) -> int:
+    plan = _plan(options)
+    if options.output is not None:
+        plan.save(options.output)
+    if options.json:
+        print(json.dumps(plan.to_json()))
+        return DONE
+    rows = [(one.name, "x".join(map(str, one.shape)) or "scalar", one.dtype, repr(one.law)) for one in plan.tensors]
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+    for name, shape, dtype, law in rows:
+        print(f"{name:{widths[0]}}  {shape:>{widths[1]}}  {dtype:{widths[2]}}  {law}")
+    print(f"{len(rows)} tensors, {plan.bytes:,} bytes, plan {plan.digest}")
+    return DONE
+
+
+def _run_write(options: argparse.Namespace) -> int:
+    plan = _plan(options)
+    with Progress(hidden=options.quiet or options.json or not sys.stderr.isatty()) as progress:
+        report = write(
+            plan,
+            options.output,
+            seed=options.seed,
+            shard_size=options.shard_size,
+            threads=options.threads,
+            progress=progress.show,
+            durable=not options.no_fsync,
+            overwrite=options.overwrite,
+        )
+    if options.json:
+        values = dataclasses.asdict(report) | {"gigabytes_per_second": report.gigabytes_per_second, "plan": plan.digest}
+        print(json.dumps(values))
+    elif not options.quiet:
+        print(_summary(report, plan))
+    elif options.seed is None:
+        print(f"seed {report.seed}")
+    return DONE
+
+
+def _summary(report: Written, plan: Plan) -> str:
+    """What a person wants to know of a checkpoint that was written."""
+    files = len(report.files)
+    kept = f", {len(report.skipped)} of them whole already" if report.skipped else ""
+    return "\n".join(
+        (
+            f"{report.folder}: {report.tensors:,} tensors, {report.bytes:,} bytes in {files} file{'s'[: files > 1]}{kept}",
+            f"seed  {report.seed}, stream {STREAM}, plan {plan.digest}",
+            f"time  {report.seconds:.2f} s, {report.gigabytes_per_second:.2f} GB/s",
+        )
+    )

@@ -1,0 +1,48 @@
+"""The command line: which command, and what an error becomes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from fastinit.about import __version__
+from fastinit.address import STREAM
+from fastinit.cli import about, checkpoint, fill
+from fastinit.cli.options import EXIT_CODES, FAILED, USAGE, joined
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 is fine, 1 a failure, 2 a command line that makes no sense."""
+    try:
+        options = _parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
+        return int(options.run(options))
+    except SystemExit as stop:  # argparse has printed help, version, or what is wrong
+        return stop.code if isinstance(stop.code, int) else USAGE
+    except (TypeError, ValueError) as error:
+        return _complain(str(error), USAGE)
+    except OSError as error:
+        return _complain(error.strerror or str(error), FAILED)
+    except KeyboardInterrupt:
+        return _complain("interrupted", FAILED)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"fastinit: error: {message}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastinit",
+        description="Fill weight files and checkpoints at memory speed, with the same bits for every number of threads.",
+        epilog=fill.EXAMPLES + checkpoint.EXAMPLES + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"fastinit {__version__}, stream {STREAM}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    fill.add_to(commands)
+    checkpoint.add_to(commands)
+    about.add_to(commands)
+    return parser

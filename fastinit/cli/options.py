@@ -1,0 +1,63 @@
+"""Exit codes, and how words of the command line become numbers."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+
+DONE, FAILED, USAGE = 0, 1, 2
+EXIT_CODES = """
+exit codes: 0 done; 1 failed (disk, permissions, interrupted; verify: not as initialised); 2 the command line makes no sense
+"""
+
+
+def joined(argv: Sequence[str]) -> list[str]:
+    """Join "--low", "-1e-3" to "--low=-1e-3": argparse takes some negative numbers, and all pairs, for options."""
+    joined: list[str] = []
+    for word in argv:
+        negative = re.match(r"-(\d|\.|inf)", word)
+        if negative and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """32768,8192."""
+    try:
+        return tuple(int(length) for length in text.split(",")) if text else ()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; give integers with commas, such as 32768,8192") from None
+
+
+def pair(text: str) -> tuple[float, float]:
+    """-2,2."""
+    try:
+        low, high = (float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; give two numbers with a comma, such as -2,2") from None
+    return low, high
+
+
+def number(text: str) -> float | int:
+    """An integer stays one, so that it keeps all its digits for an integer dtype."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def size(text: str) -> int:
+    """100MB, 5GB, 1.5GiB, or bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip(), flags=re.IGNORECASE)
+    if not match or (match[3] and not match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r}; give a size such as 100MB, 5GB or 1GiB")
+    power = " kmgt".index(match[2].lower() or " ")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+def flag(name: str) -> str:
+    """The option that sets a number of this name."""
+    return f"--{name.replace('_', '-')}"
