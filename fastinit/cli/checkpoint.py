@@ -119,11 +119,11 @@ def _run_write(options: argparse.Namespace) -> int:
 
 def _summary(report: Written, plan: Plan) -> str:
     """What a person wants to know of a checkpoint that was written."""
-    files = len(report.files)
+    files = "1 file" if len(report.files) == 1 else f"{len(report.files)} files"
     kept = f", {len(report.skipped)} of them whole already" if report.skipped else ""
     return "\n".join(
         (
-            f"{report.folder}: {report.tensors:,} tensors, {report.bytes:,} bytes in {files} file{'s'[: files > 1]}{kept}",
+            f"{report.folder}: {report.tensors:,} tensors, {report.bytes:,} bytes in {files}{kept}",
             f"seed  {report.seed}, stream {STREAM}, plan {plan.digest}",
             f"time  {report.seconds:.2f} s, {report.gigabytes_per_second:.2f} GB/s",
         )

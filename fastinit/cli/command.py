@@ -35,7 +35,7 @@ def _complain(message: str, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastinit",
-        description="Fill weight files and checkpoints at memory speed, with the same bits for every number of threads.",
+        description="Fill weight files and checkpoints at memory speed; the same bits for every number of threads.",
         epilog=fill.EXAMPLES + checkpoint.EXAMPLES + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

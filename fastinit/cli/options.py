@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 DONE, FAILED, USAGE = 0, 1, 2
 EXIT_CODES = """
-exit codes: 0 done; 1 failed (disk, permissions, interrupted; verify: not as initialised); 2 the command line makes no sense
+exit codes: 0 done; 1 failed (disk, permissions, interrupted, a file that is not as initialised); 2 the command line
+makes no sense
 """
 
 
