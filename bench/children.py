@@ -29,29 +29,40 @@ fastinit.fill_he_normal(buf, 8192, seed=1, name="w")
 print(time.perf_counter() - begin)
 """
 
+# The peak of this process in MiB. Not getrusage: its ru_maxrss begins with that of the parent, which holds the arena.
+PEAK = """
+import re
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+"""
+
 # The peak after the buffer has been touched and a small fill has warmed everything up, against the peak after the fill.
-EXTRA_MEMORY = """
-import resource, sys, numpy, fastinit
+EXTRA_MEMORY = (
+    PEAK
+    + """
+import numpy, fastinit
 fastinit.fill_he_normal(numpy.zeros(1 << 22, numpy.float32), 8192, seed=1, name="w")
 buf = numpy.empty({bytes} // 4, numpy.float32)
 buf.fill(1.0)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 before = peak()
 fastinit.fill_he_normal(buf, 8192, seed=1, name="w")
 print(peak() - before)
 """
+)
 
 # The peak again, for a buffer of 15 lines, which is drawn and thinned in one pass.
-EXTRA_MEMORY_OF_SPARSE = """
-import resource, sys, numpy, fastinit
+EXTRA_MEMORY_OF_SPARSE = (
+    PEAK
+    + """
+import numpy, fastinit
 fastinit.fill_sparse(numpy.zeros((15, 1 << 20), numpy.float32), 0.9, axis={axis}, seed=1, name="w")
 buf = numpy.empty((15, {columns}), numpy.float32)
 buf.fill(1.0)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 before = peak()
 fastinit.fill_sparse(buf, 0.9, axis={axis}, seed=1, name="w")
 print(peak() - before)
 """
+)
 
 # The median of three orthogonal matrices, after one that is not counted.
 ORTHOGONAL = """

@@ -71,6 +71,8 @@ def test_patterns(name, kernel, call, fill, arena, race):
 @pytest.mark.parametrize("axis", [0, 1])
 def test_extra_memory_of_sparse(axis, benchmark, record, sizes):
     columns = 10**8 if sizes.timed else 10**6
-    measure = children.child(children.EXTRA_MEMORY_OF_SPARSE.format(axis=axis, columns=columns))
+    measure = children.child(
+        children.EXTRA_MEMORY_OF_SPARSE.format(axis=axis, columns=columns), FASTINIT_ENGINE="numba"
+    )
     mib = benchmark.pedantic(measure, rounds=1)
     record(f"extra memory, sparse, axis {axis}", {"MiB": mib}, call="fill_sparse", bytes=60 * columns)

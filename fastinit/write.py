@@ -155,15 +155,25 @@ def file_names(count: int) -> list[str]:
 
 
 def split(plan: Plan, shard_size: int) -> list[tuple[Tensor, ...]]:
-    """The tensors of each file: in the order of the plan, a new file where the next tensor would exceed the limit."""
-    groups: list[list[Tensor]] = [[]]
-    room = shard_size
+    """The tensors of each file, as huggingface_hub splits a state dict (serialization/_base.py).
+
+    In the order of the plan: a file is closed where the next tensor would exceed the limit. A tensor that exceeds it
+    alone has a file of its own, which comes before the one that is open.
+    """
+    groups: list[list[Tensor]] = []
+    current: list[Tensor] = []
+    held = 0
     for tensor in plan.tensors:
-        if groups[-1] and tensor.bytes > room:
-            groups.append([])
-            room = shard_size
-        groups[-1].append(tensor)
-        room -= tensor.bytes
+        if tensor.bytes > shard_size:
+            groups.append([tensor])
+            continue
+        if held + tensor.bytes > shard_size:
+            groups.append(current)
+            current, held = [], 0
+        current.append(tensor)
+        held += tensor.bytes
+    if current or not groups:
+        groups.append(current)
     return [tuple(group) for group in groups]
 
 

@@ -87,8 +87,12 @@ class Folder:
         if self.remote:
             self._files.pipe_file(self._remote(name), content)
             return
-        with publishing(self.path(name), len(content), overwrite=overwrite, durable=durable) as fd:
-            write_at(fd, content, 0)
+        try:
+            with publishing(self.path(name), len(content), overwrite=overwrite, durable=durable) as fd:
+                write_at(fd, content, 0)
+        except FileExistsError:
+            if not self.begins_with(name, content, len(content)):  # else another writer of the same was faster
+                raise
 
     def upload(self, local: Path, name: str) -> None:
         """Put a finished local file into a remote folder."""

@@ -1,0 +1,235 @@
+"""Plans: from rules and shapes, through JSON, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from fastinit import laws, named, schemes
+from fastinit.files.safetensors import lay_out
+from fastinit.laws import Constant, Dirac, Identity, Normal, Orthogonal, Sparse, TruncatedNormal, Uniform
+from fastinit.laws.encoded import LAWS, from_json, to_json
+from fastinit.plan import Plan, Rule, Tensor, load_rules, rules_of, shapes_of
+
+SHAPES = {
+    "h.0.attn.weight": {"shape": [64, 32], "dtype": "float32"},
+    "h.0.attn.bias": {"shape": [64]},
+    "h.1.conv": {"shape": [8, 4, 3, 3], "dtype": "bfloat16"},
+    "steps": {"shape": [], "dtype": "int64"},
+}
+RULES = [
+    Rule(r".*\.bias", "zeros"),
+    Rule(r"h\.\d+\.attn\.weight", "he_normal", {"layout": "keras"}),
+    Rule(r".*conv", "variance_scaling", {"scale": 2.0, "mode": "fan_out"}),
+    Rule("steps", "constant", {"value": 7}),
+]
+EVERY_LAW = [
+    Constant(0.5),
+    Constant(-math.inf),
+    Constant(3),
+    Constant(1 + 2j),
+    Uniform(-0.1, 0.3),
+    Normal(0.1, 1 / 3),
+    TruncatedNormal(0.0, 1.0, -math.inf, 2.0),
+    Sparse(Uniform(0.5, 1.0), 0.9, axis=1),
+    Sparse(nonzeros=3),
+    Orthogonal(2.0, "jax", 1),
+    laws.DeltaOrthogonal(2.0, "keras"),
+    Identity(0.5),
+    Dirac(2),
+    laws.GateBias(2.0),
+    laws.StateLogs(),
+    laws.StepBias(0.01, 0.2, 0.02),
+    laws.LogOfUniform(2.0, 8.0),
+]
+
+
+@pytest.mark.parametrize("law", EVERY_LAW)
+def test_a_law_comes_back_from_json_to_the_last_bit(law):
+    text = json.dumps(to_json(law), allow_nan=False)
+    assert from_json(json.loads(text)) == law
+
+
+def test_every_public_law_has_a_form_in_json():
+    public = {name for name, thing in vars(laws).items() if isinstance(thing, type) and issubclass(thing, laws.Law)}
+    assert set(LAWS) == public - {"Law"} == {type(law).__name__ for law in EVERY_LAW}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (None, "is no law; one looks like"),
+        ({"mean": 0.0}, "is no law"),
+        ({"law": "Cauchy"}, "law 'Cauchy' is unknown; there are Constant"),
+        ({"law": "Normal", "mu": 0.0}, "Normal has no parameter 'mu'"),
+        ({"law": "Normal", "std": -1}, "zero or positive"),
+        ({"law": "Sparse", "values": {"law": "Orthogonal"}, "sparsity": 0.5}, "an independent law"),
+    ],
+)
+def test_json_that_is_no_law_is_refused(entry, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        from_json(entry)
+
+
+def test_the_first_rule_that_matches_the_whole_name_gives_the_law():
+    plan = Plan.from_rules(SHAPES, RULES)
+    assert [(one.name, one.shape, one.dtype) for one in plan.tensors] == [
+        ("h.0.attn.weight", (64, 32), "float32"),
+        ("h.0.attn.bias", (64,), "float32"),
+        ("h.1.conv", (8, 4, 3, 3), "bfloat16"),
+        ("steps", (), "int64"),
+    ]
+    assert [one.law for one in plan.tensors] == [
+        schemes.he_normal(64),
+        Constant(0),
+        schemes.variance_scaling(2.0, 72),
+        Constant(7),
+    ]
+    assert plan.bytes == 4 * 64 * 32 + 4 * 64 + 2 * 288 + 8
+    first = Plan.from_rules(SHAPES, [Rule(".*bias", "ones"), *RULES])
+    assert first.tensors[1].law == Constant(1)
+
+
+def test_dtypes_are_the_rules_then_the_callers_then_the_shapes():
+    rules = [Rule(".*conv", "zeros", dtype="float16"), *RULES]
+    plan = Plan.from_rules(SHAPES, rules, dtype="float64")
+    assert [one.dtype for one in plan.tensors] == ["float64", "float64", "float16", "int64"]
+
+
+def test_a_skipped_and_a_tied_tensor_are_left_out():
+    plan = Plan.from_rules(SHAPES, [Rule("steps", "skip"), *RULES], tied={"h.0.attn.bias": "h.0.attn.weight"})
+    assert [one.name for one in plan.tensors] == ["h.0.attn.weight", "h.1.conv"]
+    assert plan.tied == {"h.0.attn.bias": "h.0.attn.weight"}
+
+
+def test_a_tensor_without_a_rule_is_an_error_that_names_it_and_says_what_to_do():
+    message = re.escape("no rule matches 'h.1.conv' [8, 4, 3, 3], 'steps' []; add one, with scheme = 'skip'")
+    with pytest.raises(ValueError, match=message):
+        Plan.from_rules(SHAPES, RULES[:2])
+
+
+def test_a_plan_comes_back_from_its_file(tmp_path):
+    plan = Plan([Tensor(f"t{i}", (64, 4, 4), "float32", law) for i, law in enumerate(EVERY_LAW[4:10])], {"x": "t1"})
+    plan.save(tmp_path / "plan.json")
+    again = Plan.load(tmp_path / "plan.json")
+    assert again == plan
+    assert again.digest == plan.digest
+
+
+def test_the_digest_sees_every_difference():
+    plan = Plan.from_rules(SHAPES, RULES)
+    one, *rest = plan.tensors
+    others = [
+        Plan((*rest, one)),
+        Plan(rest),
+        Plan((Tensor("other", one.shape, one.dtype, one.law), *rest)),
+        Plan((Tensor(one.name, (32, 64), one.dtype, one.law), *rest)),
+        Plan((Tensor(one.name, one.shape, "float16", one.law), *rest)),
+        Plan((Tensor(one.name, one.shape, one.dtype, Normal(0.0, np.nextafter(one.law.std, 1))), *rest)),
+        Plan(plan.tensors, {"alias": one.name}),
+    ]
+    assert len({plan.digest, *(other.digest for other in others)}) == 8
+
+
+REFUSED = {
+    "two of a name": (lambda: Plan([Tensor("a", (1,), "float32", Normal())] * 2), "two tensors called 'a'"),
+    "tied to nothing": (lambda: Plan([], {"a": "b"}), "'a' is said to be 'b'"),
+    "unknown dtype": (lambda: Tensor("a", (1,), "float7", Normal()), "dtype 'float7' is unknown; use one of bool"),
+    "law of another rank": (
+        lambda: Tensor("a", (3,), "float32", Orthogonal()),
+        r"tensor 'a' of shape \(3,\): .* no mat",
+    ),
+    "scale beyond the dtype": (
+        lambda: Tensor("a", (3,), "float16", Normal(0, 1e5)),
+        "'a' .* beyond the largest",
+    ),
+    "value beyond the dtype": (lambda: Tensor("a", (3,), "int8", Constant(300)), "'a' .* does not fit dtype int8"),
+    "floats into integers": (lambda: Tensor("a", (3,), "int8", Normal()), "Normal draws floats, and dtype is int8"),
+    "no law": (lambda: Tensor("a", (3,), "float32", 0.5), "law is 0.5; pass one of fastinit.laws"),
+    "negative size": (lambda: Tensor("a", (-3,), "float32", Normal()), "negative entry"),
+    "no regular expression": (lambda: Rule("(", "zeros"), r"rule '\(' is no regular expression"),
+    "unknown scheme": (
+        lambda: Plan.from_rules(SHAPES, [Rule(".*", "he")]),
+        "tensor 'h.0.attn.weight'.*'he' is unknown",
+    ),
+    "number too many": (
+        lambda: Plan.from_rules(SHAPES, [Rule(".*", "zeros", {"std": 1})]),
+        "zeros has no use for 'std'; it takes nothing",
+    ),
+    "number missing": (lambda: Plan.from_rules(SHAPES, [Rule(".*", "constant")]), "constant needs 'value'"),
+    "fans of a vector": (lambda: Plan.from_rules(SHAPES, [Rule(".*", "he_normal")]), r"tensor 'h.0.attn.bias' .* fan"),
+    "shapes without shape": (lambda: Plan.from_rules({"a": {}}, RULES), "'a' is {}; it must look like"),
+    "no plan": (lambda: Plan.from_json({"tensors": []}), "this is no plan"),
+    "tensor without law": (
+        lambda: Plan.from_json(
+            {"plan": "fastinit-plan-1", "tensors": [{"name": "a", "shape": [], "dtype": "float32"}]}
+        ),
+        "has no 'law'",
+    ),
+    "rules of another form": (lambda: rules_of({"rules": []}), r"rules are \[\[rule\]\] tables"),
+    "rule without scheme": (lambda: rules_of({"rule": [{"match": ".*"}]}), "'scheme' is missing"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_makes_no_sense_is_refused_with_what_came(case):
+    make, message = REFUSED[case]
+    with pytest.raises((TypeError, ValueError), match=message):
+        make()
+
+
+def test_rules_are_read_from_toml(tmp_path):
+    path = tmp_path / "rules.toml"
+    path.write_text(
+        """
+        [[rule]]
+        match = '.*\\.bias'
+        scheme = "zeros"
+
+        [[rule]]
+        match = ".*"
+        scheme = "truncated_normal"
+        std = 0.02
+        bounds = [-0.04, 0.04]
+        dtype = "bfloat16"
+        """
+    )
+    assert load_rules(path) == [
+        Rule(r".*\.bias", "zeros"),
+        Rule(".*", "truncated_normal", {"std": 0.02, "bounds": (-0.04, 0.04)}, "bfloat16"),
+    ]
+    path.write_text("[[rule")
+    with pytest.raises(ValueError, match=r"rules\.toml is no TOML"):
+        load_rules(path)
+
+
+def test_shapes_are_read_from_json_a_file_and_a_folder(tmp_path):
+    tensors = {"a": ("float32", (3, 4)), "b": ("bfloat16", (5,)), "c": ("int64", ())}
+    wanted = {name: {"shape": list(shape), "dtype": dtype} for name, (dtype, shape) in tensors.items()}
+    for file, names in (("one.safetensors", "ab"), ("two.safetensors", "c")):
+        header = lay_out({name: tensors[name] for name in names})
+        (tmp_path / file).write_bytes(header.text + bytes(header.size - len(header.text)))
+    (tmp_path / "shapes.json").write_text(json.dumps(wanted))
+    assert shapes_of(tmp_path) == wanted
+    assert shapes_of(tmp_path / "shapes.json") == wanted
+    assert shapes_of(tmp_path / "two.safetensors") == {"c": wanted["c"]}
+    (tmp_path / "three.safetensors").write_bytes((tmp_path / "two.safetensors").read_bytes())
+    with pytest.raises(ValueError, match="has a tensor 'c' that another file of the folder has too"):
+        shapes_of(tmp_path)
+
+
+@pytest.mark.parametrize("scheme", named.SCHEMES)
+def test_a_scheme_by_name_says_what_it_takes(scheme):
+    with pytest.raises(ValueError, match=f"{scheme} has no use for 'nonsense'"):
+        named.law_of(scheme, {"nonsense": 1}, (8, 4, 3))
+    assert "layout" in named.takes(scheme) or not {"fan_in", "fan_out"} & named.takes(scheme)
+
+
+@pytest.mark.parametrize(("mode", "fan"), [("fan_in", 36), ("fan_out", 72), ("fan_avg", 54)])
+def test_variance_scaling_chooses_its_fan_by_mode(mode, fan):
+    got = named.law_of("variance_scaling", {"scale": 1.0, "mode": mode}, (8, 4, 3, 3))
+    assert got == schemes.variance_scaling(1.0, fan)
