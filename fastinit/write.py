@@ -94,7 +94,7 @@ def write(
             metadata(plan, group, seed, stream),
             seed=seed,
             stream=stream,
-            engine=engines.engine_for(plan.bytes),
+            engine=engines.engine_for(sum(tensor.elements for tensor in plan.tensors)),
             threads=threads,
             durable=durable,
             overwrite=overwrite,
