@@ -1,4 +1,4 @@
-"""`fastinit plan` and `fastinit write`: what a checkpoint holds, and the checkpoint."""
+"""`fastinit plan`, `fastinit write`, `fastinit recipes`: what a checkpoint holds, and the checkpoint."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ import sys
 from typing import Any
 
 from fastinit.address import STREAM
-from fastinit.cli.options import DONE, EXIT_CODES, size
+from fastinit.cli.options import DONE, command, size
 from fastinit.cli.progress import Progress
 from fastinit.dtypes import FORMATS
 from fastinit.plan import Plan, load_rules, shapes_of
+from fastinit.recipes import RECIPES, rules_for, tied_for
 from fastinit.write import SHARD_SIZE, Written, write
 
 EXAMPLES = """
   fastinit plan --shapes model.safetensors --rules rules.toml -o plan.json
   fastinit write --shapes shapes.json --rules rules.toml -o out --seed 0 --shard-size 100MB
+  fastinit write --recipe gpt2 --shapes model.safetensors -o out --seed 0 --shard-size 100MB
   fastinit write --plan plan.json -o s3://bucket/fresh --seed 0
 """
 
 
 def add_to(commands: Any) -> None:
     """Add the commands."""
-    plan = _command(commands, "plan", "say which law every tensor of a checkpoint takes", _run_plan)
+    plan = command(commands, "plan", "say which law every tensor of a checkpoint takes", EXAMPLES)
+    plan.set_defaults(run=_run_plan)
     _add_source(plan)
     plan.add_argument("-o", "--output", metavar="FILE", help="write the plan as JSON, for fastinit write --plan")
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
 
-    written = _command(commands, "write", "write a checkpoint of freshly initialised weights", _run_write)
+    written = command(commands, "write", "write a checkpoint of freshly initialised weights", EXAMPLES)
+    written.set_defaults(run=_run_write)
     _add_source(written)
     written.add_argument("-o", "--output", required=True, metavar="FOLDER", help="a folder, or an address (s3://...)")
     written.add_argument("--seed", type=int, metavar="N", help="0 to 2^64 - 1; default: a fresh one, which is printed")
@@ -43,17 +47,9 @@ def add_to(commands: Any) -> None:
     written.add_argument("--quiet", action="store_true", help="no progress and no report; only a seed that was drawn")
 
 
-def _command(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"examples:{EXAMPLES}{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run)
-    return parser
+    known = command(commands, "recipes", "list the architectures whose rules are ready made", EXAMPLES)
+    known.add_argument("--json", action="store_true", help="as one JSON object")
+    known.set_defaults(run=_run_recipes)
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
@@ -64,19 +60,46 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         "--shapes", metavar="PATH", help="a .safetensors file or a folder of them (headers only), or .json"
     )
     source.add_argument("--rules", metavar="FILE", help="TOML: [[rule]] tables with match, scheme and its numbers")
+    source.add_argument("--recipe", choices=RECIPES, metavar="NAME", help=f"ready rules: {', '.join(RECIPES)}")
     source.add_argument(
-        "--dtype", choices=FORMATS, metavar="NAME", help="of all tensors of floats, whatever the shapes say"
+        "--set", type=_setting, action="append", default=[], metavar="NUMBER=X", help="of a recipe: layers=12, std=0.01"
     )
+    source.add_argument("--dtype", choices=FORMATS, metavar="NAME", help="of all tensors of floats")
+
+
+def _setting(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; give a name and a number, such as layers=12") from None
 
 
 def _plan(options: argparse.Namespace) -> Plan:
+    if options.set and not options.recipe:
+        raise ValueError("--set gives the numbers of a --recipe; rules have theirs in the file")
     if options.plan is not None:
-        if options.shapes or options.rules or options.dtype:
-            raise ValueError("--plan holds shapes, dtypes and laws; leave out --shapes, --rules and --dtype")
+        if options.shapes or options.rules or options.recipe or options.dtype:
+            raise ValueError("--plan holds shapes, dtypes and laws; leave out --shapes, --rules, --recipe and --dtype")
         return Plan.load(options.plan)
-    if options.shapes is None or options.rules is None:
-        raise ValueError("pass --plan, or --shapes with --rules")
-    return Plan.from_rules(shapes_of(options.shapes), load_rules(options.rules), dtype=options.dtype)
+    if options.shapes is None or (options.rules is None) == (options.recipe is None):
+        raise ValueError("pass --plan, or --shapes with either --rules or --recipe")
+    shapes = shapes_of(options.shapes)
+    if options.recipe is None:
+        return Plan.from_rules(shapes, load_rules(options.rules), dtype=options.dtype)
+    rules = rules_for(options.recipe, shapes, **dict(options.set))
+    return Plan.from_rules(shapes, rules, dtype=options.dtype, tied=tied_for(options.recipe, shapes))
+
+
+def _run_recipes(options: argparse.Namespace) -> int:
+    if options.json:
+        rows = {name: {"what": one.what, "source": one.source, "numbers": one.numbers} for name, one in RECIPES.items()}
+        print(json.dumps(rows))
+        return DONE
+    for name, one in RECIPES.items():
+        takes = f"  (--set {', '.join(one.numbers)})" if one.numbers else ""
+        print(f"{name:12} {one.what}{takes}\n{'':12} {one.source}")
+    return DONE
 
 
 def _run_plan(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from typing import Any
 
 DONE, FAILED, USAGE = 0, 1, 2
 EXIT_CODES = """
@@ -57,6 +58,19 @@ def size(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r}; give a size such as 100MB, 5GB or 1GiB")
     power = " kmgt".index(match[2].lower() or " ")
     return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+def command(commands: Any, name: str, text: str, examples: str) -> argparse.ArgumentParser:
+    """A command with its help; `examples` begin with a new line each."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"examples:{examples}{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return parser
 
 
 def flag(name: str) -> str:

@@ -1,0 +1,100 @@
+"""`fastinit verify` and `fastinit show`: what is in a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from fastinit.cli.options import DONE, FAILED, command
+from fastinit.cli.progress import Progress
+from fastinit.page import html
+from fastinit.show import show
+from fastinit.verify import DIFFERS, UNKNOWN, Verified, verify
+
+EXAMPLES = """
+  fastinit verify out                      # exit code 0 only if every tensor is as initialised
+  fastinit verify trained --sample 0.01    # which weights never moved
+  fastinit show out --html weights.html
+"""
+MOST_SHOWN = 20  # tensors that differ, in the report for people
+
+
+def add_to(commands: Any) -> None:
+    """Add the commands."""
+    check = command(commands, "verify", "compare a checkpoint, bit by bit, with what it was initialised to", EXAMPLES)
+    check.add_argument("path", help="a .safetensors file that fastinit wrote, or a folder of them")
+    check.add_argument("--sample", type=float, default=1.0, metavar="X", help="share of the elements; default 1: all")
+    check.set_defaults(run=_run_verify)
+
+    look = command(commands, "show", "say what the tensors of safetensors files hold, beside their laws", EXAMPLES)
+    look.add_argument("path", help="a .safetensors file, of anyone, or a folder of them")
+    look.add_argument("--html", metavar="FILE", help="write a page with a histogram of each tensor")
+    look.set_defaults(run=_run_show)
+
+    for parser in (check, look):
+        parser.add_argument("--threads", type=int, metavar="N", help="default: the CPUs this process may use")
+        parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+        parser.add_argument("--quiet", action="store_true", help="no progress and no report; only the exit code")
+
+
+def _run_verify(options: argparse.Namespace) -> int:
+    with Progress(hidden=options.quiet or options.json or not sys.stderr.isatty()) as progress:
+        report = verify(options.path, sample=options.sample, threads=options.threads, progress=progress.show)
+    if options.json:
+        print(json.dumps(_plain(dataclasses.asdict(report) | {"ok": report.ok})))
+    elif not options.quiet:
+        print(_verdict(report))
+    return DONE if report.ok else FAILED
+
+
+def _verdict(report: Verified) -> str:
+    """What a person wants to know: the tensors that are not as initialised, and the sum."""
+    lines = []
+    others = [one for one in report.tensors if one.status in (DIFFERS, UNKNOWN)]
+    for one in others[:MOST_SHOWN]:
+        where = ""
+        if one.index is not None:
+            share = one.differing / one.compared
+            where = f": {share:.3g} of it, first at {list(one.index)}, {one.found!s} instead of {one.expected!s}"
+        lines.append(f"{one.name}  {one.status}{where}")
+    if len(others) > MOST_SHOWN:
+        lines.append(f"... and {len(others) - MOST_SHOWN} more")
+    same = len(report.tensors) - len(others)
+    lines.append(
+        f"{report.path}: {same:,} of {len(report.tensors):,} tensors are as initialised; {report.compared:,} of "
+        f"{report.elements:,} elements compared in {report.seconds:.2f} s, {report.gigabytes_per_second:.2f} GB/s"
+    )
+    return "\n".join(lines)
+
+
+def _run_show(options: argparse.Namespace) -> int:
+    with Progress(hidden=options.quiet or options.json or not sys.stderr.isatty()) as progress:
+        shown = show(options.path, threads=options.threads, progress=progress.show)
+    if options.html is not None:
+        Path(options.html).write_text(html(shown, title=str(options.path)), encoding="utf-8")
+    if options.json:
+        tensors = [
+            dataclasses.asdict(one) | {"law": None if one.law is None else repr(one.law)} for one in shown.tensors
+        ]
+        print(json.dumps(_plain({"path": str(options.path), "tensors": tensors})))
+    elif not options.quiet:
+        print(shown.table(shutil.get_terminal_size((120, 24)).columns))
+    return DONE
+
+
+def _plain(value: Any) -> Any:
+    """As JSON can hold it: what is not finite is null, NumPy's numbers are Python's."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, complex):
+        return [_plain(value.real), _plain(value.imag)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
