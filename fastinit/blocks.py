@@ -112,6 +112,8 @@ class Source:
             self.fill(storage.reshape(piece.count // row, *tensor.shape[1:]), tensor, shard, threads=1)
         else:
             job = _job(tensor, repr(tensor.law), self.seed, self.stream)
+            if job.format is not None:  # float16 too is raw integers to the engines
+                storage = buffer.view(job.format.storage)
             with engines.use(self.engine):
                 job.run(engines.chosen(piece.count), storage, (0, 1, 0, piece.count, 1, piece.first, 0))
 

@@ -244,25 +244,22 @@ def _compare_whole(
         order.append(order.pop(law.axis % rank))
     blocks = _blocks(tensor.shape, order, 1 if orthogonal else BLOCK // storage.itemsize)
     count, seen = next(blocks), False
-    with mmap.mmap(fd, begin - page + tensor.bytes, offset=page, access=mmap.ACCESS_READ) as mapped:
-        line = np.frombuffer(mapped, storage, tensor.elements, begin - page)
-        theirs = line.reshape(tensor.shape)
-        try:
-            for i, (offsets, block) in enumerate(blocks):
-                if not _among(i, share) and (seen or i < count - 1):
-                    continue
-                seen = True
-                part = theirs[_slices(offsets, block)]
-                if orthogonal:
-                    _compare_orthogonal(part, tensor, offsets, source, tally, workers)
-                else:
-                    ours = np.empty(block, storage)
-                    source.fill(ours, tensor, Shard(tensor.shape, offsets), threads=workers)
-                    _compare_block(part, ours, tensor, offsets, tally)
-                if hasattr(mapped, "madvise"):
-                    mapped.madvise(mmap.MADV_DONTNEED)  # the pages stay in the cache, and leave this process
-        finally:
-            theirs = part = line = None  # type: ignore[assignment]  # a map with views of it cannot be closed
+    # Not closed by name: after an error its frames still hold views, and then a map refuses. It goes with the last one.
+    mapped = mmap.mmap(fd, begin - page + tensor.bytes, offset=page, access=mmap.ACCESS_READ)
+    theirs = np.frombuffer(mapped, storage, tensor.elements, begin - page).reshape(tensor.shape)
+    for i, (offsets, block) in enumerate(blocks):
+        if not _among(i, share) and (seen or i < count - 1):
+            continue
+        seen = True
+        part = theirs[_slices(offsets, block)]
+        if orthogonal:
+            _compare_orthogonal(part, tensor, offsets, source, tally, workers)
+        else:
+            ours = np.empty(block, storage)
+            source.fill(ours, tensor, Shard(tensor.shape, offsets), threads=workers)
+            _compare_block(part, ours, tensor, offsets, tally)
+        if hasattr(mapped, "madvise"):
+            mapped.madvise(mmap.MADV_DONTNEED)  # the pages stay in the cache, and leave this process
 
 
 def _blocks(shape: tuple[int, ...], order: list[int], most: int) -> Iterator[Any]:

@@ -213,8 +213,9 @@ def _listed(index: Path) -> list[File]:
         for tensor in file.header.slots:
             holders.setdefault(tensor, []).append(file.path.name)
     for tensor, place in places.items():
-        if place not in holders.get(tensor, []):
-            refuse(index, f"says that {tensor!r} is in {place}; it is in {', '.join(holders.get(tensor, ['no file']))}")
+        held = holders.get(tensor, ["none of those listed"])
+        if place not in held:
+            refuse(index, f"says that {tensor!r} is in {place}; it is in {', '.join(held)}")
     for tensor, held in holders.items():
         for name in held:
             if places.get(tensor) != name:
