@@ -69,11 +69,13 @@ def items(tensors: Iterable[Tensor], slots: Mapping[str, Slot]) -> Iterator[list
     for tensor in sorted(tensors, key=lambda tensor: slots[tensor.name].begin):
         step = unit(tensor)
         if step is None or tensor.elements == 0:
-            if item:
-                yield item
-            item, room = [], ITEM
             continue
         begin, itemsize = slots[tensor.name].begin, storage_dtype(tensor.dtype).itemsize
+        # An item is one stretch of the file, and each of its pieces is aligned in a buffer that begins with it. In a
+        # file that another program wrote, tensors of ours may lie apart, and at odd bytes.
+        if item and (begin != item[-1].begin + item[-1].bytes or (begin - item[0].begin) % itemsize):
+            yield item
+            item, room = [], ITEM
         first = 0
         while first < tensor.elements:
             most = max(room // itemsize // step, 0 if item else 1) * step
@@ -109,7 +111,9 @@ class Source:
             shard = Shard(tensor.shape, (piece.first // row, *(0 for _ in tensor.shape[1:])))
             self.fill(storage.reshape(piece.count // row, *tensor.shape[1:]), tensor, shard, threads=1)
         else:
-            job = _job(tensor, self.seed, self.stream)
+            job = _job(tensor, repr(tensor.law), self.seed, self.stream)
+            if job.format is not None:  # float16 too is raw integers to the engines
+                storage = buffer.view(job.format.storage)
             with engines.use(self.engine):
                 job.run(engines.chosen(piece.count), storage, (0, 1, 0, piece.count, 1, piece.first, 0))
 
@@ -130,8 +134,11 @@ class Source:
 
 
 @lru_cache(maxsize=1024)
-def _job(tensor: Tensor, seed: int, stream: str) -> Job:
-    """What an independent law draws, prepared once for all pieces of a tensor."""
+def _job(tensor: Tensor, law: str, seed: int, stream: str) -> Job:
+    """What an independent law draws, prepared once for all pieces of a tensor.
+
+    `law` is the law in writing: Constant(0.0) and Constant(-0.0) are equal, and their bits are not.
+    """
     format = FORMATS.get(tensor.dtype)
     words = stream_words(seed, tensor.name, stream)
     if isinstance(tensor.law, Constant):

@@ -138,3 +138,24 @@ def array_dtype(name: str) -> np.dtype[Any]:
 def storage_dtype(name: str) -> np.dtype[Any]:
     """The NumPy dtype that holds elements of this name: raw integers for bfloat16 and float8, else NumPy's own."""
     return np.dtype(FORMATS[name].storage if name in FORMATS and name != "float16" else name)
+
+
+def decoded(storage: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
+    """The numbers that elements of this name are: float32 where NumPy has no such dtype, else the storage itself."""
+    if dtype == "bfloat16":
+        return (storage.astype(np.uint32) << 16).view(np.float32)
+    if dtype == "float8_e5m2":  # the upper half of a float16
+        return (storage.astype(np.uint16) << 8).view(np.float16).astype(np.float32)
+    if dtype == "float8_e4m3fn":
+        return np.asarray(_e4m3fn()[storage])
+    return storage
+
+
+@lru_cache(maxsize=1)
+def _e4m3fn() -> np.ndarray[Any, Any]:
+    """The 256 values of float8_e4m3fn, by code: no infinity, and NaN where all bits but the sign are set."""
+    code = np.arange(128)
+    exponent, mantissa = code >> 3, code & 7
+    values = np.where(exponent == 0, np.ldexp(mantissa, -9), np.ldexp(mantissa + 8.0, exponent - 10))
+    values[127] = np.nan
+    return np.concatenate([values, -values]).astype(np.float32)

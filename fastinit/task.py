@@ -108,9 +108,8 @@ def _fill(fd: int, task: FileTask, header: Header, progress: Progress | None) ->
 def _fill_whole(fd: int, tensor: Tensor, begin: int, source: Source, threads: int) -> None:
     """Fill a tensor through a map of its part of the file."""
     page = begin // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-    with mmap.mmap(fd, begin - page + tensor.bytes, offset=page) as file:
-        line = np.frombuffer(file, storage_dtype(tensor.dtype), tensor.elements, begin - page)
-        try:
-            source.fill(line.reshape(tensor.shape), tensor, threads=threads)
-        finally:
-            del line  # a map with views of it cannot be closed
+    # Not closed by name: a pool thread that has just finished, or the frames of an error, may hold views, and then a
+    # map refuses. It goes with the last of them; fsync of the file covers its pages.
+    file = mmap.mmap(fd, begin - page + tensor.bytes, offset=page)
+    line = np.frombuffer(file, storage_dtype(tensor.dtype), tensor.elements, begin - page)
+    source.fill(line.reshape(tensor.shape), tensor, threads=threads)

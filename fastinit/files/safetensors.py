@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 # dtype name -> the format's code, bytes of an element, rank in the library's order of alignment (largest first).
 DTYPES = {
@@ -129,7 +129,7 @@ def read_header(path: str | Path) -> Header:
             _refuse(path, f"says its header has {length:,} bytes, but the file ends after {size:,}")
         body = file.read(length)
     try:
-        table = json.loads(body.decode(), object_pairs_hook=lambda pairs: _unique(path, pairs))
+        table = json.loads(body.decode(), object_pairs_hook=lambda pairs: _unique(path, pairs), parse_int=_unsigned)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         _refuse(path, f"has a header that is no JSON in UTF-8 ({error})")
     if not isinstance(table, dict):
@@ -137,13 +137,16 @@ def read_header(path: str | Path) -> Header:
     metadata = table.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         _refuse(path, "has metadata that is no object of strings")
+    for text in (*table, *metadata, *metadata.values()):
+        if not _is_unicode(text):
+            _refuse(path, f"has half a surrogate pair in {_short(text)}; names and metadata are UTF-8")
     slots = {name: _slot(path, name, entry, 8 + length) for name, entry in table.items()}
     order = sorted(slots, key=lambda name: (slots[name].begin, slots[name].end))
     end = 8 + length
     for name in order:
         if slots[name].begin != end:
             kind = "overlaps" if slots[name].begin < end else "leaves a gap behind"
-            _refuse(path, f"has a tensor {name!r} that {kind} the one before it; tensors must touch")
+            _refuse(path, f"has a tensor {_short(name)} that {kind} the one before it; tensors must touch")
         end = slots[name].end
     if end != size:
         _refuse(path, f"has {size:,} bytes, but its header describes {end:,}")
@@ -152,22 +155,50 @@ def read_header(path: str | Path) -> Header:
 
 def _slot(path: Path, name: str, entry: Any, start: int) -> Slot:
     """One entry of the header, checked."""
+    shown = f"a tensor {_short(name)}"
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        _refuse(path, f"has an entry {name!r} without dtype, shape and data_offsets, or with more")
+        _refuse(path, f"has {shown} without dtype, shape and data_offsets, or with more")
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(code, str) or code not in NAMES:
-        _refuse(path, f"has a tensor {name!r} of dtype {code!r}; fastinit reads {', '.join(NAMES)}")
+        _refuse(path, f"has {shown} of dtype {_short(code)}; fastinit reads {', '.join(NAMES)}")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
-        if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 1 << 64 for n in numbers):
-            _refuse(path, f"has a tensor {name!r} whose {what} is no list of unsigned integers: {numbers!r}")
+        if not isinstance(numbers, list) or not all(type(n) is int and n < 1 << 64 for n in numbers):
+            _refuse(path, f"has {shown} whose {what} is no list of unsigned integers: {_short(numbers)}")
     if len(offsets) != 2 or offsets[0] > offsets[1]:
-        _refuse(path, f"has a tensor {name!r} with data_offsets {offsets}; they must be [begin, end]")
-    nbytes = math.prod(shape) * DTYPES[NAMES[code]][1]
+        _refuse(path, f"has {shown} with data_offsets {_short(offsets)}; they must be [begin, end]")
+    nbytes = _product([*shape, DTYPES[NAMES[code]][1]])
+    if nbytes is None:
+        _refuse(path, f"has {shown} of shape {_short(shape)}, whose product is beyond 2^64")
     if nbytes != offsets[1] - offsets[0]:
-        _refuse(
-            path, f"has a tensor {name!r} of {nbytes:,} bytes by shape, {offsets[1] - offsets[0]:,} by data_offsets"
-        )
+        _refuse(path, f"has {shown} of {nbytes:,} bytes by shape, {offsets[1] - offsets[0]:,} by data_offsets")
     return Slot(NAMES[code], tuple(shape), start + offsets[0], start + offsets[1])
+
+
+def _product(numbers: list[int]) -> int | None:
+    """Their product; None where it passes 2^64 on the way, as the library counts: a header of 100 MB may ask for it."""
+    product = 1
+    for number in numbers:
+        product *= number
+        if product >= 1 << 64:
+            return None
+    return product
+
+
+def _unsigned(text: str) -> int | float:
+    """An integer as the format has it; what is none (-1, -0, thousands of digits) as a float, refused where it stands.
+
+    The library reads -0 as a float too, and Python refuses to read more than 4300 digits.
+    """
+    return int(text) if text.isdigit() and len(text) <= 20 else float(text)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether the text can be UTF-8; an escape in JSON may name half a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -178,5 +209,13 @@ def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _refuse(path: Path, what: str) -> Any:
+def _short(value: Any) -> str:
+    """A value for a message: what a damaged header holds may be long."""
+    if isinstance(value, (str, list)):
+        value = value[:100]
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _refuse(path: Path, what: str) -> NoReturn:
     raise SafetensorsError(f"{path} {what}")

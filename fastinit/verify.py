@@ -1,0 +1,272 @@
+"""Compare a checkpoint with what it was initialised to, bit by bit: an audit, or which weights training never moved.
+
+A file that `write` made says in its metadata how it was drawn. Here it is drawn again, piece by piece, and compared
+while both are in the cache; nothing is written.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fastinit import engines
+from fastinit.address import STREAM
+from fastinit.compare import File, Tally, refuse
+from fastinit.compare import compare as compare_file
+from fastinit.dtypes import storage_dtype
+from fastinit.files.folder import INDEX
+from fastinit.files.safetensors import LARGEST_HEADER, read_header
+from fastinit.laws import DeltaOrthogonal, Orthogonal
+from fastinit.laws.encoded import from_json
+from fastinit.laws.law import ShapedLaw, real
+from fastinit.plan import Tensor
+from fastinit.threads import resolve
+
+Progress = Callable[[int, int], object]
+
+SAME = "as initialised"
+CLOSE = "as initialised to a tolerance"
+DIFFERS = "differs"
+UNKNOWN = "unknown law"
+
+MOST_DIMENSIONS = 64  # of a NumPy array
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one tensor.
+
+    compared   how many of its elements were compared: all of them, or fewer with `sample`; 0 for an unknown law
+    status     "as initialised"; "as initialised to a tolerance" (an orthogonal law, whose last bits are those of a
+               linear algebra library); "differs"; "unknown law": the file's metadata has none for this tensor
+    differing  how many of the compared elements differ
+    index      of the first that differs, in row-major order; None where none does
+    found      its value in the file
+    expected   what it was initialised to
+    """
+
+    name: str
+    file: str
+    dtype: str
+    shape: tuple[int, ...]
+    elements: int
+    compared: int
+    status: str
+    differing: int
+    index: tuple[int, ...] | None
+    found: Any
+    expected: Any
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `verify` found, tensor by tensor in the order of the files, and in all."""
+
+    path: str
+    files: tuple[str, ...]
+    tensors: tuple[Verdict, ...]
+    bytes_compared: int
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether every tensor is as initialised, as far as it was compared."""
+        return all(one.status in (SAME, CLOSE) for one in self.tensors)
+
+    @property
+    def elements(self) -> int:
+        """Elements of all tensors."""
+        return sum(one.elements for one in self.tensors)
+
+    @property
+    def compared(self) -> int:
+        """How many of them were compared."""
+        return sum(one.compared for one in self.tensors)
+
+    @property
+    def differing(self) -> int:
+        """How many of those differ."""
+        return sum(one.differing for one in self.tensors)
+
+    @property
+    def gigabytes_per_second(self) -> float:
+        """Speed, in 10^9 bytes compared a second."""
+        return self.bytes_compared / self.seconds / 1e9 if self.seconds else 0.0
+
+
+def verify(
+    path: str | os.PathLike[str],
+    *,
+    sample: float = 1.0,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Verified:
+    """Draw again what a checkpoint was initialised to, compare, and say what differs.
+
+    path      a safetensors file that fastinit wrote, or a folder of them; with model.safetensors.index.json, the files
+              it lists, which must hold the tensors it says
+    sample    share of the elements to compare, in (0, 1]: a fixed subset of pieces of about a MiB, spread evenly, and
+              at least one of every tensor. The tensors' `compared` say what was seen.
+    threads   default set_num_threads, FASTINIT_NUM_THREADS, or the CPUs this process may use
+    progress  called on the calling thread as progress(done_bytes, total_bytes); what `sample` passes over counts as
+              done
+
+    All headers are read and checked before the first element. Raises SafetensorsError (a ValueError) for a file that is
+    no safetensors file, that fastinit did not write, whose metadata is damaged, whose stream this version does not
+    compute, or whose tensors are not those that the index lists; FileNotFoundError for a file that is missing.
+    Memory: two or three MiB a thread; for a sparse law along other than the last dimension 50 MiB more; for an
+    orthogonal law, a matrix.
+    """
+    share = real(sample, "sample")
+    if not 0 < share <= 1:
+        raise ValueError(f"sample is {share}; it is the share of the elements to compare, in (0, 1]")
+    workers = resolve(threads)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress is {progress!r}; pass a function of (done_bytes, total_bytes)")
+    begin = time.perf_counter()
+    checkpoint = _open(Path(path))
+    total = sum(file.bytes for file in checkpoint)
+    engine = engines.engine_for(sum(file.elements for file in checkpoint))
+    verdicts: list[Verdict] = []
+    done = nbytes = 0
+    for file in checkpoint:
+        tallies = compare_file(file, engine, share, workers, progress and partial(_report, progress, done, total))
+        compared = [_verdict(file, name, tally) for name, tally in tallies.items()]
+        verdicts += compared
+        nbytes += sum(one.compared * storage_dtype(one.dtype).itemsize for one in compared)
+        done += file.bytes
+        if progress is not None:
+            progress(done, total)
+    names = tuple(file.path.name for file in checkpoint)
+    return Verified(os.fspath(path), names, tuple(verdicts), nbytes, time.perf_counter() - begin)
+
+
+def _report(progress: Progress, before: int, total: int, done: int) -> None:
+    progress(before + done, total)
+
+
+def _verdict(file: File, name: str, tally: Tally) -> Verdict:
+    slot, tensor = file.header.slots[name], file.known.get(name)
+    if tensor is None:
+        status = UNKNOWN
+    elif tally.differing:
+        status = DIFFERS
+    else:
+        status = CLOSE if isinstance(tensor.law, Orthogonal | DeltaOrthogonal) else SAME
+    index = None if tally.first is None else _unravel(tally.first, slot.shape)
+    return Verdict(
+        *(name, file.path.name, slot.dtype, slot.shape, slot.elements, tally.compared, status, tally.differing),
+        *(index, tally.found, tally.expected),
+    )
+
+
+def _unravel(index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The place of an element; NumPy's own knows 64 dimensions and 2^63 elements."""
+    place = []
+    for size in reversed(shape):
+        index, i = divmod(index, size)
+        place.append(i)
+    return tuple(reversed(place))
+
+
+# --- what the files say of themselves ---------------------------------------------------------------------------------
+
+
+def _open(path: Path) -> list[File]:
+    """The files of a checkpoint, in order, with their headers."""
+    if not path.is_dir():
+        return [_read(path)]
+    if (path / INDEX).exists():
+        return _listed(path / INDEX)
+    found = sorted(path.glob("*.safetensors"))
+    if not found:
+        raise ValueError(f"{path} holds no .safetensors file")
+    return [_read(file) for file in found]
+
+
+def _listed(index: Path) -> list[File]:
+    """The files that an index lists, which hold exactly the tensors it says and come from one seed."""
+    if index.stat().st_size > LARGEST_HEADER:
+        refuse(index, f"has more than {LARGEST_HEADER:,} bytes; that is no index")
+    content = _json(index, index.read_bytes(), "")
+    places = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        refuse(index, 'has no "weight_map" from tensors to files')
+    names = sorted(set(places.values()))
+    for name in names:
+        if Path(name).name != name:
+            refuse(index, f"lists the file {name!r}; an index lists files beside it")
+        if not (index.parent / name).is_file():
+            tensor = next(tensor for tensor, place in places.items() if place == name)
+            raise FileNotFoundError(errno.ENOENT, f"{index.parent / name} is missing; {INDEX} lists it for {tensor!r}")
+    files = [_read(index.parent / name) for name in names]
+    holders: dict[str, list[str]] = {}
+    for file in files:
+        for tensor in file.header.slots:
+            holders.setdefault(tensor, []).append(file.path.name)
+    for tensor, place in places.items():
+        held = holders.get(tensor, ["none of those listed"])
+        if place not in held:
+            refuse(index, f"says that {tensor!r} is in {place}; it is in {', '.join(held)}")
+    for tensor, held in holders.items():
+        for name in held:
+            if places.get(tensor) != name:
+                refuse(index, f"says that {tensor!r} is in {places.get(tensor, 'no file')}; {name} holds it too")
+    for file in files[1:]:
+        if file.seed != files[0].seed:
+            refuse(
+                file.path, f"has seed {file.seed}, and {files[0].path.name} {files[0].seed}: two checkpoints mixed up"
+            )
+    return files
+
+
+def _read(path: Path) -> File:
+    """The header of a file, and the laws in its metadata, each checked against its tensor."""
+    header = read_header(path)
+    said = header.metadata
+    for key in ("fastinit.stream", "fastinit.seed", "fastinit.laws"):
+        if key not in said:
+            refuse(path, f"has no {key} in its metadata: fastinit did not write it, and cannot tell what it began as")
+    if said["fastinit.stream"] != STREAM:
+        refuse(path, f"was drawn from the stream {said['fastinit.stream']!r:.100}; this version computes {STREAM!r}")
+    text = said["fastinit.seed"]
+    if not re.fullmatch("[0-9]{1,20}", text) or int(text) >= 1 << 64:
+        refuse(path, f"has damaged metadata: fastinit.seed is {text!r:.100}, no integer in [0, 2^64)")
+    laws = _json(path, said["fastinit.laws"].encode(), "fastinit.laws ")
+    if not isinstance(laws, dict):
+        refuse(path, "has damaged metadata: fastinit.laws is no object of names and laws")
+    known = {}
+    for name, law in laws.items():
+        slot = header.slots.get(name)
+        if slot is None:
+            refuse(path, f"does not hold the tensor {name!r:.100}, whose law its metadata has")
+        try:
+            known[name] = Tensor(name, slot.shape, slot.dtype, from_json(law))
+            if isinstance(known[name].law, ShapedLaw) and len(slot.shape) > MOST_DIMENSIONS:
+                raise ValueError(f"it has {len(slot.shape)} dimensions; NumPy has at most {MOST_DIMENSIONS}")
+        except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
+            refuse(path, f"has a law in its metadata that does not fit the tensor {name!r:.100}: {error!s:.500}")
+    return File(path, header, int(text), known)
+
+
+def _json(path: Path, text: bytes, what: str) -> Any:
+    """Parsed JSON in which no key comes twice."""
+    try:
+        return json.loads(text.decode(), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        refuse(path, f"is damaged: {what}is no JSON ({error!s:.200})")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key comes twice")
+    return found
