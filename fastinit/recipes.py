@@ -26,14 +26,16 @@ class Recipe:
     what     in one line
     source   address of the code it follows, and the place in it
     rules    shapes and numbers of the model -> rules
-    ties     (pattern of a name, pattern of the name it shares memory with)
-    is_tied  whether the architecture ties them unless its configuration says otherwise
+    shared   (pattern of a name, pattern of the name it shares memory with) in every model of the architecture
+    ties     the same, where the configuration decides
+    is_tied  what it decides unless it is told otherwise
     """
 
     name: str
     what: str
     source: str
     rules: Callable[..., list[Rule]]
+    shared: tuple[tuple[str, str], ...] = ()
     ties: tuple[tuple[str, str], ...] = ()
     is_tied: bool = False
 
@@ -66,14 +68,12 @@ def rules_for(recipe: str, shapes: Shapes, **numbers: float) -> list[Rule]:
 def tied_for(recipe: str, shapes: Shapes, *, tie: bool | None = None) -> dict[str, str]:
     """Other name -> name of the tensors that share memory, for `Plan.from_rules(tied=...)`.
 
-    tie  whether the model ties its embeddings (transformers' `tie_word_embeddings`), which no shape tells; None: as the
+    tie  whether the output is the embedding (transformers' `tie_word_embeddings`), which no shape tells; None: as the
          architecture does by default
     """
     chosen = _recipe(recipe)
-    if not (chosen.is_tied if tie is None else tie):
-        return {}
     tied: dict[str, str] = {}
-    for alias, name in chosen.ties:
+    for alias, name in (*chosen.shared, *(chosen.ties if (chosen.is_tied if tie is None else tie) else ())):
         names = [one for one in shapes if re.fullmatch(name, one)]
         if names:
             tied |= {one: names[0] for one in shapes if re.fullmatch(alias, one)}
@@ -361,6 +361,7 @@ def _mlp_xavier(shapes: Shapes) -> list[Rule]:
 
 _TRANSFORMERS = "https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers"
 _BASE = f"{_TRANSFORMERS}/modeling_utils.py, PreTrainedModel._init_weights"
+_T5_SHARED = r"(?:transformer\.)?shared\.weight"
 _TORCHTITAN = "https://github.com/pytorch/torchtitan/blob/6404b932421f5ce382e7dac5ad381b2c17b1373c"
 
 RECIPES: dict[str, Recipe] = {
@@ -404,12 +405,8 @@ RECIPES: dict[str, Recipe] = {
             "T5 of transformers: embedding N(0, 1), matrices fan_in^-1/2, queries (fan_in head_width)^-1/2",
             f"{_TRANSFORMERS}/models/t5/modeling_t5.py, T5PreTrainedModel._init_weights",
             _t5,
-            ties=(
-                (
-                    r"(?:transformer\.)?(?:encoder|decoder)\.embed_tokens\.weight|lm_head\.weight",
-                    r"(?:transformer\.)?shared\.weight",
-                ),
-            ),
+            shared=((r"(?:transformer\.)?(?:encoder|decoder)\.embed_tokens\.weight", _T5_SHARED),),
+            ties=((r"lm_head\.weight", _T5_SHARED),),
             is_tied=True,
         ),
         Recipe(

@@ -188,7 +188,7 @@ def test_what_we_call_tied_shares_memory_in_the_model_and_nothing_else_does(reci
     assert all(state[alias].data_ptr() == state[name].data_ptr() for alias, name in tied.items())
 
 
-def test_embeddings_that_the_configuration_ties_are_tied_when_asked(tmp_path):
+def test_embeddings_that_the_configuration_ties_are_tied_when_asked():
     config = configuration("LlamaForCausalLM", {**SMALL, "tie_word_embeddings": True})
     shapes = shapes_of(built("LlamaForCausalLM", config))
     assert tied_for("llama", shapes, tie=True) == {"lm_head.weight": "model.embed_tokens.weight"}
@@ -299,9 +299,10 @@ def test_any_network_of_linear_layers_and_convolutions_has_laws(recipe):
 # --- from end to end --------------------------------------------------------------------------------------------------
 
 
-def written(recipe, name, config, folder):
-    """The plan, and the model that transformers reads from the files."""
-    plan = planned(recipe, built(name, config))
+def written(recipe, name, config, folder, tie=None):
+    """The model that transformers reads from the files, measured."""
+    shapes = shapes_of(built(name, config))
+    plan = Plan.from_rules(shapes, rules_for(recipe, shapes), tied=tied_for(recipe, shapes, tie=tie))
     write(plan, folder, seed=3)
     config.save_pretrained(folder)
     model, report = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
@@ -342,6 +343,20 @@ def test_a_model_whose_logits_have_std_1_starts_half_a_nat_above_guessing(recipe
     # Its output is normalised vectors times width^-1/2 (in T5 as a factor); ln E exp N(0, 1) is 1/2.
     model = written(recipe, name, configuration(name, values), tmp_path)
     assert abs(loss_of(model, 199, (8, 32)) - (math.log(199) + 0.5)) < 0.35
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name", "values", "head", "embedding"),
+    [
+        ("t5", "T5ForConditionalGeneration", {**T5, "tie_word_embeddings": False}, "lm_head", "shared"),
+        ("llama", "LlamaForCausalLM", {**SMALL, "tie_word_embeddings": True}, "lm_head", "model.embed_tokens"),
+    ],
+)
+def test_a_model_that_ties_otherwise_than_its_architecture_loads(recipe, name, values, head, embedding, tmp_path):
+    tie = values["tie_word_embeddings"]
+    model = written(recipe, name, configuration(name, values), tmp_path, tie=tie)
+    state = model.state_dict()
+    assert torch.equal(state[f"{head}.weight"], state[f"{embedding}.weight"]) == tie
 
 
 @pytest.mark.parametrize(

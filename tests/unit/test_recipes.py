@@ -98,6 +98,14 @@ def test_the_head_of_gpt2_is_its_embedding_and_is_written_once():
     assert untied.tensors[-1].law == Normal(0.0, 0.02)
 
 
+def test_t5_shares_its_embedding_even_where_the_output_is_its_own():
+    names = ["shared", "encoder.embed_tokens", "decoder.embed_tokens", "lm_head"]
+    shapes = {f"{name}.weight": {"shape": [100, 64]} for name in names}
+    shared = {"encoder.embed_tokens.weight": "shared.weight", "decoder.embed_tokens.weight": "shared.weight"}
+    assert tied_for("t5", shapes, tie=False) == shared
+    assert tied_for("t5", shapes) == {**shared, "lm_head.weight": "shared.weight"}
+
+
 def test_a_file_that_holds_the_embedding_only_has_nothing_tied():
     assert tied_for("gpt2", gpt2()) == {}
 
