@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from fastinit.plan import SKIP, Rule, Shapes
+from fastinit.plan import SKIP, Rule, Shapes, _entry
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ def rules_for(recipe: str, shapes: Shapes, **numbers: float) -> list[Rule]:
             )
         if isinstance(value, str) or not (math.isfinite(value) and value >= 0):
             raise ValueError(f"recipe {recipe}: {name} is {value!r}; it must be a number, finite and not negative")
+    for name, entry in shapes.items():
+        _entry(name, entry)
     return chosen.rules(shapes, **numbers)
 
 
@@ -94,8 +96,8 @@ def _blocks(shapes: Shapes, pattern: str) -> list[int]:
     return sorted({int(found[1]) for name in shapes if (found := re.match(pattern, name))})
 
 
-def _layers(shapes: Shapes, pattern: str, given: float | None) -> float:
-    """How many blocks the whole model has."""
+def _layers(shapes: Shapes, pattern: str, end: str, given: float | None) -> float:
+    """How many blocks the whole model has; `end` matches what stands behind the last of them."""
     blocks = _blocks(shapes, pattern)
     if given is not None:
         if blocks and blocks[-1] >= given:
@@ -103,10 +105,11 @@ def _layers(shapes: Shapes, pattern: str, given: float | None) -> float:
         return given
     if not blocks:
         raise ValueError(f"layers cannot be read: no name begins with {pattern!r}; pass layers, those of the model")
-    if blocks != list(range(len(blocks))):  # a pipeline stage: its own count would give a wrong scale, silently
+    # Of a pipeline stage the count would give a wrong scale, silently.
+    if blocks != list(range(len(blocks))) or not any(re.fullmatch(end, name) for name in shapes):
         raise ValueError(
-            f"layers cannot be read: the blocks {blocks[0]} to {blocks[-1]} are {len(blocks)}, a part of a model; "
-            "pass layers, those of the whole model"
+            f"layers cannot be read: the {len(blocks)} blocks from {blocks[0]} to {blocks[-1]} are a part of a model, "
+            f"which begins with block 0 and ends with {end!r}; pass layers, those of the whole model"
         )
     return len(blocks)
 
@@ -138,7 +141,7 @@ def _gpt2(shapes: Shapes, *, std: float = 0.02, layers: float | None = None) -> 
     root = r"(?:transformer\.)?"
     block = rf"{root}h\.\d+\."
     attention = r"(?:attn|crossattention)"
-    layers = _layers(shapes, rf"{root}h\.(\d+)\.", layers)
+    layers = _layers(shapes, rf"{root}h\.(\d+)\.", rf"{root}ln_f\.weight", layers)
     return [
         # The causal mask, in older checkpoints; the model builds it. It is no bias: zeros would mask everything.
         _rule(rf"{block}{attention}\.(?:bias|masked_bias)", SKIP),

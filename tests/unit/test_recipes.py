@@ -167,9 +167,10 @@ def test_the_head_of_a_resnet_is_that_of_a_linear_layer():
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_stage_of_a_pipeline_needs_the_layers_of_the_whole_model():
-    stage = gpt2(range(6, 12))
-    with pytest.raises(ValueError, match="blocks 6 to 11 are 6, a part of a model; pass layers"):
+@pytest.mark.parametrize(("first", "last", "is_end"), [(0, 5, False), (3, 8, False), (6, 11, True)])
+def test_a_stage_of_a_pipeline_needs_the_layers_of_the_whole_model(first, last, is_end):
+    stage = {name: entry for name, entry in gpt2(range(first, last + 1)).items() if is_end or "ln_f" not in name}
+    with pytest.raises(ValueError, match=f"the 6 blocks from {first} to {last} are a part of a model, .*; pass layers"):
         rules_for("gpt2", stage)
     whole, found = laws("gpt2", gpt2()), laws("gpt2", stage, layers=12)
     assert all(whole[name] == law for name, law in found.items())
@@ -269,6 +270,12 @@ def test_a_tensor_of_another_architecture_is_an_error_of_the_plan(recipe, name, 
     numbers = {"layers": 1} if recipe == "gpt2" else {}
     with pytest.raises(ValueError, match=rf"no rule matches {re.escape(repr(name))}"):
         laws(recipe, shaped(**{name: shape}), **numbers)
+
+
+def test_shapes_that_are_none_are_refused_by_name():
+    for recipe in RECIPES:
+        with pytest.raises(ValueError, match=r"shapes: 'fc.weight' is \[10, 4\]; it must look like"):
+            rules_for(recipe, {"fc.weight": [10, 4]})
 
 
 def test_blocks_without_a_last_norm_cannot_have_it_zeroed():
