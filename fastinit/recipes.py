@@ -4,7 +4,8 @@
     plan = Plan.from_rules(shapes, rules_for("gpt2", shapes), tied=tied_for("gpt2", shapes))
 
 A recipe follows the code it names, also where that differs from the paper; docs/recipes.md says where. It matches the
-names it knows and no others, so that a tensor of another architecture is an error of the plan, not a guess.
+names it knows (resnet and the two for any network: the shapes) and no others, so that a tensor of another architecture
+is an error of the plan, not a guess.
 """
 
 from __future__ import annotations
@@ -116,13 +117,18 @@ def _layers(shapes: Shapes, pattern: str, end: str, given: float | None) -> floa
 
 def _length(shapes: Shapes, pattern: str, what: str, given: float | None) -> float:
     """The last dimension of the tensors whose whole name matches; `what` is the number it is."""
-    if given is not None:
-        return given
-    found = {entry["shape"][-1] for name, entry in shapes.items() if re.fullmatch(pattern, name) and entry["shape"]}
+    found = (
+        {given}
+        if given is not None
+        else {entry["shape"][-1] for name, entry in shapes.items() if re.fullmatch(pattern, name) and entry["shape"]}
+    )
     if len(found) != 1:
         read = f"tensors that match {pattern!r} end in {sorted(found)}" if found else f"no name matches {pattern!r}"
         raise ValueError(f"{what} cannot be read: {read}; pass {what}")
-    return float(found.pop())
+    number = float(found.pop())
+    if number <= 0:
+        raise ValueError(f"{what} is {number:g}; it must be positive")
+    return number
 
 
 def _rule(match: str, scheme: str, **numbers: Any) -> Rule:
@@ -239,8 +245,8 @@ def _t5(shapes: Shapes, *, factor: float = 1.0, heads: float | None = None, widt
     query, bias = rf"{attention}q\.weight", rf"{attention}relative_attention_bias\.weight"
     heads = _length(shapes, bias, "heads", heads)
     width = _length(shapes, rf"{root}(?:shared|(?:encoder|decoder)\.embed_tokens)\.weight", "width", width)
-    rows = {entry["shape"][0] for name, entry in shapes.items() if re.fullmatch(query, name)}
-    if not heads or len(rows) != 1 or max(rows) % heads:
+    rows = {math.prod(entry["shape"][:1]) for name, entry in shapes.items() if re.fullmatch(query, name)}
+    if len(rows) != 1 or not max(rows) or max(rows) % heads:
         raise ValueError(
             f"the width of a head cannot be read: heads is {heads:g}, and the matrices {query!r} have {sorted(rows)} "
             "rows, which must be one number and a multiple of it"

@@ -199,6 +199,13 @@ def test_embeddings_of_two_widths_are_not_guessed_between():
         rules_for("llama_depth", two)
 
 
+def test_a_width_of_zero_is_refused():
+    with pytest.raises(ValueError, match="width is 0; it must be positive"):
+        rules_for("llama_depth", shaped(**{"tok_embeddings.weight": (10, 0)}))
+    with pytest.raises(ValueError, match="width is 0; it must be positive"):
+        rules_for("llama_depth", shaped(**TITAN), width=0)
+
+
 def t5(heads=4):
     attention = "encoder.block.0.layer.0.SelfAttention"
     return shaped(
@@ -224,7 +231,7 @@ def test_t5_reads_the_width_of_a_head_from_its_relative_positions():
     [
         (None, {}, "heads cannot be read: no name matches .*; pass heads"),
         (5, {}, r"the width of a head cannot be read: heads is 5, .* have \[96\] rows"),
-        (4, {"heads": 0}, "the width of a head cannot be read: heads is 0"),
+        (4, {"heads": 0}, "heads is 0; it must be positive"),
     ],
 )
 def test_t5_refuses_heads_that_do_not_fit(heads, numbers, message):
