@@ -8,6 +8,7 @@ spells.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 
 import numpy as np
@@ -117,7 +118,7 @@ def planned(recipe, model, **numbers):
 
 def recorded(model, monkeypatch):
     """Name -> the law that the model's own _init_weights draws last, of its parameters and buffers."""
-    init = transformers.initialization
+    init = importlib.import_module("transformers.initialization")
     drawn = {}
 
     def note(function, law):
