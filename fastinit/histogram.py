@@ -171,10 +171,10 @@ def grid_between(low: float, high: float, dtype: str) -> Grid:
     if dtype not in FORMATS and dtype != "complex64":
         first = math.floor(low)
         span = math.ceil(high) - first + 1
-        width = -(-max(span, FEWEST_WHOLE) // BINS)
-        bins = -(-max(span, FEWEST_WHOLE) // width)
-        begin = first - (bins * width - span) // 2 - 0.5
-        return Grid(begin + bins * width / 2, float(width), bins)
+        step = -(-max(span, FEWEST_WHOLE) // BINS)
+        bins = -(-max(span, FEWEST_WHOLE) // step)
+        begin = first - (bins * step - span) // 2 - 0.5
+        return Grid(begin + bins * step / 2, float(step), bins)
     if low == high:
         half = abs(low) / 2.0 or 0.5
         low, high = low - half, high + half

@@ -82,7 +82,8 @@ def _row(tensor: TensorShown, several: bool) -> str:
     mean = _figure("figure", tensor.mean, expected.mean if expected else None)
     std = _figure("figure", tensor.std, expected.std if expected else None)
     return (
-        f'<tr{" class=marked" if remarks else ""}><th scope="row" class="name" data-value="{name}">{_breakable(tensor.name)}{where}'
+        f"<tr{' class=marked' if remarks else ''}>"
+        f'<th scope="row" class="name" data-value="{name}">{_breakable(tensor.name)}{where}'
         f'<small class="aside">{drawn_from}</small></th>'
         f'<td class="check" data-value="{rank}">{check}</td>'
         f'<td class="shape" data-value="{tensor.elements}">{shape(tensor.shape)}</td>'
