@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastinit.dtypes import FORMATS, Format
+from fastinit.engines import Engine
 from fastinit.files.measure import byte_values, widened
 from fastinit.laws.elements import Mixture
 from fastinit.laws.law import Element
@@ -24,7 +25,7 @@ Array = np.ndarray[Any, Any]
 
 BINS = 65  # odd: the zero of a symmetric law, and a constant, fall into the middle of a bin, not on an edge
 FEWEST_WHOLE = 9  # bins of an integer tensor, so that a constant is a spike and not a block
-PIECE = 1 << 13  # elements; 64 KiB as float64 stay in the second-level cache
+PIECE = 1 << 13  # elements; 64 KiB as float64 stay in the cache, and np.dot of as many starts no threads
 REACH = 5.0  # standard deviations either side of the mean
 SMALLEST_WIDTH, LARGEST_WIDTH = 2.0**-1000, 2.0**1000  # of a bin: its inverse, and 65 of it, are finite
 TINY = 1e-9  # of the range, by which it is widened: its ends lie inside the outer bins, however they round
@@ -71,13 +72,16 @@ def moments(finite: int, total: float, squares: float, grid: Grid) -> tuple[floa
 
 
 def numbers(raw: Array, dtype: str) -> Array:
-    """The real numbers that raw storage stands for; of a complex number its magnitude."""
+    """The numbers that raw storage stands for, in float32 or float64; of a complex number its magnitude."""
     if dtype == "complex64":
         return np.abs(raw.astype(np.complex128))
     format = FORMATS.get(dtype)
-    if format is not None and raw.dtype == np.uint8:
-        return np.take(_codes(format), raw)
-    return widened(raw, format)
+    if format is None:
+        return raw.astype(np.float64)
+    wide = np.take(_codes(format), raw) if raw.dtype == np.uint8 else widened(raw, format)
+    if wide.dtype == np.float16 or not wide.flags.aligned:  # a tensor may begin at any byte
+        wide = wide.astype(np.float64 if format.name == "float64" else np.float32)
+    return wide
 
 
 @cache
@@ -89,40 +93,28 @@ def _codes(format: Format) -> Array:
     return values
 
 
-def count(raw: Array, dtype: str, grid: Grid) -> Part:
-    """Count the values of a buffer, in pieces that stay in the cache."""
-    finite = zeros = nans = infinities = 0
+def count(raw: Array, dtype: str, grid: Grid, engine: Engine) -> Part:
+    """Count the values of a buffer, in pieces that stay in the cache, on the calling thread."""
+    finite = zeros = nans = 0
     total = squares = 0.0
     extremes: list[Any] = []
     counts = np.zeros(grid.bins + 2, np.int64)
-    scratch, places = np.empty(PIECE), np.empty(PIECE, np.intp)
-    with np.errstate(all="ignore"):  # signalling NaNs; squares of what is near the end of float64
-        for begin in range(0, raw.size, PIECE):
-            values = numbers(raw[begin : begin + PIECE], dtype)
-            low, high = values.min(), values.max()
-            if values.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
-                missing = int(np.count_nonzero(np.isnan(values)))
-                kept = values[np.isfinite(values)]
-                nans += missing
-                infinities += values.size - missing - kept.size
-                if not kept.size:
-                    continue
-                values, low, high = kept, kept.min(), kept.max()
-            extremes += [low.item(), high.item()]
-            finite += values.size
-            zeros += int(np.count_nonzero(values == 0))
-            t, place = scratch[: values.size], places[: values.size]
-            np.copyto(t, values)
-            t -= grid.centre
-            t *= 1.0 / grid.width
-            total += float(t.sum())
-            squares += float(np.dot(t, t))
-            t += grid.bins / 2 + 1.0  # 1 is the first edge, so that truncation is floor for all that is in range
-            np.clip(t, 0.0, grid.bins + 1.0, out=t)
-            np.copyto(place, t, casting="unsafe")
-            counts += np.bincount(place, minlength=grid.bins + 2)
+    for begin in range(0, raw.size, PIECE):
+        part = raw[begin : begin + PIECE]
+        with np.errstate(all="ignore"):  # signalling NaNs
+            values = numbers(part, dtype)
+            found = engine.tally(values, grid.centre, 1.0 / grid.width, counts)
+        finite += found[0]
+        zeros += found[1]
+        nans += found[2]
+        total += found[3]
+        squares += found[4]
+        if raw.dtype.kind in "biu" and dtype not in FORMATS:
+            extremes += [part.min().item(), part.max().item()]  # float64 has not all digits of a large integer
+        elif found[0]:
+            extremes += found[5:]
     low, high = (min(extremes), max(extremes)) if extremes else (None, None)
-    return Part(finite, total, squares, zeros, nans, infinities, low, high, counts)
+    return Part(finite, total, squares, zeros, nans, raw.size - finite - nans, low, high, counts)
 
 
 # --- the range --------------------------------------------------------------------------------------------------------
@@ -147,9 +139,9 @@ def _reach(element: Element) -> tuple[float, float]:
     return max(low, mean - far), min(high, mean + far)
 
 
-def grid_of_values(raw: Array, dtype: str) -> Grid:
+def grid_of_values(raw: Array, dtype: str, engine: Engine) -> Grid:
     """Bins for values, or for the tensor they are a sample of: from the least to the largest, cut at 5 deviations."""
-    part = count(raw, dtype, Grid(0.0, 1.0, 1))
+    part = count(raw, dtype, Grid(0.0, 1.0, 1), engine)
     if part.minimum is None or part.maximum is None:
         return grid_between(0.0, 0.0, dtype)
     low, high = float(part.minimum), float(part.maximum)

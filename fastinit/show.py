@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from fastinit import engines
 from fastinit.dtypes import storage_dtype
 from fastinit.files.safetensors import DTYPES, SafetensorsError, Slot, read_header
 from fastinit.histogram import Grid, count, grid_between, grid_of_law, grid_of_values, moments
@@ -56,10 +57,11 @@ def show(path: str | os.PathLike[str], *, threads: int | None = None, progress: 
     workers = resolve(threads)
     begin = time.perf_counter()
     files = [_File(one) for one in paths]
+    engine = engines.chosen(sum(one.slot.elements for file in files for one in file.tensors))
     total, done = sum(file.bytes for file in files), 0
     tensors: list[TensorShown] = []
     for file in files:
-        file.read(workers, partial(_report, progress, done, total) if progress is not None else None)
+        file.read(engine, workers, partial(_report, progress, done, total) if progress is not None else None)
         tensors += [one.result(file.path.name) for one in file.tensors]
         done += file.bytes
     return Shown(str(path), tuple(one.name for one in paths), tuple(tensors), time.perf_counter() - begin)
@@ -97,12 +99,12 @@ class _File:
         self.tensors = [_Tensor(name, slot, laws.get(name)) for name, slot in header.slots.items()]
         self.bytes = sum(one.slot.end - one.slot.begin for one in self.tensors)
 
-    def read(self, threads: int, progress: Callable[[int], object] | None) -> None:
+    def read(self, engine: engines.Engine, threads: int, progress: Callable[[int], object] | None) -> None:
         """Read all tensors: first the samples, then the rest."""
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             sampled = [one for one in self.tensors if one.sampled]
-            for_each(lambda i: self._sample(fd, sampled[i]), len(sampled), threads)
+            for_each(lambda i: self._sample(fd, sampled[i], engine), len(sampled), threads)
             runs = list(_runs(self.tensors))
             starts = np.cumsum([0, *(run.items for run in runs)]).tolist()
             local = threading.local()
@@ -111,7 +113,7 @@ class _File:
                 if not hasattr(local, "staging"):
                     local.staging = np.empty(ITEM, np.uint8)
                 at = bisect_right(starts, i) - 1
-                self._item(fd, runs[at], i - starts[at], local.staging)
+                self._item(fd, runs[at], i - starts[at], local.staging, engine)
 
             def after(done: int) -> None:
                 if progress is not None:
@@ -123,22 +125,22 @@ class _File:
         finally:
             os.close(fd)
 
-    def _item(self, fd: int, run: _Run, number: int, staging: Bytes) -> None:
+    def _item(self, fd: int, run: _Run, number: int, staging: Bytes, engine: engines.Engine) -> None:
         begin = run.begin + number * ITEM
         end = min(begin + ITEM, run.end)
         self._into(fd, staging[: end - begin], begin)
         for one in run.members:
             first, last = max(one.slot.begin, begin), min(one.slot.end, end)
-            one.add(staging[first - begin : last - begin], run.row + number)
+            one.add(staging[first - begin : last - begin], run.row + number, engine)
 
-    def _sample(self, fd: int, one: _Tensor) -> None:
+    def _sample(self, fd: int, one: _Tensor, engine: engines.Engine) -> None:
         windows = one.windows()
         staging = np.empty(sum(end - begin for begin, end in windows), np.uint8)
         at = 0
         for begin, end in windows:
             self._into(fd, staging[at : at + end - begin], begin)
             at += end - begin
-        one.add(staging, 0)
+        one.add(staging, 0, engine)
 
     def _into(self, fd: int, buffer: Bytes, offset: int) -> None:
         """Read so many bytes from there; SafetensorsError where the file has become shorter."""
@@ -210,12 +212,12 @@ class _Tensor:
         begins = [self.slot.begin + room * i // (WINDOWS - 1) * itemsize for i in range(WINDOWS)]
         return [(begin, begin + length) for begin in begins]
 
-    def add(self, data: Bytes, row: int) -> None:
+    def add(self, data: Bytes, row: int, engine: engines.Engine) -> None:
         """Count elements; the first, where there is no law, choose the range."""
         values = np.frombuffer(data, storage_dtype(self.slot.dtype))
         if self.grid is None:
-            self.grid = grid_of_values(values, self.slot.dtype)
-        part = count(values, self.slot.dtype, self.grid)
+            self.grid = grid_of_values(values, self.slot.dtype, engine)
+        part = count(values, self.slot.dtype, self.grid, engine)
         self.rows[row] = part.finite, part.total, part.squares
         with self.lock:
             if part.minimum is not None and part.maximum is not None:
