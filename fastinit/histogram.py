@@ -9,6 +9,7 @@ out.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from fastinit.dtypes import FORMATS, Format
 from fastinit.engines import Engine
 from fastinit.files.measure import byte_values, widened
+from fastinit.laws import LogOfUniform, StepBias, TruncatedNormal, Uniform
 from fastinit.laws.elements import Mixture
 from fastinit.laws.law import Element
 
@@ -168,7 +170,7 @@ def grid_between(low: float, high: float, dtype: str) -> Grid:
         begin = first - (bins * step - span) // 2 - 0.5
         return Grid(begin + bins * step / 2, float(step), bins)
     if low == high:
-        half = abs(low) / 2.0 or 0.5
+        half = min(abs(low) / 2.0 or 0.5, sys.float_info.max - abs(low))
         low, high = low - half, high + half
     width = (high / BINS - low / BINS) * (1.0 + TINY)
     return Grid(low / 2.0 + high / 2.0, min(max(width, SMALLEST_WIDTH), LARGEST_WIDTH), BINS)
@@ -180,10 +182,23 @@ def probabilities(element: Element, grid: Grid, dtype: str) -> Array:
     Values of the dtype at an edge or above belong to the upper bin, so the law is cut half-way between the last value
     below the edge and the first that is not: in 8 bits a bin may hold two values or none.
     """
-    format = FORMATS.get(dtype)
     with np.errstate(all="ignore"):
-        cuts = np.array([_cut(float(edge), format) for edge in grid.edges])
-        return np.diff(np.asarray(element.cdf(cuts), np.float64), prepend=0.0, append=1.0)
+        return np.diff(_chance_below(element, grid.edges, FORMATS.get(dtype)), prepend=0.0, append=1.0)
+
+
+def _chance_below(element: Element, edges: Array, format: Format | None) -> Array:
+    """The probability of a value below each edge."""
+    if isinstance(element, Mixture):
+        zero = (1.0 - element.share) * (edges > 0.0)
+        return zero + element.share * _chance_below(element.values, edges, format) if element.share else zero
+    chance = np.asarray(element.cdf(np.array([_cut(float(edge), format) for edge in edges])), np.float64)
+    if format is None or not isinstance(element, (Uniform, TruncatedNormal, StepBias, LogOfUniform)):
+        return chance
+    # These are kept within their bounds after rounding: the last value inside takes what would round out of them.
+    low, high = element.support
+    lowest = format.at_least(low)
+    highest = format.below(high) if isinstance(element, Uniform) else format.at_most(high)
+    return np.where(edges > highest, 1.0, np.where(edges <= lowest, 0.0, chance))
 
 
 def _cut(edge: float, format: Format | None) -> float:

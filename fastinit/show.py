@@ -184,6 +184,8 @@ class _Tensor:
         self.expected: Expected | None = None
         if law is not None and slot.elements:
             self._expect(law)
+        # Whether a sample must choose the range of the histogram, before the rest is read.
+        self.sampled = self.grid is None and self.bytes > ITEM
         self.lock = threading.Lock()
         self.extremes: list[float | int] = []
         self.zeros = self.nans = self.infinities = 0
@@ -198,11 +200,6 @@ class _Tensor:
             self.expected = expect(element, self.grid, self.slot.dtype, self.slot.elements)
         except Exception:  # whatever a law raises on a shape it was not made for
             self.law = self.grid = self.expected = None
-
-    @property
-    def sampled(self) -> bool:
-        """Whether a sample must choose the range of the histogram, before the rest is read."""
-        return self.grid is None and self.bytes > ITEM
 
     def windows(self) -> list[tuple[int, int]]:
         """Where the sample lies: the first window at the beginning, the last at the end, as sorted values want it."""
