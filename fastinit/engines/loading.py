@@ -46,6 +46,11 @@ class Engine(Protocol):
     ) -> None:
         """Zero what does not survive on the lines of a sparse tensor, on the calling thread."""
 
+    def tally(
+        self, values: np.ndarray[Any, Any], centre: float, inverse: float, counts: np.ndarray[Any, Any]
+    ) -> tuple[int, int, int, float, float, float, float]:
+        """Count values into bins, on the calling thread; what else they come to."""
+
 
 MODULES = {"numba": "fastinit.engines.compiled", "numpy": "fastinit.engines.reference"}
 

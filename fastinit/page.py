@@ -1,0 +1,141 @@
+"""The report of `show` as one page of HTML: no network, no library, readable without JavaScript and on paper."""
+
+from __future__ import annotations
+
+import html as escaping
+from pathlib import Path
+from string import Template
+
+from fastinit.shown import Histogram, Shown, TensorShown
+from fastinit.table import law, number, printable, shape, size
+
+HEIGHT = 40  # of a histogram, in the units of its drawing; a bin is one wide
+# A bin this much higher than the second is cut off, and marked so: the zeros of a sparse tensor would flatten the rest.
+TOWERING = 4.0
+# What a column is called, the class of its cells (one that a narrow page hides has "wide"), and how it sorts.
+COLUMNS = (
+    ("Tensor", "name", "text"),
+    ("Check", "check", "number"),
+    ("Shape", "shape", "number"),
+    ("Dtype", "dtype wide", "text"),
+    ("Law", "law", "text"),
+    ("Mean", "figure", "number"),
+    ("Std", "figure", "number"),
+    ("Min", "figure wide", "number"),
+    ("Max", "figure wide", "number"),
+    ("Zeros", "figure wide", "number"),
+)
+
+
+def html(shown: Shown, title: str) -> str:
+    """One page: a row a tensor, with its histogram over what its law expects; about 2 kB a tensor. Deterministic."""
+    marked = sum(bool(one.remarks) for one in shown.tensors)
+    known = sum(one.law is not None for one in shown.tensors)
+    facts = {
+        "tensors": f"{len(shown.tensors):,}",
+        "elements": f"{shown.elements:,}",
+        f"in {len(shown.files):,} file{'s' * (len(shown.files) != 1)}": size(shown.bytes),
+        "with a law": f"{known:,}",
+        "marked": f"{marked:,}",
+    }
+    several = len(shown.files) > 1
+    template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=text(title),
+        path=text(shown.path),
+        facts="".join(
+            f"<div{' class=alert' if name == 'marked' and marked else ''}><dt>{name}</dt><dd>{value}</dd></div>"
+            for name, value in facts.items()
+        ),
+        heads="".join(map(_head, COLUMNS)),
+        rows="\n".join(_row(tensor, several) for tensor in shown.tensors),
+    )
+
+
+def text(words: str) -> str:
+    """Text that is safe between tags and in quoted attributes."""
+    return escaping.escape(printable(words), quote=True)
+
+
+def _breakable(name: str) -> str:
+    """A name that a narrow column may break behind its dots and underscores."""
+    return text(name).replace(".", ".<wbr>").replace("_", "_<wbr>")
+
+
+def _head(column: tuple[str, str, str]) -> str:
+    name, kind, order = column
+    cell = f'<th scope="col" class="{kind}" data-order="{order}" aria-sort="none"><button type="button">{name}</button>'
+    return cell + "</th>" + ('<th scope="col" class="drawing">Histogram</th>' if name == "Law" else "")
+
+
+def _row(tensor: TensorShown, several: bool) -> str:
+    """A row; `data-value` is what a cell sorts by, where that is not its text."""
+    expected = tensor.expected
+    name = text(tensor.name)
+    where = f"<small>{text(tensor.file)}</small>" if several else ""
+    remarks = "".join(f"<b>{text(one)}</b>" for one in tensor.remarks)
+    good = expected is not None and not remarks
+    nothing = "no law" if tensor.law is None else "empty"
+    check = remarks or ('<i class="good">fits</i>' if good else f'<i class="none">{nothing}</i>')
+    drawn_from = text(law(tensor.law))
+    rank = 2 if remarks else 0 if good else 1
+    mean = _figure("figure", tensor.mean, expected.mean if expected else None)
+    std = _figure("figure", tensor.std, expected.std if expected else None)
+    return (
+        f"<tr{' class=marked' if remarks else ''}>"
+        f'<th scope="row" class="name" data-value="{name}">{_breakable(tensor.name)}{where}'
+        f'<small class="aside">{drawn_from}</small></th>'
+        f'<td class="check" data-value="{rank}">{check}</td>'
+        f'<td class="shape" data-value="{tensor.elements}">{shape(tensor.shape)}</td>'
+        f'<td class="dtype wide">{tensor.dtype}</td><td class="law">{drawn_from}</td>'
+        f'<td class="drawing">{_drawing(tensor)}</td>{mean}{std}'
+        f"{_figure('figure wide', tensor.minimum)}{_figure('figure wide', tensor.maximum)}"
+        f'<td class="figure wide" data-value="{tensor.zeros}">{tensor.zeros:,}</td></tr>'
+    )
+
+
+def _figure(kind: str, value: float | int | None, expected: float | None = None) -> str:
+    below = "" if expected is None else f"<small>law {number(expected)}</small>"
+    return f'<td class="{kind}" data-value="{"" if value is None else value}">{number(value)}{below}</td>'
+
+
+def _drawing(tensor: TensorShown) -> str:
+    """The histogram as one path, what the law expects as another, and the ends of the range below."""
+    histogram, expected = tensor.histogram, tensor.expected
+    counts, wanted = histogram.counts, [share * tensor.elements for share in expected.shares] if expected else []
+    inside = sum(counts)
+    if not inside and not sum(wanted):
+        return '<span class="none">nothing to draw</span>'
+    heights = sorted(map(max, counts, wanted) if wanted else counts)
+    top = heights[-1]
+    if len(heights) > 1 and heights[-2] > 0 and heights[-1] > TOWERING * heights[-2]:
+        top = heights[-2] * 1.25
+    bins = len(counts)
+    bars = "".join(f"V{_level(count, top)}h1" for count in counts)
+    line = "".join(f"V{_level(count, top)}h1" for count in wanted)
+    cut = "".join(f"M{i} 2.5l1-1.5" for i, count in enumerate(counts) if count > top)
+    outside = "".join(
+        f"<span>{count:,} {where}</span>"
+        for count, where in ((histogram.below, "below"), (histogram.above, "above"))
+        if count
+    )
+    low, high = (_end(edge, histogram) for edge in (histogram.low, histogram.high))
+    words = f"{text(tensor.name)}: {inside:,} values from {low} to {high}"
+    return (
+        f'<button type="button" class="open" aria-label="Enlarge the histogram of {text(tensor.name)}">'
+        f'<svg viewBox="0 0 {bins} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{words}">'
+        f'<path class="bars" d="M0 {HEIGHT}{bars}V{HEIGHT}z"/>'
+        + (f'<path class="line" d="M0 {HEIGHT}{line}V{HEIGHT}"/>' if wanted else "")
+        + (f'<path class="cut" d="{cut}"/>' if cut else "")
+        + f"</svg></button><small><span>{low}</span>{outside}<span>{high}</span></small>"
+    )
+
+
+def _end(edge: float, histogram: Histogram) -> str:
+    """An end of the range; zero where it is that but for rounding."""
+    return number(0 if abs(edge) < 1e-6 * (histogram.high - histogram.low) else edge)
+
+
+def _level(count: float, top: float) -> str:
+    """How far down from the upper end of the drawing: a tenth of a unit is finer than a pixel."""
+    return f"{HEIGHT - (HEIGHT - 1) * min(count / top, 1.0):.1f}".removesuffix(".0")

@@ -1,0 +1,279 @@
+"""Look at weights: what each tensor of safetensors files holds, beside the law its file says it was drawn from.
+
+Every byte is read once, into a buffer of a MiB a thread. A tensor without a law that does not fit one buffer gives its
+sample first: 16 windows from its beginning to its end, a MiB together, are read, choose the range of the histogram and
+are counted; then the gaps between them are. What is kept beside the buffers is 24 bytes for each MiB of the file, and
+half a KiB a tensor.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastinit import engines
+from fastinit.dtypes import storage_dtype
+from fastinit.files.safetensors import DTYPES, SafetensorsError, Slot, read_header
+from fastinit.histogram import Grid, count, grid_between, grid_of_law, grid_of_values, moments
+from fastinit.laws import Constant, Law
+from fastinit.laws.encoded import from_json
+from fastinit.laws.law import Element
+from fastinit.shown import Expected, Histogram, Shown, TensorShown, expect
+from fastinit.threads import for_each, resolve
+
+Progress = Callable[[int, int], object]
+Bytes = np.ndarray[Any, Any]
+
+ITEM = 1 << 20  # bytes of a read: of a larger one the second-level cache would not hold the pieces
+WINDOWS = 16  # of a sample; 64 KiB each
+
+
+def show(path: str | os.PathLike[str], *, threads: int | None = None, progress: Progress | None = None) -> Shown:
+    """Read a safetensors file, or all of a folder, and tell what its tensors hold.
+
+    path      a file, written by anyone, or a folder with *.safetensors
+    threads   as in fill
+    progress  called with (bytes done, bytes in all)
+
+    Raises FileNotFoundError where there is no such file, SafetensorsError where one is damaged; metadata that cannot be
+    read is no error, but "law unknown". The result depends on the bytes of the files only, not on threads.
+    """
+    path = Path(path)
+    paths = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if not paths:
+        raise FileNotFoundError(f"{path} holds no .safetensors file; name a file or a folder of them")
+    workers = resolve(threads)
+    begin = time.perf_counter()
+    files = [_File(one) for one in paths]
+    engine = engines.chosen(sum(one.slot.elements for file in files for one in file.tensors))
+    total, done = sum(file.bytes for file in files), 0
+    tensors: list[TensorShown] = []
+    for file in files:
+        file.read(engine, workers, partial(_report, progress, done, total) if progress is not None else None)
+        tensors += [one.result(file.path.name) for one in file.tensors]
+        done += file.bytes
+    return Shown(str(path), tuple(one.name for one in paths), tuple(tensors), time.perf_counter() - begin)
+
+
+def _report(progress: Progress, before: int, total: int, now: int) -> None:
+    progress(before + now, total)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Neighbours in a file, bytes [begin, end): a part of one tensor, from `row` on, or small tensors together."""
+
+    begin: int
+    end: int
+    members: tuple[_Tensor, ...]
+    row: int = 0
+
+    @property
+    def items(self) -> int:
+        """How many reads it takes."""
+        return -(-(self.end - self.begin) // ITEM)
+
+
+class _File:
+    """One file: its tensors, and the runs in which they are read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        header = read_header(path)
+        laws = _laws(header.metadata)
+        self.tensors = [_Tensor(name, slot, laws.get(name)) for name, slot in header.slots.items()]
+        self.bytes = sum(one.slot.end - one.slot.begin for one in self.tensors)
+
+    def read(self, engine: engines.Engine, threads: int, progress: Callable[[int], object] | None) -> None:
+        """Read all tensors: first the samples, then the rest."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            sampled = [one for one in self.tensors if one.sampled]
+            for_each(lambda i: self._sample(fd, sampled[i], engine), len(sampled), threads)
+            runs = list(_runs(self.tensors))
+            starts = np.cumsum([0, *(run.items for run in runs)]).tolist()
+            local = threading.local()
+
+            def work(i: int) -> None:
+                if not hasattr(local, "staging"):
+                    local.staging = np.empty(ITEM, np.uint8)
+                at = bisect_right(starts, i) - 1
+                self._item(fd, runs[at], i - starts[at], local.staging, engine)
+
+            def after(done: int) -> None:
+                if progress is not None:
+                    progress(self.bytes * done // starts[-1])
+
+            for_each(work, starts[-1], threads, progress and after)
+            if progress is not None:
+                progress(self.bytes)
+        finally:
+            os.close(fd)
+
+    def _item(self, fd: int, run: _Run, number: int, staging: Bytes, engine: engines.Engine) -> None:
+        begin = run.begin + number * ITEM
+        end = min(begin + ITEM, run.end)
+        self._into(fd, staging[: end - begin], begin)
+        for one in run.members:
+            first, last = max(one.slot.begin, begin), min(one.slot.end, end)
+            one.add(staging[first - begin : last - begin], run.row + number, engine)
+
+    def _sample(self, fd: int, one: _Tensor, engine: engines.Engine) -> None:
+        windows = one.windows()
+        staging = np.empty(sum(end - begin for begin, end in windows), np.uint8)
+        at = 0
+        for begin, end in windows:
+            self._into(fd, staging[at : at + end - begin], begin)
+            at += end - begin
+        one.add(staging, 0, engine)
+
+    def _into(self, fd: int, buffer: Bytes, offset: int) -> None:
+        """Read so many bytes from there; SafetensorsError where the file has become shorter."""
+        view, done = memoryview(buffer.data), 0
+        while done < len(view):
+            got = os.preadv(fd, [view[done:]], offset + done)
+            if not got:
+                raise SafetensorsError(f"{self.path} ended at {offset + done:,} bytes while it was read")
+            done += got
+
+
+def _runs(tensors: list[_Tensor]) -> Iterator[_Run]:
+    """What is left to read after the samples: small neighbours up to a MiB together, the others alone."""
+    group: list[_Tensor] = []
+    for one in tensors:
+        slot = one.slot
+        if group and slot.end - group[0].slot.begin > ITEM:  # always so before a large tensor
+            yield _Run(group[0].slot.begin, group[-1].slot.end, tuple(group))
+            group = []
+        if one.sampled:
+            row, ends = 1, one.windows()
+            for (_, begin), (end, _) in pairwise(ends):
+                run = _Run(begin, end, (one,), row)
+                row += run.items
+                yield run
+        elif slot.end - slot.begin > ITEM:
+            yield _Run(slot.begin, slot.end, (one,))
+        elif slot.end > slot.begin:
+            group.append(one)
+    if group:
+        yield _Run(group[0].slot.begin, group[-1].slot.end, tuple(group))
+
+
+class _Tensor:
+    """A tensor while it is counted. Counts are added under a lock; moments have a row for each read, added exactly."""
+
+    def __init__(self, name: str, slot: Slot, law: Law | None) -> None:
+        self.name, self.slot, self.law = name, slot, law
+        self.bytes = slot.end - slot.begin
+        self.grid: Grid | None = None
+        self.expected: Expected | None = None
+        if law is not None and slot.elements:
+            self._expect(law)
+        # Whether a sample must choose the range of the histogram, before the rest is read.
+        self.sampled = self.grid is None and self.bytes > ITEM
+        self.lock = threading.Lock()
+        self.extremes: list[float | int] = []
+        self.zeros = self.nans = self.infinities = 0
+        self.counts: Any = 0
+        self.rows = np.zeros((-(-self.bytes // ITEM) + WINDOWS if self.bytes > ITEM else 1, 3))
+
+    def _expect(self, law: Law) -> None:
+        """Ask the law for its numbers on this shape; where it has none, the metadata is wrong and the law unknown."""
+        try:
+            element = _element(law, self.slot)
+            self.grid = grid_of_law(element, self.slot.dtype)
+            self.expected = expect(element, self.grid, self.slot.dtype, self.slot.elements)
+        except Exception:  # whatever a law raises on a shape it was not made for
+            self.law = self.grid = self.expected = None
+
+    def windows(self) -> list[tuple[int, int]]:
+        """Where the sample lies: the first window at the beginning, the last at the end, as sorted values want it."""
+        itemsize = DTYPES[self.slot.dtype][1]
+        length = ITEM // WINDOWS
+        room = (self.bytes - length) // itemsize
+        begins = [self.slot.begin + room * i // (WINDOWS - 1) * itemsize for i in range(WINDOWS)]
+        return [(begin, begin + length) for begin in begins]
+
+    def add(self, data: Bytes, row: int, engine: engines.Engine) -> None:
+        """Count elements; the first, where there is no law, choose the range."""
+        values = np.frombuffer(data, storage_dtype(self.slot.dtype))
+        if self.grid is None:
+            self.grid = grid_of_values(values, self.slot.dtype, engine)
+        part = count(values, self.slot.dtype, self.grid, engine)
+        self.rows[row] = part.finite, part.total, part.squares
+        with self.lock:
+            if part.minimum is not None and part.maximum is not None:
+                both = [*self.extremes, part.minimum, part.maximum]
+                self.extremes = [min(both), max(both)]
+            self.zeros += part.zeros
+            self.nans += part.nans
+            self.infinities += part.infinities
+            self.counts = self.counts + part.counts
+
+    def result(self, file: str) -> TensorShown:
+        """All that was counted."""
+        grid = self.grid or grid_between(0.0, 0.0, self.slot.dtype)
+        counts = self.counts.tolist() if self.bytes else [0] * (grid.bins + 2)
+        finite = int(self.rows[:, 0].sum())
+        sums = math.fsum(self.rows[:, 1]), math.fsum(self.rows[:, 2])
+        mean, std = moments(finite, *sums, grid) if finite else (None, None)
+        minimum, maximum = self.extremes or (None, None)
+        if minimum == maximum and minimum is not None:  # a constant, to its last bit
+            mean, std = float(minimum), 0.0
+        edges = grid.edges
+        return TensorShown(
+            self.name,
+            file,
+            self.slot.dtype,
+            self.slot.shape,
+            self.law,
+            self.expected,
+            mean,
+            std,
+            minimum,
+            maximum,
+            self.zeros,
+            self.nans,
+            self.infinities,
+            Histogram(float(edges[0]), float(edges[-1]), tuple(counts[1:-1]), counts[0], counts[-1]),
+        )
+
+
+# --- the law ----------------------------------------------------------------------------------------------------------
+
+
+def _laws(metadata: Mapping[str, str]) -> dict[str, Law]:
+    """The laws by tensor that the metadata of our files tells; what cannot be read is left out."""
+    try:
+        entries = json.loads(metadata.get("fastinit.laws", "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    found = {}
+    for name, entry in entries.items() if isinstance(entries, dict) else ():
+        try:
+            found[name] = from_json(entry)
+        except Exception:  # whatever wrong parameters provoke in the constructor of a law
+            continue
+    return found
+
+
+def _element(law: Law, slot: Slot) -> Element:
+    element = law.on(slot.shape)
+    if isinstance(element, Constant) and isinstance(element.value, complex):
+        return Constant(abs(element.value))
+    return element

@@ -1,0 +1,177 @@
+"""What `show` found: of each tensor what was measured, beside what its law expects; the result as values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fastinit.dtypes import FORMATS, Format
+from fastinit.files.safetensors import DTYPES
+from fastinit.histogram import Grid, probabilities
+from fastinit.laws import Law
+from fastinit.laws.law import Element
+from fastinit.table import size, table
+
+FAR = 5.0  # standard errors: by chance one in a million of such numbers is farther
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a law says of a tensor: mean, std, and the share of its elements in each bin, below and above.
+
+    The errors are standard errors over all elements; the roundings are what the dtype itself may shift at most.
+    """
+
+    mean: float
+    std: float
+    shares: tuple[float, ...]
+    below: float
+    above: float
+    mean_error: float
+    std_error: float
+    mean_rounding: float
+    std_rounding: float
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many elements each bin of [low, high] holds, and how many lie outside; neither NaN nor infinities."""
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    below: int
+    above: int
+
+
+@dataclass(frozen=True)
+class TensorShown:
+    """One tensor. Mean, std, minimum and maximum are those of its finite elements, None where there are none.
+
+    Of complex numbers the magnitudes are shown. `law` is None where the file does not say one that can be read.
+    """
+
+    name: str
+    file: str
+    dtype: str
+    shape: tuple[int, ...]
+    law: Law | None
+    expected: Expected | None
+    mean: float | None
+    std: float | None
+    minimum: float | int | None
+    maximum: float | int | None
+    zeros: int
+    nans: int
+    infinities: int
+    histogram: Histogram
+
+    @property
+    def elements(self) -> int:
+        """How many elements the tensor has."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """What they take in the file."""
+        return self.elements * DTYPES[self.dtype][1]
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is wrong: NaN, infinities the law does not have, mean or std over 5 standard errors off."""
+        found = []
+        if self.nans:
+            found.append(f"{self.nans:,} NaN")
+        expected = self.expected
+        infinite = expected is not None and math.isinf(expected.mean)  # a mask
+        if self.infinities and not infinite:
+            found.append(f"{self.infinities:,} inf")
+        if infinite and self.infinities < self.elements:
+            found.append("mean off")
+        if expected is None or infinite:
+            return tuple(found)
+        for what, measured, wanted, error, rounding in (
+            ("mean", self.mean, expected.mean, expected.mean_error, expected.mean_rounding),
+            ("std", self.std, expected.std, expected.std_error, expected.std_rounding),
+        ):
+            # An overflow of the moments, of float64 near its end, is no number: it deviates too.
+            if measured is not None and not abs(measured - wanted) <= FAR * error + rounding:
+                size = f" {(measured - wanted) / error:+.3g} se" if error else ""
+                found.append(f"{what}{size or ' off'}")
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What `show` saw: the tensors in the order of the files, and how long it took."""
+
+    path: str
+    files: tuple[str, ...]
+    tensors: tuple[TensorShown, ...]
+    seconds: float = field(compare=False)
+
+    @property
+    def elements(self) -> int:
+        """Elements of all tensors."""
+        return sum(tensor.elements for tensor in self.tensors)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.bytes for tensor in self.tensors)
+
+    @property
+    def gigabytes_per_second(self) -> float:
+        """Speed, in 10^9 bytes a second."""
+        return self.bytes / self.seconds / 1e9 if self.seconds else 0.0
+
+    @property
+    def summary(self) -> str:
+        """One line: how much there is, and how many tensors follow their law."""
+        marked = sum(bool(tensor.remarks) for tensor in self.tensors)
+        known = sum(tensor.law is not None for tensor in self.tensors)
+        fitting = sum(tensor.law is not None and not tensor.remarks for tensor in self.tensors)
+        count, files = len(self.tensors), len(self.files)
+        return (
+            f"{count:,} tensor{'s' * (count != 1)}, {self.elements:,} elements, {size(self.bytes)} in {files:,} "
+            f"file{'s' * (files != 1)}; {fitting:,} of {known:,} with a law follow it, {marked:,} marked"
+        )
+
+    def table(self, width: int = 100) -> str:
+        """A table for a terminal of so many columns, and the summary; deterministic."""
+        return table(self, width)
+
+
+def expect(element: Element, grid: Grid, dtype: str, elements: int) -> Expected:
+    """What the law of an element says of so many of them."""
+    shares = probabilities(element, grid, dtype)
+    mean, std = float(element.mean), float(element.std)
+    if not (math.isfinite(mean) and std > 0):
+        spread = 0.0
+    else:  # sqrt((kurtosis - 1) / 4), with the kurtosis from the middles of the bins: a few per cent are enough here
+        z = (grid.edges[:-1] + grid.width / 2 - mean) / std
+        spread = math.sqrt(max(float(np.dot(shares[1:-1], z**4)) - 1.0, 0.0)) / 2
+    root = math.sqrt(elements)
+    step = _step(abs(mean) + 3.0 * std, FORMATS.get(dtype))
+    return Expected(
+        mean,
+        std,
+        tuple(shares[1:-1].tolist()),
+        float(shares[0]),
+        float(shares[-1]),
+        mean_error=std / root,
+        std_error=std * spread / root,
+        mean_rounding=step / 2,
+        # Rounding by up to step / 2 adds at most step^2 / 4 to the variance.
+        std_rounding=min(step / 2, step * step / 8 / std) if std else 0.0,
+    )
+
+
+def _step(x: float, format: Format | None) -> float:
+    """The distance between neighbouring values of a format at x."""
+    if format is None or not math.isfinite(x):
+        return 0.0
+    exponent = max(math.frexp(x)[1] - 1, format.smallest_exponent) if x else format.smallest_exponent
+    return math.ldexp(1.0, exponent - format.mantissa_bits)
