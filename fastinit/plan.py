@@ -182,7 +182,7 @@ class Plan:
         for name, entry in shapes.items():
             if name in tied:
                 continue
-            shape, own = _entry(name, entry)
+            shape, own = entry_of(name, entry)
             rule = next((rule for rule in rules if re.fullmatch(rule.match, name)), None)
             if rule is None:
                 unmatched.append(f"{name!r} {list(shape)}")
@@ -204,7 +204,8 @@ class Plan:
 # --- from rules -------------------------------------------------------------------------------------------------------
 
 
-def _entry(name: str, entry: Any) -> tuple[tuple[int, ...], str]:
+def entry_of(name: str, entry: Any) -> tuple[tuple[int, ...], str]:
+    """Shape and dtype of an entry of shapes."""
     if not isinstance(entry, Mapping) or not isinstance(entry.get("shape"), Sequence):
         raise ValueError(
             f'shapes: {name!r} is {entry!r}; it must look like {{"shape": [8192, 8192], "dtype": "float32"}}'

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from fastinit.plan import SKIP, Rule, Shapes, _entry
+from fastinit.plan import SKIP, Rule, Shapes, entry_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def rules_for(recipe: str, shapes: Shapes, **numbers: float) -> list[Rule]:
         if isinstance(value, str) or not (math.isfinite(value) and value >= 0):
             raise ValueError(f"recipe {recipe}: {name} is {value!r}; it must be a number, finite and not negative")
     for name, entry in shapes.items():
-        _entry(name, entry)
+        entry_of(name, entry)
     return chosen.rules(shapes, **numbers)
 
 

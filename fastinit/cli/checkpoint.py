@@ -46,7 +46,6 @@ def add_to(commands: Any) -> None:
     written.add_argument("--json", action="store_true", help="print the report as one JSON object")
     written.add_argument("--quiet", action="store_true", help="no progress and no report; only a seed that was drawn")
 
-
     known = command(commands, "recipes", "list the architectures whose rules are ready made", EXAMPLES)
     known.add_argument("--json", action="store_true", help="as one JSON object")
     known.set_defaults(run=_run_recipes)
@@ -64,6 +63,9 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--set", type=_setting, action="append", default=[], metavar="NUMBER=X", help="of a recipe: layers=12, std=0.01"
     )
+    source.add_argument(
+        "--tie", action=argparse.BooleanOptionalAction, help="of a recipe: whether the output is the embedding"
+    )
     source.add_argument("--dtype", choices=FORMATS, metavar="NAME", help="of all tensors of floats")
 
 
@@ -76,8 +78,8 @@ def _setting(text: str) -> tuple[str, float]:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    if options.set and not options.recipe:
-        raise ValueError("--set gives the numbers of a --recipe; rules have theirs in the file")
+    if (options.set or options.tie is not None) and not options.recipe:
+        raise ValueError("--set and --tie belong to a --recipe; rules have their numbers in the file")
     if options.plan is not None:
         if options.shapes or options.rules or options.recipe or options.dtype:
             raise ValueError("--plan holds shapes, dtypes and laws; leave out --shapes, --rules, --recipe and --dtype")
@@ -88,7 +90,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     if options.recipe is None:
         return Plan.from_rules(shapes, load_rules(options.rules), dtype=options.dtype)
     rules = rules_for(options.recipe, shapes, **dict(options.set))
-    return Plan.from_rules(shapes, rules, dtype=options.dtype, tied=tied_for(options.recipe, shapes))
+    return Plan.from_rules(shapes, rules, dtype=options.dtype, tied=tied_for(options.recipe, shapes, tie=options.tie))
 
 
 def _run_recipes(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -21,8 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else USAGE
     except (TypeError, ValueError) as error:
         return _complain(str(error), USAGE)
+    except BrokenPipeError:  # who read the output has seen enough: `fastinit recipes | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except OSError as error:
-        return _complain(error.strerror or str(error), FAILED)
+        text = error.strerror or str(error)
+        named = error.filename is None or str(error.filename) in text  # ours name the file, the system's do not
+        return _complain(text if named else f"{error.filename}: {text}", FAILED)
     except KeyboardInterrupt:
         return _complain("interrupted", FAILED)
 
