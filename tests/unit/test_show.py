@@ -152,6 +152,9 @@ def test_a_constant_stands_in_the_middle(value, tmp_path):
     else:
         assert (tensor.mean, tensor.std, sum(counts)) == (None, None, 0)
     assert total(tensor) == 100
+    assert tensor.histogram.high > tensor.histogram.low
+    if value == 0:
+        assert (tensor.histogram.low, tensor.histogram.high) == pytest.approx((-0.5, 0.5))
 
 
 def test_the_ends_of_float64_do_no_harm(engine, tmp_path):
@@ -181,6 +184,10 @@ def test_tensors_may_begin_at_any_byte(engine, tmp_path):
     found = {tensor.name: tensor for tensor in show(path).tensors}
     assert found["x"].mean == pytest.approx(x.mean())
     assert found["y"].std == pytest.approx(y.astype(float).std())
+    if engine == "numba":  # a kernel for unaligned arrays would be compiled again, and while a fork may happen
+        from fastinit.engines.compiled import tally_values
+
+        assert all(types[0].aligned for types in tally_values.signatures)
 
 
 def test_sorted_values_fit_the_range_their_sample_chooses(tmp_path):
