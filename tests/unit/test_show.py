@@ -536,6 +536,8 @@ def test_the_page_has_a_row_and_a_histogram_for_every_tensor(tmp_path):
     page = Page(html(shown, "GPT"))
     assert len(page.rows) == len(shown.tensors) == 32
     assert all(row["paths"] >= 2 for row in page.rows)
+    drawings = [value for name, value in page.attributes if name == "d" and value is not None]
+    assert all(value.count("h1") == 65 for value in drawings if "l" not in value)
     assert not any(row["marked"] for row in page.rows)
     assert [row["name"] for row in page.rows][:3] == [printable(tensor.name) for tensor in shown.tensors][:3]
 
