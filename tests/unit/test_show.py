@@ -450,9 +450,7 @@ def test_memory_is_bounded_whatever_the_file(tmp_path):
         f"""
         import resource
         from fastinit.show import show
-        from fastinit.dtypes import storage_dtype
-from fastinit.files.safetensors import lay_out
-        import numpy as np
+        from fastinit.files.safetensors import lay_out
         def small():
             from pathlib import Path
             header = lay_out({{"x": ("bfloat16", (1 << 10, 1 << 10))}})
