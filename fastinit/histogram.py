@@ -81,7 +81,7 @@ def numbers(raw: Array, dtype: str) -> Array:
     if format is None:
         return raw.astype(np.float64)
     wide = np.take(_codes(format), raw) if raw.dtype == np.uint8 else widened(raw, format)
-    if wide.dtype == np.float16 or not wide.flags.aligned:  # the kernel takes neither
+    if wide.dtype == np.float16 or not wide.flags.aligned:  # Numba does not look
         wide = wide.astype(np.float64 if format.name == "float64" else np.float32)
     return wide
 
