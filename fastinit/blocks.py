@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from fastinit.runs import Job
 Array = np.ndarray[Any, Any]
 
 ITEM = 1 << 20  # bytes of an item, drawn and written by one thread: in the second-level cache
+MOST_JOBS = 1024  # prepared laws that are kept
 LONGEST_ROW = 16 << 20  # bytes: a shaped law whose rows are longer is drawn whole
 
 
@@ -96,11 +96,16 @@ def items(tensors: Iterable[Tensor], slots: Mapping[str, Slot]) -> Iterator[list
 
 @dataclass(frozen=True)
 class Source:
-    """What a seed and a stream make of tensors."""
+    """What a seed and a stream make of tensors.
+
+    `jobs` keeps what was prepared for a tensor, by its identity: a hash of the law would cost more than a small piece,
+    and Constant(0.0) and Constant(-0.0) are equal where their bits are not.
+    """
 
     seed: int
     stream: str
     engine: str
+    jobs: dict[int, tuple[Tensor, Job]] = field(default_factory=dict, compare=False, repr=False)
 
     def draw(self, piece: Piece, buffer: Array) -> None:
         """Draw a piece into a buffer of bytes, which is aligned for its dtype, on the calling thread."""
@@ -111,11 +116,10 @@ class Source:
             shard = Shard(tensor.shape, (piece.first // row, *(0 for _ in tensor.shape[1:])))
             self.fill(storage.reshape(piece.count // row, *tensor.shape[1:]), tensor, shard, threads=1)
         else:
-            job = _job(tensor, repr(tensor.law), self.seed, self.stream)
+            job = self._job(tensor)
             if job.format is not None:  # float16 too is raw integers to the engines
                 storage = buffer.view(job.format.storage)
-            with engines.use(self.engine):
-                job.run(engines.chosen(piece.count), storage, (0, 1, 0, piece.count, 1, piece.first, 0))
+            job.run(engines.named(self.engine), storage, (0, 1, 0, piece.count, 1, piece.first, 0))
 
     def fill(self, storage: Array, tensor: Tensor, shard: Shard | None = None, threads: int | None = None) -> None:
         """Fill storage as a tensor, or as a shard of it."""
@@ -132,16 +136,19 @@ class Source:
                 stream=self.stream,
             )
 
-
-@lru_cache(maxsize=1024)
-def _job(tensor: Tensor, law: str, seed: int, stream: str) -> Job:
-    """What an independent law draws, prepared once for all pieces of a tensor.
-
-    `law` is the law in writing: Constant(0.0) and Constant(-0.0) are equal, and their bits are not.
-    """
-    format = FORMATS.get(tensor.dtype)
-    words = stream_words(seed, tensor.name, stream)
-    if isinstance(tensor.law, Constant):
-        return Job(words, None, tensor.law.stored(storage_dtype(tensor.dtype), format), format)
-    assert format is not None  # the plan has refused every other law
-    return Job(words, tensor.law.prepare(format), None, format)
+    def _job(self, tensor: Tensor) -> Job:
+        """What an independent law draws, prepared once for all pieces of a tensor."""
+        kept = self.jobs.get(id(tensor))
+        if kept is not None and kept[0] is tensor:
+            return kept[1]
+        format = FORMATS.get(tensor.dtype)
+        words = stream_words(self.seed, tensor.name, self.stream)
+        if isinstance(tensor.law, Constant):
+            job = Job(words, None, tensor.law.stored(storage_dtype(tensor.dtype), format), format)
+        else:
+            assert format is not None  # the plan has refused every other law
+            job = Job(words, tensor.law.prepare(format), None, format)
+        if len(self.jobs) >= MOST_JOBS:
+            self.jobs.clear()
+        self.jobs[id(tensor)] = (tensor, job)
+        return job

@@ -135,6 +135,7 @@ def array_dtype(name: str) -> np.dtype[Any]:
     return dtype
 
 
+@lru_cache
 def storage_dtype(name: str) -> np.dtype[Any]:
     """The NumPy dtype that holds elements of this name: raw integers for bfloat16 and float8, else NumPy's own."""
     return np.dtype(FORMATS[name].storage if name in FORMATS and name != "float16" else name)

@@ -62,12 +62,12 @@ class Tensor:
         elif format is not None:
             self.law.prepare(format)
 
-    @property
+    @cached_property
     def elements(self) -> int:
         """How many elements the tensor has."""
         return math.prod(self.shape)
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """What they take in a file."""
         return self.elements * DTYPES[self.dtype][1]

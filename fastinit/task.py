@@ -21,6 +21,10 @@ from fastinit.threads import for_each, resolve
 
 Progress = Callable[[int, int], object]
 
+# Bytes. Where the pieces are smaller, drawing one is mostly Python, and two threads hold each other up: 20,000 tensors of
+# 10 KB take 3.0 s on two and 2.4 on one.
+SMALL_PIECE = 32 << 10
+
 
 @dataclass(frozen=True)
 class FileTask:
@@ -94,7 +98,9 @@ def _fill(fd: int, task: FileTask, header: Header, progress: Progress | None) ->
         if progress is not None:
             progress(int(sizes[done]), total)
 
-    for_each(work, len(work_items), threads, progress and after)
+    pieces = sum(map(len, work_items))
+    busy = threads if sizes[-1] >= SMALL_PIECE * pieces else 1
+    for_each(work, len(work_items), busy, progress and after)
     done = int(sizes[-1])
     for tensor in task.tensors:
         if unit(tensor) is None and tensor.elements:

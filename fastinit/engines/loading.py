@@ -129,6 +129,11 @@ def engine_for(elements: int) -> str:
     return named or _automatic()
 
 
+def named(name: str) -> Engine:
+    """The engine of this name."""
+    return cast(Engine, _load(name))
+
+
 def chosen(elements: int) -> Engine:
     """The engine for a fill of so many elements."""
     return cast(Engine, _load(engine_for(elements)))

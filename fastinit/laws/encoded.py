@@ -24,10 +24,13 @@ LAWS: dict[str, type[Any]] = {
 }
 
 
+FIELDS = {kind: tuple(field.name for field in dataclasses.fields(kind)) for kind in LAWS.values()}
+
+
 def to_json(law: Law) -> dict[str, Any]:
     """A law as an object that `json` can write: its name and its parameters, floats to the last bit."""
-    fields = {field.name: getattr(law, field.name) for field in dataclasses.fields(law)}  # type: ignore[arg-type]
-    return {"law": type(law).__name__} | {name: _plain(value) for name, value in fields.items()}
+    kind = type(law)
+    return {"law": kind.__name__} | {name: _plain(getattr(law, name)) for name in FIELDS[kind]}
 
 
 def from_json(entry: Any) -> Law:
@@ -47,6 +50,8 @@ def from_json(entry: Any) -> Law:
 
 def _plain(value: Any) -> Any:
     """A parameter as JSON has it: what is not finite as text, a complex number as two, an inner law as an object."""
+    if type(value) is float and math.isfinite(value):
+        return value
     if isinstance(value, IndependentLaw):
         return to_json(value)
     if isinstance(value, np.generic):
