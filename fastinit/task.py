@@ -21,8 +21,8 @@ from fastinit.threads import for_each, resolve
 
 Progress = Callable[[int, int], object]
 
-# Bytes. Where the pieces are smaller, drawing one is mostly Python, and two threads hold each other up: 20,000 tensors of
-# 10 KB take 3.0 s on two and 2.4 on one.
+# Bytes. Where the pieces are smaller, drawing one is mostly Python, and two threads hold each other up: 20,000 tensors
+# of 10 KB take 3.0 s on two and 2.4 on one.
 SMALL_PIECE = 32 << 10
 
 
