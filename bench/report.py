@@ -2,6 +2,7 @@
 
     pytest --benchmark --benchmark-json=speed.json
     python bench/report.py speed.json      # keeps the medians in bench/results/, one file a processor; writes the pages
+    python bench/report.py part.json --merge   # a run of a few benchmarks: replaces their rows, keeps the others
     python bench/report.py                 # writes them again from bench/results/
     python bench/report.py --check         # fails if the pages are not what bench/results/ gives
 
@@ -71,8 +72,11 @@ BARS = (
 PEERS = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX"}
 
 
-def digest(raw: dict[str, Any]) -> dict[str, Any]:
-    """The results worth keeping, of pytest-benchmark's JSON: medians, ratios, floors; machine and versions."""
+def digest(raw: dict[str, Any], *, part: bool = False) -> dict[str, Any]:
+    """The results worth keeping, of pytest-benchmark's JSON: medians, ratios, floors; machine and versions.
+
+    A `part` may lack workloads.
+    """
     machine, rows = raw["machine_info"], {}
     for benchmark in raw["benchmarks"]:
         info = benchmark["extra_info"]
@@ -82,7 +86,7 @@ def digest(raw: dict[str, Any]) -> dict[str, Any]:
             key: value for key, value in info.items() if key not in ("workload", "timed")
         }
     missing = [workload for workload in (*FILLS, *OTHERS) if workload not in rows]
-    if missing:
+    if missing and not part:
         sys.exit(f"the results lack {', '.join(missing)}; run all of bench/")
     about = machine["fastinit"]
     packages = ("fastinit", "python", "numpy", "numba", "torch", "jax")
@@ -272,15 +276,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("json", nargs="?", type=Path, help="what pytest --benchmark-json wrote")
     parser.add_argument("--check", action="store_true", help="change nothing; fail if README is not what it should be")
+    parser.add_argument("--merge", action="store_true", help="the run is a part: keep the other rows of its processor")
     options = parser.parse_args()
     if options.check and options.json:
         parser.error("--check compares the pages with bench/results/; it reads no other file")
     before, between, after = cut(README.read_text(encoding="utf-8"))
     if options.json:
-        results = digest(json.loads(options.json.read_text(encoding="utf-8")))
+        results = digest(json.loads(options.json.read_text(encoding="utf-8")), part=options.merge)
         RESULTS.mkdir(exist_ok=True)
-        text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
-        (RESULTS / f"{results['machine']['target'] or 'unknown'}.json").write_text(text, encoding="utf-8")
+        path = RESULTS / f"{results['machine']['target'] or 'unknown'}.json"
+        if options.merge:
+            whole = json.loads(path.read_text(encoding="utf-8"))
+            results = whole | {"workloads": dict(sorted((whole["workloads"] | results["workloads"]).items()))}
+        path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     runs = measured_runs()
     text, all_runs = readme_section(runs), page(runs)
     if options.check:
