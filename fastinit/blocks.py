@@ -18,7 +18,7 @@ from fastinit.address import Shard, stream_words
 from fastinit.dtypes import FORMATS, storage_dtype
 from fastinit.files.safetensors import Slot
 from fastinit.fill import fill
-from fastinit.laws import Constant, Sparse
+from fastinit.laws import Sparse
 from fastinit.laws.law import ShapedLaw
 from fastinit.laws.patterns import Pattern
 from fastinit.plan import Tensor
@@ -110,15 +110,15 @@ class Source:
     def draw(self, piece: Piece, buffer: Array) -> None:
         """Draw a piece into a buffer of bytes, which is aligned for its dtype, on the calling thread."""
         tensor = piece.tensor
-        storage = buffer.view(storage_dtype(tensor.dtype))
         if isinstance(tensor.law, ShapedLaw):
+            storage = buffer.view(storage_dtype(tensor.dtype))
             row = math.prod(tensor.shape[1:])
             shard = Shard(tensor.shape, (piece.first // row, *(0 for _ in tensor.shape[1:])))
             self.fill(storage.reshape(piece.count // row, *tensor.shape[1:]), tensor, shard, threads=1)
         else:
             job = self._job(tensor)
-            if job.format is not None:  # float16 too is raw integers to the engines
-                storage = buffer.view(job.format.storage)
+            # float16 too is raw integers to the engines
+            storage = buffer.view(job.format.storage if job.format is not None else storage_dtype(tensor.dtype))
             job.run(engines.named(self.engine), storage, (0, 1, 0, piece.count, 1, piece.first, 0))
 
     def fill(self, storage: Array, tensor: Tensor, shard: Shard | None = None, threads: int | None = None) -> None:
@@ -141,13 +141,8 @@ class Source:
         kept = self.jobs.get(id(tensor))
         if kept is not None and kept[0] is tensor:
             return kept[1]
-        format = FORMATS.get(tensor.dtype)
         words = stream_words(self.seed, tensor.name, self.stream)
-        if isinstance(tensor.law, Constant):
-            job = Job(words, None, tensor.law.stored(storage_dtype(tensor.dtype), format), format)
-        else:
-            assert format is not None  # the plan has refused every other law
-            job = Job(words, tensor.law.prepare(format), None, format)
+        job = Job.of(tensor.law, words, storage_dtype(tensor.dtype), FORMATS.get(tensor.dtype))
         if len(self.jobs) >= MOST_JOBS:
             self.jobs.clear()
         self.jobs[id(tensor)] = (tensor, job)

@@ -10,7 +10,7 @@ from fastinit import buffers
 from fastinit import threads as pool
 from fastinit.address import STREAM, Shard, index_strides, new_seed, stream_words
 from fastinit.dtypes import FORMATS, array_dtype, format_of
-from fastinit.laws import Constant, Law
+from fastinit.laws import Law
 from fastinit.laws.law import ShapedLaw
 from fastinit.runs import SMALLEST_CHUNK, Job, Progress, Target, fill_memory
 from fastinit.shaped import fill_shaped
@@ -84,10 +84,7 @@ def fill(
         place = shard if shard is not None else Shard(array.shape, (0,) * array.ndim)
         fill_shaped(storage, law, Target(place, words, array.dtype, format, workers, progress))
         return
-    if isinstance(law, Constant):
-        job = Job(words, None, law.stored(array.dtype, format), format)
-    else:
-        job = Job(words, law.prepare(format) if format is not None else None, None, format)
+    job = Job.of(law, words, array.dtype, format)
     if contiguous and storage.ndim != 1:
         storage = storage.reshape(-1)
     fill_memory(storage, job, first, pitches, workers, progress)

@@ -38,6 +38,14 @@ class Job:
     stored: Array | None
     format: Format | None
 
+    @classmethod
+    def of(cls, law: Law, words: Array, dtype: np.dtype[Any], format: Format | None) -> Job:
+        """What an independent law draws into elements of this dtype, checked against it; constants need no format."""
+        if isinstance(law, Constant):
+            return cls(words, None, law.stored(dtype, format), format)
+        assert format is not None  # buffers.check, or the plan, has refused what is no float
+        return cls(words, law.prepare(format), None, format)
+
     def run(self, engine: engines.Engine, line: Array, plan: tuple[int, ...]) -> None:
         """Fill one plan (offset, rows, row step, cols, col step, first, pitch) on the calling thread."""
         if self.draw is not None and self.format is not None:
@@ -80,9 +88,7 @@ class Target:
 
     def job(self, law: Law) -> Job:
         """What an independent law draws."""
-        if isinstance(law, Constant):
-            return Job(self.words, None, law.stored(self.dtype, self.format), self.format)
-        return Job(self.words, law.prepare(self.floats), None, self.format)
+        return Job.of(law, self.words, self.dtype, self.format)
 
     def rounded(self, values: Array, storage: Array) -> Array:
         """Values of this block as elements of its storage."""

@@ -86,6 +86,7 @@ def write(
         raise ValueError(f"shard_size is {shard_size!r}; it is a number of bytes, such as {SHARD_SIZE}")
     groups = split(plan, shard_size)
     files = dict(zip(file_names(len(groups)), groups, strict=True))
+    engine = engines.engine_for(sum(tensor.elements for tensor in plan.tensors))
     tasks = [
         FileTask(
             folder,
@@ -94,7 +95,7 @@ def write(
             metadata(plan, group, seed, stream),
             seed=seed,
             stream=stream,
-            engine=engines.engine_for(sum(tensor.elements for tensor in plan.tensors)),
+            engine=engine,
             threads=threads,
             durable=durable,
             overwrite=overwrite,
@@ -102,10 +103,11 @@ def write(
         for name, group in files.items()
     ]
     index = index_of(plan, files) if len(files) > 1 else None
+    ours = {*files, INDEX} if index is not None else {*files}
     place = Folder(folder)
     place.make()
     if not overwrite:
-        place.refuse_others({*files, *([INDEX] if index is not None else [])})
+        place.refuse_others(ours)
 
     begin = time.perf_counter()
     done = dict.fromkeys(files, 0)
@@ -124,7 +126,7 @@ def write(
     if index is not None:
         place.put(INDEX, index, durable=durable, overwrite=overwrite)
     if overwrite:
-        place.remove_others({*files, *([INDEX] if index is not None else [])})
+        place.remove_others(ours)
     seconds = time.perf_counter() - begin
     fresh = plan.bytes - sum(sizes[name] for name in skipped)
     return Written(folder, tuple(files), tuple(sorted(skipped)), seed, len(plan.tensors), plan.bytes, fresh, seconds)

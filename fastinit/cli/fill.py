@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import sys
 from typing import Any
 
 from fastinit.address import STREAM
-from fastinit.cli.options import DONE, EXIT_CODES, flag, number, pair, shape
+from fastinit.cli.options import DONE, EXIT_CODES, flag, number, pair, plain, shape
 from fastinit.cli.progress import Progress
 from fastinit.dtypes import FORMATS
 from fastinit.fans import LAYOUTS
@@ -109,7 +108,8 @@ def _run_fill(options: argparse.Namespace) -> int:
             durable=not options.no_fsync,
         )
     if options.json:
-        print(json.dumps(_plain(report)))
+        values = dataclasses.asdict(report) | {"gigabytes_per_second": report.gigabytes_per_second}
+        print(json.dumps(plain(values)))
     elif not options.quiet:
         print(_summary(report, durable=not options.no_fsync))
     elif options.seed is None:
@@ -129,14 +129,6 @@ def _law(options: argparse.Namespace) -> Law:
     """The law of the scheme, from the options it takes; an option it has no use for is an error, not a silence."""
     given = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
     return law_of(options.scheme, given, options.shape, flag)
-
-
-def _plain(report: Report) -> dict[str, Any]:
-    """The report as JSON can hold it: what is not finite (the mean of an empty file) is null."""
-    values = dataclasses.asdict(report) | {"gigabytes_per_second": report.gigabytes_per_second}
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
-    }
 
 
 def _summary(report: Report, *, durable: bool) -> str:

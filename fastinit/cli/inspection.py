@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-from fastinit.cli.options import DONE, FAILED, command
+from fastinit.cli.options import DONE, FAILED, command, plain
 from fastinit.cli.progress import Progress
 from fastinit.page import html
 from fastinit.show import show
@@ -47,7 +46,7 @@ def _run_verify(options: argparse.Namespace) -> int:
     with Progress(hidden=options.quiet or options.json or not sys.stderr.isatty()) as progress:
         report = verify(options.path, sample=options.sample, threads=options.threads, progress=progress.show)
     if options.json:
-        print(json.dumps(_plain(dataclasses.asdict(report) | {"ok": report.ok})))
+        print(json.dumps(plain(dataclasses.asdict(report) | {"ok": report.ok})))
     elif not options.quiet:
         print(_verdict(report))
     return DONE if report.ok else FAILED
@@ -82,19 +81,7 @@ def _run_show(options: argparse.Namespace) -> int:
         tensors = [
             dataclasses.asdict(one) | {"law": None if one.law is None else repr(one.law)} for one in shown.tensors
         ]
-        print(json.dumps(_plain({"path": str(options.path), "tensors": tensors})))
+        print(json.dumps(plain({"path": str(options.path), "tensors": tensors})))
     elif not options.quiet:
         print(shown.table(shutil.get_terminal_size((120, 24)).columns))
     return DONE
-
-
-def _plain(value: Any) -> Any:
-    """As JSON can hold it: what is not finite is null, NumPy's numbers are Python's."""
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, complex):
-        return [_plain(value.real), _plain(value.imag)]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

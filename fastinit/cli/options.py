@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -76,3 +77,15 @@ def command(commands: Any, name: str, text: str, examples: str) -> argparse.Argu
 def flag(name: str) -> str:
     """The option that sets a number of this name."""
     return f"--{name.replace('_', '-')}"
+
+
+def plain(value: Any) -> Any:
+    """As JSON can hold it: what is not finite is null, NumPy's numbers are Python's."""
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, complex):
+        return [plain(value.real), plain(value.imag)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -692,9 +692,8 @@ def fill_tiles(law, out, plan, stream, domain, reals, integers, code, workspace)
             if width < cols - done:  # end where a group does, so that the next tile of an aligned row begins with one
                 width -= (corner + width) % 64
             groups = (width + (63 if pitch % 64 != 0 else corner % 64) + 63) // 64
-            batch = max(
-                1, k.BLOCK // (64 * groups)
-            )  # rows whose words stay in the first-level cache until they are values
+            # Rows whose words stay in the first-level cache until they are values.
+            batch = max(1, k.BLOCK // (64 * groups))
             for top in range(0, height, batch):
                 below = min(height, top + batch)
                 for i in range(top, below):
