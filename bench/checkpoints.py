@@ -58,7 +58,8 @@ begin = time.perf_counter()
 write(plan, FOLDER, seed=0, durable=DURABLE)
 print(json.dumps({"seconds": time.perf_counter() - begin}))
 """
-# A plan of 64 GiB, stopped after 4: nothing that grows with the plan shows later.
+# A plan of 64 GiB, stopped after 4: nothing that grows with the plan shows later. In files of 5 GB, the default: space
+# is reserved a file at a time.
 LARGE = (
     PEAK
     + """
@@ -73,16 +74,16 @@ def stop(done, total):
     if done > 4 << 30:
         raise Enough
 with contextlib.suppress(Enough):
-    write(plan, FOLDER, seed=0, shard_size=1 << 60, durable=False, progress=stop)
+    write(plan, FOLDER, seed=0, durable=False, progress=stop)
 print(json.dumps({"peak_mib": peak()}))
 """
 )
 VERIFY = """
 import json
 from fastinit.verify import verify
-report = verify(FOLDER)
-assert report.ok
-print(json.dumps({"seconds": report.seconds}))
+reports = [verify(FOLDER) for _ in range(3)]
+assert all(report.ok for report in reports)
+print(json.dumps({"first": reports[0].seconds, "seconds": sorted(report.seconds for report in reports)[1]}))
 """
 
 
@@ -119,7 +120,9 @@ def main() -> None:
                 peaks[name] = max(peaks.get(name, 0.0), result["peak_mib"])
                 if name == "fastinit":
                     os.sync()  # or the disk's own work would be timed: the file stays in the page cache
-                    times.setdefault("verify", []).append(run(VERIFY, base / name)["seconds"])
+                    verified = run(VERIFY, base / name)
+                    times.setdefault("verify", []).append(verified["seconds"])
+                    times.setdefault("verify first", []).append(verified["first"])
                 shutil.rmtree(base / name)
             os.sync()
         large = run(LARGE, base / "large")["peak_mib"]
@@ -137,6 +140,7 @@ def main() -> None:
         ("the same, a plan of 64 GiB", f"{large:.0f} MiB", "under 300"),
         ("peak memory, torch", f"{peaks['torch']:.0f} MiB", ""),
         ("verify, from the page cache", f"{nbytes / typical['verify'] / 1e9:.2f} GB/s", "at least 2"),
+        ("the same, first after the write", f"{nbytes / typical['verify first'] / 1e9:.2f} GB/s", ""),
         ("20,000 tensors of 10 KB", f"{median(small):.2f} s", "under 3"),
     ]
     for what, value, floor in rows:

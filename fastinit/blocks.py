@@ -18,7 +18,7 @@ from fastinit.address import Shard, stream_words
 from fastinit.dtypes import FORMATS, storage_dtype
 from fastinit.files.safetensors import Slot
 from fastinit.fill import fill
-from fastinit.laws import Sparse
+from fastinit.laws import Padded, Sparse
 from fastinit.laws.law import ShapedLaw
 from fastinit.laws.patterns import Pattern
 from fastinit.plan import Tensor
@@ -49,15 +49,15 @@ class Piece:
 def unit(tensor: Tensor) -> int | None:
     """How many elements a piece is a multiple of: 1, or a row; None where the tensor must be drawn whole.
 
-    A pattern can be drawn row by row, and so can a sparse law whose lines lie within rows; the lines of another sparse
-    law, and the matrices of an orthogonal one, run through all rows.
+    A pattern and a table with a padding row can be drawn row by row, and so can a sparse law whose lines lie within
+    rows; the lines of another sparse law, and the matrices of an orthogonal one, run through all rows.
     """
     law = tensor.law
     if not isinstance(law, ShapedLaw):
         return 1
-    within = isinstance(law, Sparse) and law.axis % len(tensor.shape) > 0
+    by_rows = isinstance(law, Pattern | Padded) or (isinstance(law, Sparse) and law.axis % len(tensor.shape) > 0)
     row = math.prod(tensor.shape[1:])
-    if (isinstance(law, Pattern) or within) and row * storage_dtype(tensor.dtype).itemsize <= LONGEST_ROW:
+    if by_rows and row * storage_dtype(tensor.dtype).itemsize <= LONGEST_ROW:
         return row
     return None
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from fastinit import architectures, schemes, structures
 from fastinit.fans import fans
-from fastinit.laws import Law
+from fastinit.laws import Law, Padded
+from fastinit.laws.law import IndependentLaw
 
 SCHEMES: dict[str, Callable[..., Law]] = {
     **{
@@ -33,6 +34,7 @@ SCHEMES: dict[str, Callable[..., Law]] = {
     },
 }
 SIDES = ("fan_in", "fan_out")
+PADDING = "padding_idx"  # the row that stays zero: of every scheme that draws element by element
 
 
 def takes(scheme: str) -> set[str]:
@@ -51,11 +53,17 @@ def law_of(
     """The law that a scheme gives for a tensor of `shape` (None: unknown); `spell` writes a number's name in errors.
 
     A fan that is not given is that of the shape in `layout` ("torch" if not given); `fan`, of variance_scaling, is
-    chosen by `mode` (fan_in, fan_out or fan_avg; fan_in if not given). Raises ValueError for an unknown scheme, for a
+    chosen by `mode` (fan_in, fan_out or fan_avg; fan_in if not given). `padding_idx`, a number of every scheme that
+    draws element by element, names a row of zeros, as in torch.nn.Embedding. Raises ValueError for an unknown scheme, for a
     number that the scheme has no use for, and for one that is missing: what is passed over would be a silent error.
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme {scheme!r} is unknown; there are {', '.join(SCHEMES)}")
+    if PADDING in numbers:
+        law = law_of(scheme, {name: value for name, value in numbers.items() if name != PADDING}, shape, spell)
+        if not isinstance(law, IndependentLaw):
+            raise ValueError(f"{scheme} has no use for {spell(PADDING)}; it does not draw element by element")
+        return Padded(law, numbers[PADDING])
     useful, parameters = takes(scheme), _parameters(scheme)
     for name in numbers:
         if name not in useful:

@@ -135,6 +135,15 @@ def _rule(match: str, scheme: str, **numbers: Any) -> Rule:
     return Rule(match, scheme, numbers)
 
 
+def _table(match: str, std: float, padding: float | None) -> Rule:
+    """An embedding of normals; `padding` is the row of the padding token, which is zero."""
+    if padding is None:
+        return _rule(match, "normal", std=std)
+    if padding != int(padding):
+        raise ValueError(f"padding is {padding}; it is the number of a row, as the configuration's pad_token_id")
+    return _rule(match, "normal", std=std, padding_idx=int(padding))
+
+
 def _exactly(names: Iterable[str]) -> str:
     """A pattern of these names and no others; of none, it matches nothing."""
     return "|".join(map(re.escape, names)) or r"(?!)"
@@ -170,7 +179,7 @@ def _heads(names: str, std: float) -> list[Rule]:
 _LLAMA = r"(?:model\.|transformer\.)?"
 
 
-def _llama(shapes: Shapes, *, std: float = 0.02) -> list[Rule]:
+def _llama(shapes: Shapes, *, std: float = 0.02, padding: float | None = None) -> list[Rule]:
     layer = rf"{_LLAMA}layers\.\d+\."
     matrices = r"(?:self_attn\.(?:[qkvo]|qkv)_proj|mlp\.(?:gate|up|gate_up|down)_proj)"
     norms = r"(?:input|post_attention|post_feedforward)_layernorm|self_attn\.[qk]_norm"
@@ -179,7 +188,7 @@ def _llama(shapes: Shapes, *, std: float = 0.02) -> list[Rule]:
         _rule(rf"{_LLAMA}(?:.+\.)?rotary_emb\.inv_freq", SKIP),
         _rule(rf"{layer}{matrices}\.weight", "normal", std=std),
         _rule(rf"{layer}{matrices}\.bias", "zeros"),
-        _rule(rf"{_LLAMA}embed_tokens\.weight", "normal", std=std),
+        _table(rf"{_LLAMA}embed_tokens\.weight", std, padding),
         _rule(rf"(?:{layer}(?:{norms})|{_LLAMA}norm)\.weight", "ones"),
         *_heads("lm_head|score|qa_outputs", std),
     ]
@@ -214,7 +223,7 @@ def _llama_depth(shapes: Shapes, *, std: float = 0.02, width: float | None = Non
 # --- BERT -------------------------------------------------------------------------------------------------------------
 
 
-def _bert(shapes: Shapes, *, std: float = 0.02) -> list[Rule]:
+def _bert(shapes: Shapes, *, std: float = 0.02, padding: float = 0) -> list[Rule]:
     root = r"(?:bert\.)?"
     layer = rf"{root}encoder\.layer\.\d+\."
     attention = r"(?:attention|crossattention)"
@@ -226,7 +235,8 @@ def _bert(shapes: Shapes, *, std: float = 0.02) -> list[Rule]:
     return [
         # Positions 0, 1, ... and token types 0, in older checkpoints; the model builds them.
         _rule(rf"{root}embeddings\.(?:position_ids|token_type_ids)", SKIP),
-        _rule(rf"{root}embeddings\.(?:word|position|token_type)_embeddings\.weight", "normal", std=std),
+        _table(rf"{root}embeddings\.word_embeddings\.weight", std, padding),
+        _rule(rf"{root}embeddings\.(?:position|token_type)_embeddings\.weight", "normal", std=std),
         _rule(rf"(?:{dense})\.weight", "normal", std=std),
         _rule(rf"(?:{dense}|cls\.predictions)\.bias", "zeros"),
         _rule(rf"(?:{norms})\.LayerNorm\.weight", "ones"),
@@ -386,7 +396,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             "llama",
-            "Llama, Mistral, Qwen, OLMo 2, Phi-3 of transformers, without experts: N(0, 0.02)",
+            "Llama, Mistral, Qwen, OLMo 2, Phi-3 of transformers, without experts: N(0, 0.02); padding: its row, zero",
             _BASE,
             _llama,
             ties=((r"lm_head\.weight", rf"{_LLAMA}embed_tokens\.weight"),),
@@ -400,7 +410,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             "bert",
-            "BERT of transformers: N(0, 0.02)",
+            "BERT of transformers: N(0, 0.02), the padding token's row zero",
             f"{_TRANSFORMERS}/models/bert/modeling_bert.py, BertPreTrainedModel._init_weights; {_BASE}",
             _bert,
             ties=(

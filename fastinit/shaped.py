@@ -1,4 +1,4 @@
-"""Fill a block by a law that looks at the whole shape: by lines, by matrices, or by places."""
+"""Fill a block by a law that looks at the whole shape: by rows, by lines, by matrices, or by places."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastinit.laws import Constant, DeltaOrthogonal, Orthogonal, Sparse
+from fastinit.laws import Constant, DeltaOrthogonal, Orthogonal, Padded, Sparse
 from fastinit.laws.law import ShapedLaw
 from fastinit.laws.patterns import Pattern
 from fastinit.orthogonal import fill_delta_orthogonal, fill_orthogonal
@@ -27,6 +27,8 @@ def fill_shaped(storage: Array, law: ShapedLaw, target: Target) -> None:
         fill_delta_orthogonal(storage, law, target)
     elif isinstance(law, Pattern):
         fill_pattern(storage, law, target)
+    elif isinstance(law, Padded):
+        fill_padded(storage, law, target)
     else:
         raise TypeError(f"law is {law!r}, which fill does not know; pass one of fastinit.laws")
 
@@ -39,3 +41,12 @@ def fill_pattern(storage: Array, law: Pattern, target: Target) -> None:
     zeros = target.job(Constant(0))
     fill_memory(storage, zeros, target.first, target.pitches, target.workers, target.progress)
     storage[where] = values
+
+
+def fill_padded(storage: Array, law: Padded, target: Target) -> None:
+    """All rows on all threads, then zeros in the one that pads, if the block has it."""
+    job = target.job(law.values)
+    fill_memory(storage, job, target.first, target.pitches, target.workers, target.progress)
+    row = law.row - target.place.offsets[0]
+    if 0 <= row < storage.shape[0]:
+        storage[row] = 0  # +0.0 in every format

@@ -15,4 +15,5 @@ from fastinit.laws.patterns import Identity as Identity
 from fastinit.laws.patterns import StateLogs as StateLogs
 from fastinit.laws.structured import DeltaOrthogonal as DeltaOrthogonal
 from fastinit.laws.structured import Orthogonal as Orthogonal
+from fastinit.laws.structured import Padded as Padded
 from fastinit.laws.structured import Sparse as Sparse

@@ -1,4 +1,4 @@
-"""Laws of whole lines and whole matrices: sparse with exact counts, orthogonal, delta-orthogonal."""
+"""Laws of whole rows, lines and matrices: a padding row, sparse with exact counts, orthogonal, delta-orthogonal."""
 
 from __future__ import annotations
 
@@ -82,6 +82,43 @@ class Sparse(ShapedLaw):
         self.check(shape)
         n = shape[self.axis]
         return Mixture(self.survivors(n) / n if n else 0.0, self.values)
+
+    def prepare(self, format: Format) -> Draw | None:
+        """That of the values."""
+        return self.values.prepare(format)
+
+
+@dataclass(frozen=True)
+class Padded(ShapedLaw):
+    """A table whose row `row` is +0.0, that of the padding token; the others are those of `values` at their address.
+
+    values  an independent law
+    row     along the first dimension, counted from 0; torch.nn.Embedding's padding_idx
+
+    Raises TypeError or ValueError for a row that is no integer or negative, and, at the fill, for one beyond the
+    tensor's.
+    """
+
+    values: IndependentLaw
+    row: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, IndependentLaw):
+            raise TypeError(f"Padded: values is {self.values!r}; pass an independent law such as laws.Normal(0.0, 1.0)")
+        row = integer(self.row, "Padded: row")
+        if row < 0:
+            raise ValueError(f"Padded: row is {row}; it counts from 0")
+        object.__setattr__(self, "row", row)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Refuse a tensor without that row."""
+        if not shape or self.row >= shape[0]:
+            raise ValueError(f"Padded: row {self.row} does not exist in a tensor of shape {shape}")
+
+    def on(self, shape: tuple[int, ...]) -> Element:
+        """Zero in one row, a value of the inner law in the others."""
+        self.check(shape)
+        return Mixture(1.0 - 1.0 / shape[0], self.values)
 
     def prepare(self, format: Format) -> Draw | None:
         """That of the values."""

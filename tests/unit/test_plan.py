@@ -42,6 +42,7 @@ EVERY_LAW = [
     Identity(0.5),
     Dirac(2),
     laws.GateBias(2.0),
+    laws.Padded(Normal(0.0, 0.02), 3),
     laws.StateLogs(),
     laws.StepBias(0.01, 0.2, 0.02),
     laws.LogOfUniform(2.0, 8.0),

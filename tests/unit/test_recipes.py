@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fastinit.laws import Constant, Normal, TruncatedNormal, Uniform
+from fastinit.laws import Constant, Normal, Padded, TruncatedNormal, Uniform
 from fastinit.plan import Plan
 from fastinit.recipes import RECIPES, rules_for, tied_for
 
@@ -237,6 +237,19 @@ def test_t5_reads_the_width_of_a_head_from_its_relative_positions():
 def test_t5_refuses_heads_that_do_not_fit(heads, numbers, message):
     with pytest.raises(ValueError, match=message):
         rules_for("t5", t5(heads), **numbers)
+
+
+def test_the_padding_row_is_zero_where_there_is_one():
+    words = "bert.embeddings.word_embeddings.weight"
+    assert laws("bert", shaped(**{words: (10, 4)}))[words] == Padded(Normal(0.0, 0.02), 0)
+    assert laws("bert", shaped(**{words: (10, 4)}), padding=3.0)[words] == Padded(Normal(0.0, 0.02), 3)
+    embedding = shaped(**{"model.embed_tokens.weight": (10, 4)})
+    assert laws("llama", embedding)["model.embed_tokens.weight"] == Normal(0.0, 0.02)
+    assert laws("llama", embedding, padding=9)["model.embed_tokens.weight"] == Padded(Normal(0.0, 0.02), 9)
+    with pytest.raises(ValueError, match="row 10 does not exist in a tensor of shape"):
+        laws("llama", embedding, padding=10)
+    with pytest.raises(ValueError, match="padding is 0.5; it is the number of a row"):
+        rules_for("llama", embedding, padding=0.5)
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

@@ -257,6 +257,7 @@ STRUCTURES = {
     "delta": (laws.DeltaOrthogonal(), (64, 32, 3, 3)),
     "identity": (laws.Identity(), (300, 200)),
     "dirac": (laws.Dirac(), (64, 64, 3)),
+    "padded": (laws.Padded(laws.Normal(0.5, 0.1), 7), (20, 400)),
     "gates": (laws.GateBias(), (400,)),
     "states": (laws.StateLogs(), (10, 16)),
     "constant": (laws.Constant(0.1), (77,)),

@@ -17,7 +17,7 @@ from fastinit.blocks import items
 from fastinit.dtypes import FORMATS, decoded, storage_dtype
 from fastinit.files.safetensors import SafetensorsError, Slot, lay_out, read_header
 from fastinit.fill import fill
-from fastinit.laws import Constant, DeltaOrthogonal, Normal, Orthogonal, Sparse, TruncatedNormal, Uniform
+from fastinit.laws import Constant, DeltaOrthogonal, Normal, Orthogonal, Padded, Sparse, TruncatedNormal, Uniform
 from fastinit.laws.encoded import to_json
 from fastinit.laws.patterns import Dirac, GateBias, Identity, StateLogs
 from fastinit.plan import Plan, Tensor
@@ -39,6 +39,7 @@ TENSORS = (
     Tensor("empty", (0, 4), "float32", Normal()),
     Tensor("identity", (40, 50), "float32", Identity()),
     Tensor("dirac", (4, 4, 3), "float16", Dirac()),
+    Tensor("padded", (600, 500), "bfloat16", Padded(Normal(), 417)),
     Tensor("gates", (4 * 33,), "bfloat16", GateBias()),
     Tensor("states", (6, 16), "float32", StateLogs()),
     Tensor("sparse rows", (50, 60), "float32", Sparse(sparsity=0.5, axis=1)),
