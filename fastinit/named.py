@@ -54,8 +54,9 @@ def law_of(
 
     A fan that is not given is that of the shape in `layout` ("torch" if not given); `fan`, of variance_scaling, is
     chosen by `mode` (fan_in, fan_out or fan_avg; fan_in if not given). `padding_idx`, a number of every scheme that
-    draws element by element, names a row of zeros, as in torch.nn.Embedding. Raises ValueError for an unknown scheme, for a
-    number that the scheme has no use for, and for one that is missing: what is passed over would be a silent error.
+    draws element by element, names a row of zeros, as in torch.nn.Embedding. Raises ValueError for an unknown scheme,
+    for a number that the scheme has no use for, and for one that is missing: what is passed over would be a silent
+    error.
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme {scheme!r} is unknown; there are {', '.join(SCHEMES)}")

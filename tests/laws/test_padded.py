@@ -49,7 +49,7 @@ def test_moments_are_those_of_what_is_drawn():
 def test_a_rule_names_the_row():
     assert law_of("normal", {"std": 0.02, "padding_idx": 3}, (10, 4)) == Padded(Normal(0.0, 0.02), 3)
     assert law_of("xavier_uniform", {"padding_idx": 0}, (10, 2)) == Padded(Uniform(-(0.5**0.5), 0.5**0.5), 0)
-    with pytest.raises(ValueError, match="orthogonal has no use for .padding_idx.; it does not draw element by"):
+    with pytest.raises(ValueError, match=r"orthogonal has no use for .padding_idx.; it does not draw element by"):
         law_of("orthogonal", {"padding_idx": 0}, (10, 4))
 
 

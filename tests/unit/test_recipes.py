@@ -248,7 +248,7 @@ def test_the_padding_row_is_zero_where_there_is_one():
     assert laws("llama", embedding, padding=9)["model.embed_tokens.weight"] == Padded(Normal(0.0, 0.02), 9)
     with pytest.raises(ValueError, match="row 10 does not exist in a tensor of shape"):
         laws("llama", embedding, padding=10)
-    with pytest.raises(ValueError, match="padding is 0.5; it is the number of a row"):
+    with pytest.raises(ValueError, match=r"padding is 0\.5; it is the number of a row"):
         rules_for("llama", embedding, padding=0.5)
 
 
