@@ -58,14 +58,14 @@ def check(array: Array, format: Format | None, kind: str, *, floats_only: bool) 
         )
     if not array.flags.writeable:
         raise ValueError("buf is read-only; pass a writable array, or open the memory map with mode 'r+'")
-    if _may_overlap(array):
+    if may_overlap(array):
         raise ValueError(
             f"buf of shape {array.shape} and strides {array.strides} overlaps itself, so that two elements would share "
             "memory; pass a copy"
         )
 
 
-def _may_overlap(array: Array) -> bool:
+def may_overlap(array: Array) -> bool:
     """Whether two elements share memory; a strided layout that interleaves is decided by enumeration."""
     if array.size < 2 or array.flags.forc:
         return False

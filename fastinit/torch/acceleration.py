@@ -1,0 +1,224 @@
+"""accelerate: inside the block, and in its thread, what initialises is drawn by fastinit.
+
+PyTorch's own interception, a TorchFunctionMode, sees the draws: it belongs to the thread, nests, and ends with the
+block. It sees tensor methods and some functions of torch.nn.init. The few initialisers whose bodies are Python loops
+(redraw until none is outside, a permutation a column) or a QR are taken whole, by other functions under their names as
+long as any thread is in a block; in the others these fall through. docs/frameworks.md says what is taken how.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
+
+from fastinit import laws
+from fastinit.address import STREAM, stream_words
+from fastinit.torch import initialisers
+from fastinit.torch.addresses import Block, Report, blocks, note
+
+Namespace = dict[str, Any]
+
+
+@contextmanager
+def accelerate(seed: int | None = None) -> Iterator[Report]:
+    """Draw with fastinit whatever is initialised inside the block, on this thread.
+
+        with fastinit.torch.accelerate(seed=0) as report:
+            model = transformers.AutoModelForCausalLM.from_config(config)
+        print(report)
+
+    seed  None: each draw takes its seed from PyTorch's generator, so that torch.manual_seed governs it. With a seed,
+          the n-th draw of the block has the address (seed, n): the same model built in the same order has the same
+          weights. `initialize_` gives weights that do not depend on the order.
+
+    Taken are the functions of torch.nn.init under any reference to them, Tensor.normal_ and uniform_, torch.randn and
+    rand, on float tensors of the CPU. All else is PyTorch's, and counted in `report.fell_through` with the reason.
+    Constants below 4 MiB are PyTorch's too, and not counted: their bits are the same. Blocks nest; after the block, and
+    after an exception, nothing is left.
+
+    Raises TypeError or ValueError for a seed that is none.
+    """
+    if seed is not None:
+        stream_words(seed, 0, STREAM)
+    block = Block(seed)
+    with _taken_whole:
+        blocks().append(block)
+        try:
+            with _Mode(block):
+                yield block.report
+        finally:
+            blocks().remove(block)
+
+
+# --- the draws of tensors ---------------------------------------------------------------------------------------------
+
+
+class _Mode(TorchFunctionMode):
+    """Sees every call of PyTorch's functions on this thread; while it handles one, it sees none."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.block = block
+
+    def __torch_function__(
+        self, func: Any, kinds: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        taken = _TAKEN.get(func) or _guarded(func)
+        if taken is None or self.block is not blocks()[-1]:  # a block around another sees what that one let through
+            return func(*args, **(kwargs or {}))
+        self.block.calling = func.__name__
+        try:
+            return taken(func, *args, **(kwargs or {}))
+        finally:
+            self.block.calling = None
+
+
+def _guarded(func: Any) -> Callable[..., Any] | None:
+    """What takes a function that another library has put into torch.nn.init, as transformers does while it builds.
+
+    PyTorch's own function hands itself over by its name, so that what arrives here is the function of that name.
+    """
+    name = func.__name__ if type(func) is types.FunctionType else None
+    return _initialiser if name in _INITIALISERS and vars(init)[name] is func else None
+
+
+def _initialiser(func: Any, *args: Any, **kwargs: Any) -> Any:
+    """A function of torch.nn.init, by ours of its name."""
+    return getattr(initialisers, func.__name__)(*args, **kwargs)
+
+
+def _method(law: Any, first: str, second: str, defaults: tuple[float, float]) -> Callable[..., Any]:
+    """A method of tensors, which autograd may record."""
+
+    def handle(func: Any, tensor: Tensor, *args: Any, generator: Any = None, **kwargs: Any) -> Any:
+        named = (
+            dict(zip((first, second), defaults, strict=True)) | dict(zip((first, second), args, strict=False)) | kwargs
+        )
+        recorded = tensor.requires_grad and torch.is_grad_enabled()
+        if recorded:
+            note(func.__name__, "recorded by autograd")
+        elif len(args) <= 2 and set(named) == {first, second}:
+            numbers = (named[first], named[second])
+            if initialisers.drawn(tensor, law, numbers, generator):
+                return tensor
+        return func(tensor, *args, generator=generator, **kwargs)
+
+    return handle
+
+
+def _factory(law: Any) -> Callable[..., Any]:
+    """A function that makes a tensor of draws."""
+
+    def handle(func: Any, *args: Any, generator: Any = None, **kwargs: Any) -> Any:
+        if kwargs.get("out") is None and kwargs.get("names") is None:
+            tensor = torch.empty(*args, **{**kwargs, "requires_grad": False})
+            if initialisers.drawn(tensor, law, (0.0, 1.0), generator):
+                return tensor.requires_grad_(bool(kwargs.get("requires_grad")))
+        return func(*args, generator=generator, **kwargs)
+
+    return handle
+
+
+_INITIALISERS = {name for name in vars(initialisers) if name.endswith("_") and callable(getattr(init, name, None))}
+_TAKEN: dict[Any, Callable[..., Any]] = {
+    **{getattr(init, name): _initialiser for name in _INITIALISERS},
+    Tensor.normal_: _method(laws.Normal, "mean", "std", (0.0, 1.0)),
+    Tensor.uniform_: _method(laws.Uniform, "from", "to", (0.0, 1.0)),
+    torch.randn: _factory(laws.Normal),
+    torch.rand: _factory(laws.Uniform),
+}
+
+
+# --- initialisers that are taken whole --------------------------------------------------------------------------------
+
+
+def _truncated(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The body of trunc_normal_: of PyTorch, whose public function asks for it by its name, and of timm's copy."""
+
+    @functools.wraps(original)
+    def taken(tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Any = None) -> Any:
+        options = {} if generator is None else {"generator": generator}
+        if not blocks():
+            return original(tensor, mean, std, a, b, **options)
+        with _calling("trunc_normal_"):
+            filled = initialisers.truncated(tensor, mean, std, a, b, generator, level=4)
+        return tensor if filled else original(tensor, mean, std, a, b, **options)
+
+    return taken
+
+
+def _whole(original: Callable[..., Any]) -> Callable[..., Any]:
+    """An initialiser by ours of its name."""
+    ours = getattr(initialisers, original.__name__)
+
+    @functools.wraps(original)
+    def taken(*args: Any, **kwargs: Any) -> Any:
+        if not blocks():
+            return original(*args, **kwargs)
+        with _calling(original.__name__):
+            return ours(*args, **kwargs)
+
+    return taken
+
+
+@contextmanager
+def _calling(name: str) -> Iterator[None]:
+    block = blocks()[-1]
+    block.calling = name
+    try:
+        yield
+    finally:
+        block.calling = None
+
+
+class _TakenWhole:
+    """Puts our functions in place when the first block of any thread opens, and the originals back after the last."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.open = 0
+        self.places: list[tuple[Namespace, str, Any]] = []
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.open += 1
+            if self.open == 1:
+                for namespace, name, take in _places():
+                    original = namespace[name]
+                    self.places.append((namespace, name, original))
+                    namespace[name] = take(original)
+
+    def __exit__(self, *exception: object) -> None:
+        with self.lock:
+            self.open -= 1
+            if self.open == 0:
+                while self.places:
+                    namespace, name, original = self.places.pop()
+                    namespace[name] = original
+
+
+_taken_whole = _TakenWhole()
+
+
+def _places() -> Iterator[tuple[Namespace, str, Callable[[Any], Any]]]:
+    """Namespace, name, and what to make of the function there."""
+    yield vars(init), "_no_grad_trunc_normal_", _truncated
+    if timm := sys.modules.get("timm.layers.weight_init"):
+        yield vars(timm), "_trunc_normal_", _truncated
+    namespaces = [vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
+    if transformers := sys.modules.get("transformers.initialization"):
+        namespaces.append(vars(transformers).get("TORCH_INIT_FUNCTIONS", {}))
+    for name, original in [(name, getattr(init, name)) for name in ("orthogonal_", "sparse_")]:
+        for namespace in namespaces:
+            if namespace.get(name) is original:
+                yield namespace, name, _whole

@@ -1,0 +1,107 @@
+"""Draw the tensors of a model, or the shards of them that this rank holds, into the memory of its parameters."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastinit import buffers, engines, memory
+from fastinit.address import STREAM, Shard
+from fastinit.blocks import Piece, Source, items, unit
+from fastinit.files.safetensors import lay_out
+from fastinit.plan import Tensor
+from fastinit.threads import for_each
+from fastinit.torch.shards import local_part
+from fastinit.torch.targets import Target
+from fastinit.torch.tensors import mark_written, memory_of
+
+Array = np.ndarray[Any, Any]
+Progress = Callable[[int, int], object]
+Place = tuple[torch.Tensor, Shard | None]  # memory on this rank, and which block of the tensor it is
+
+
+def fill_all(targets: list[Target], seed: int, workers: int, progress: Progress | None) -> None:
+    """Draw all: those whose memory is one stretch in one pass over their pieces, then the others, one by one."""
+    parts = [(target, *_checked(target)) for target in targets]
+    total = sum(part.nbytes for _, part, _ in parts)
+    source = Source(seed, STREAM, engines.engine_for(sum(part.numel() for _, part, _ in parts)))
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done, total)
+
+    pieced = {target.tensor.name: part for target, part, shard in parts if shard is None and _in_pieces(target, part)}
+    tensors = [target.tensor for target in targets if target.tensor.name in pieced]
+    done = _fill_pieces(tensors, pieced, source, workers, report)
+    for target, part, shard in parts:
+        if target.tensor.name not in pieced and part.numel():
+            _fill_alone(part, target.tensor, shard, source, workers)
+            done += part.nbytes
+            report(done)
+        mark_written(part)
+
+
+def _checked(target: Target) -> Place:
+    """The memory of a parameter on this rank, which is safe to fill, and which block of the tensor it is."""
+    part, shard = local_part(target.parameter, target.tensor.name)
+    if part.device.type == "cpu" and not part.is_contiguous() and buffers.may_overlap(memory_of(part)):
+        raise ValueError(
+            f"parameter {target.tensor.name!r} overlaps itself (strides {part.stride()}), so that two elements would "
+            "share memory; make it contiguous"
+        )
+    return part, shard
+
+
+def _in_pieces(target: Target, part: torch.Tensor) -> bool:
+    """Whether the memory is one stretch that can be drawn piece by piece."""
+    return part.device.type == "cpu" and part.is_contiguous() and unit(target.tensor) is not None
+
+
+def _fill_pieces(
+    tensors: list[Tensor],
+    parts: Mapping[str, torch.Tensor],
+    source: Source,
+    workers: int,
+    report: Callable[[int], None],
+) -> int:
+    """One parallel pass over the pieces of many tensors: a thousand small ones do not cost a thousand barriers."""
+    lines = {name: _bytes_of(part) for name, part in parts.items()}
+    for line in lines.values():
+        memory.advise_huge_pages(line.ctypes.data, line.nbytes)
+    slots = lay_out({one.name: (one.dtype, one.shape) for one in tensors}).slots
+    work = list(items(tensors, slots))
+    ends = list(itertools.accumulate(sum(piece.bytes for piece in item) for item in work))
+
+    def fill(i: int) -> None:
+        for piece in work[i]:
+            source.draw(piece, _stretch(lines[piece.tensor.name], piece))
+
+    for_each(fill, len(work), workers, lambda done: report(ends[done - 1]) if done else None)
+    return ends[-1] if ends else 0
+
+
+def _stretch(line: Array, piece: Piece) -> Array:
+    """The bytes of a piece in its tensor."""
+    begin = piece.first * (line.nbytes // piece.tensor.elements)
+    return line[begin : begin + piece.bytes]
+
+
+def _bytes_of(part: torch.Tensor) -> Array:
+    """The memory of a contiguous tensor as bytes, whatever its dtype."""
+    line: Array = part.detach().reshape(-1).view(torch.uint8).numpy()
+    return line
+
+
+def _fill_alone(part: torch.Tensor, tensor: Tensor, shard: Shard | None, source: Source, workers: int) -> None:
+    """A tensor, or a shard of one, in any layout; on another device by way of the CPU."""
+    if part.device.type == "cpu":
+        source.fill(memory_of(part), tensor, shard, workers)
+        return
+    staging = torch.empty(part.shape, dtype=part.dtype)
+    source.fill(memory_of(staging), tensor, shard, workers)
+    with torch.no_grad():
+        part.copy_(staging)

@@ -1,0 +1,195 @@
+"""The functions of torch.nn.init: the same names, arguments, defaults, warnings and errors, drawn by fastinit.
+
+Each is a formula and one draw. What fastinit does not fill (another device, the meta device, integers, a subclass of
+Tensor) is handed to PyTorch's own function, which fills it or refuses it.
+
+A draw takes its seed from PyTorch's generator: the default one, so that torch.manual_seed governs it, or the one that
+is passed. The values are fastinit's, not those that PyTorch would draw.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+from torch import Generator, Tensor
+from torch.nn import init
+from torch.nn.init import calculate_gain as calculate_gain
+
+from fastinit import laws
+from fastinit.memory import SMALLEST_HUGE_BUFFER
+from fastinit.torch.addresses import address, note
+from fastinit.torch.tensors import draw, why_not
+
+# PyTorch's own, whatever `accelerate` puts in their place later.
+_orthogonal, _sparse = init.orthogonal_, init.sparse_
+
+
+def drawn(tensor: Tensor, law: Any, numbers: tuple[Any, ...], generator: Generator | None = None) -> bool:
+    """Whether the tensor is filled; if not, PyTorch has to."""
+    reason = draw(tensor, law, numbers, lambda: address(generator))
+    note(law.__name__, reason)
+    return not reason
+
+
+def _large(tensor: Tensor) -> bool:
+    """Whether a fill without chance gains by huge pages; below, PyTorch's own is as good, and the bits are the same."""
+    return bool(tensor.nbytes >= SMALLEST_HUGE_BUFFER)
+
+
+# --- without a shape --------------------------------------------------------------------------------------------------
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Fill with U[a, b). `b` itself never comes up, in half types too."""
+    if not drawn(tensor, laws.Uniform, (a, b), generator):
+        init.uniform_(tensor, a, b, generator)
+    return tensor
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Fill with N(mean, std^2)."""
+    if not drawn(tensor, laws.Normal, (mean, std), generator):
+        init.normal_(tensor, mean, std, generator)
+    return tensor
+
+
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Fill with N(mean, std^2) cut to [a, b]: absolute bounds, not in standard deviations."""
+    if not truncated(tensor, mean, std, a, b, generator, level=3):
+        init.trunc_normal_(tensor, mean, std, a, b, generator)
+    return tensor
+
+
+def truncated(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Generator | None, *, level: int
+) -> bool:
+    """Whether the tensor is filled by the truncated law, with PyTorch's warning at that stack level."""
+    reason = why_not(tensor) or ("of std 0" if std == 0 else "")  # an error there, and a law here
+    if reason:
+        note("trunc_normal_", reason)
+        return False
+    if mean < a - 2 * std or mean > b + 2 * std:
+        warnings.warn(
+            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. "
+            "The distribution of values may be incorrect.",
+            stacklevel=level,
+        )
+    return drawn(tensor, laws.TruncatedNormal, (mean, std, a, b), generator)
+
+
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Fill with `val`."""
+    if not (_large(tensor) and drawn(tensor, laws.Constant, (val,))):
+        init.constant_(tensor, val)
+    return tensor
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """Fill with 1."""
+    if not (_large(tensor) and drawn(tensor, laws.Constant, (1.0,))):
+        init.ones_(tensor)
+    return tensor
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """Fill with 0."""
+    if not (_large(tensor) and drawn(tensor, laws.Constant, (0.0,))):
+        init.zeros_(tensor)
+    return tensor
+
+
+# --- by the fans of torch.nn.init -------------------------------------------------------------------------------------
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Fill with U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)). Glorot and Bengio 2010, eq. 16."""
+    fan_in, fan_out = init._calculate_fan_in_and_fan_out(tensor)
+    bound = math.sqrt(3.0) * (gain * math.sqrt(2.0 / (fan_in + fan_out)))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Fill with N(0, std^2), std = gain sqrt(2 / (fan_in + fan_out)). Glorot and Bengio 2010, eq. 12."""
+    fan_in, fan_out = init._calculate_fan_in_and_fan_out(tensor)
+    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / (fan_in + fan_out)), generator)
+
+
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> Tensor:
+    """Fill with U(-b, b), b = gain sqrt(3 / fan). He et al. 2015, eq. 10; a: negative slope of leaky_relu."""
+    if 0 in tensor.shape:
+        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=2)
+        return tensor
+    bound = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> Tensor:
+    """Fill with N(0, std^2), std = gain / sqrt(fan). He et al. 2015, eq. 10; a: negative slope of leaky_relu."""
+    if 0 in tensor.shape:
+        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=2)
+        return tensor
+    return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
+
+
+def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    fan = init._calculate_correct_fan(tensor, mode)
+    return float(calculate_gain(nonlinearity, a) / math.sqrt(fan))
+
+
+# --- of matrices and convolutions -------------------------------------------------------------------------------------
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """Fill a matrix with ones on the diagonal, zeros elsewhere."""
+    if not (tensor.ndimension() == 2 and _large(tensor) and drawn(tensor, laws.Identity, ())):
+        init.eye_(tensor)
+    return tensor
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """Fill the kernel of a convolution so that it passes its inputs on: a one at the centre of channel d to d."""
+    if not (tensor.ndimension() in (3, 4, 5) and drawn(tensor, laws.Dirac, (groups,))):
+        init.dirac_(tensor, groups)
+    return tensor
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
+    """Fill with a random (semi-)orthogonal matrix times gain, Haar; every float dtype. Saxe et al. 2013."""
+    if not (tensor.ndimension() >= 2 and drawn(tensor, laws.Orthogonal, (gain,), generator)):
+        _orthogonal(tensor, gain, generator)
+    return tensor
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
+    """Fill a matrix with N(0, std^2), and ceil(sparsity rows) elements of each column with zero. Martens 2010.
+
+    Which of a column are zero follows `generator` too; PyTorch's own draws them from the default generator.
+    """
+    if not (tensor.ndimension() == 2 and drawn(tensor, _columns, (sparsity, std), generator)):
+        _sparse(tensor, sparsity, std, generator)
+    return tensor
+
+
+def _columns(sparsity: float, std: float) -> laws.Sparse:
+    return laws.Sparse(laws.Normal(0.0, std), sparsity)

@@ -1,0 +1,150 @@
+"""The tensors of a model: each parameter under its name without wrappers, with its law."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from fastinit.files.safetensors import DTYPES
+from fastinit.laws import Constant
+from fastinit.plan import SKIP, Rule, Tensor
+from fastinit.torch.layers import default_laws
+
+DEFAULT = "default"  # the scheme of a rule that leaves a parameter to its layer's own law
+WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A parameter, the tensor that it is (or is a shard of), and its other names."""
+
+    parameter: torch.Tensor
+    tensor: Tensor
+    aliases: tuple[str, ...]
+
+
+def targets_of(
+    module: nn.Module,
+    rules: Iterable[Rule] | None,
+    prefix: str,
+    dtype: torch.dtype | None = None,
+    *,
+    buffers: bool = False,
+) -> list[Target]:
+    """Every parameter that no rule skips, and the buffers of a state dict if asked, with its law."""
+    chosen = [Rule(".*", DEFAULT)] if rules is None else list(rules)
+    defaults = default_laws(module)
+    whose: dict[str, str] = {}
+    targets, unknown = [], []
+    for tensor, raw in _distinct(module, buffers):
+        name, *aliases = (prefix + _clean(module, one) for one in raw)
+        if whose.setdefault(name, raw[0]) != raw[0]:
+            raise ValueError(
+                f"{whose[name]!r} and {raw[0]!r} have one name, {name!r}, without their wrappers; names are addresses, "
+                "so they must differ"
+            )
+        rule = next((rule for rule in chosen if re.fullmatch(rule.match, name)), None)
+        if rule is not None and rule.scheme == SKIP:
+            continue
+        shape, own = tuple(tensor.shape), dtype_name(tensor.dtype)
+        law = None if rule is None else defaults.get(raw[0]) if rule.scheme == DEFAULT else rule.law(name, shape)
+        if rule is None or law is None:
+            unknown.append(f"{name!r} {list(shape)} of {type(_owner(module, raw[0])).__name__}")
+            continue
+        wanted = dtype_name(dtype) if dtype is not None and tensor.is_floating_point() else own
+        targets.append(Target(tensor, Tensor(name, shape, rule.dtype or wanted, law), tuple(aliases)))
+    if unknown:
+        shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        raise ValueError(
+            f"no law for {shown}; add a rule (the scheme {DEFAULT!r} for layers of torch.nn, {SKIP!r} to leave a "
+            "tensor as it is)"
+        )
+    return targets
+
+
+def _distinct(module: nn.Module, buffers: bool) -> Iterable[tuple[torch.Tensor, list[str]]]:
+    """Parameters, and persistent buffers if asked, each once with all its names as the module has them."""
+    if (fsdp := sys.modules.get("torch.distributed.fsdp")) and any(
+        isinstance(layer, fsdp.FullyShardedDataParallel) for layer in module.modules()
+    ):
+        raise TypeError(
+            "the module is wrapped by FullyShardedDataParallel (FSDP1), whose flat parameters are no tensors of the "
+            "model; initialise it before it is wrapped, or use fully_shard (FSDP2)"
+        )
+    found: dict[int, tuple[torch.Tensor, list[str]]] = {}
+    for name, tensor in itertools.chain(
+        module.named_parameters(remove_duplicate=False), _persistent_buffers(module) if buffers else ()
+    ):
+        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            raise ValueError(f"{name!r} has no shape yet; run a batch through the lazy module first")
+        found.setdefault(id(tensor), (tensor, []))[1].append(name)
+    return found.values()
+
+
+def _persistent_buffers(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, buffer in module.named_buffers(remove_duplicate=False):
+        if name.rpartition(".")[2] not in _owner(module, name)._non_persistent_buffers_set:
+            yield name, buffer
+
+
+def _owner(module: nn.Module, name: str) -> nn.Module:
+    """The layer whose own parameter this is."""
+    return module.get_submodule(name.rpartition(".")[0])
+
+
+def _clean(module: nn.Module, name: str) -> str:
+    """A qualified name without what wrappers add."""
+    kept, owner = [], module
+    for part in name.split("."):
+        child = owner._modules.get(part)
+        # DistributedDataParallel and its like hold `module` and nothing else; a model may have a layer of that name.
+        only = part == "module" and len(owner._modules) == 1 and not owner._parameters
+        if child is None or not (part in WRAPPERS or only):
+            kept.append(part)
+        if child is not None:
+            owner = child
+    return ".".join(kept)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name that a plan has for a dtype."""
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise ValueError(f"a tensor of {name} cannot be initialised; convert it to one of {', '.join(DTYPES)}")
+    return name
+
+
+def buffer_values(module: nn.Module, given: Mapping[str, torch.Tensor], prefix: str) -> dict[int, torch.Tensor]:
+    """The identity of every buffer on the meta device -> its value; an error names those that have none."""
+    defaults = default_laws(module)
+    values: dict[int, torch.Tensor] = {}
+    missing, used = [], set()
+    for raw, buffer in module.named_buffers(remove_duplicate=False):
+        if not buffer.is_meta:
+            continue
+        name, law = prefix + _clean(module, raw), defaults.get(raw)
+        if name in given:
+            used.add(name)
+            if given[name].shape != buffer.shape:
+                raise ValueError(
+                    f"buffers: {name!r} has shape {tuple(given[name].shape)}, and the module's {tuple(buffer.shape)}"
+                )
+            values[id(buffer)] = given[name].to(device="cpu", dtype=buffer.dtype)
+        elif isinstance(law, Constant):
+            values[id(buffer)] = torch.full(buffer.shape, law.value, dtype=buffer.dtype, device="cpu")
+        else:
+            missing.append(repr(name))
+    if missing:
+        raise ValueError(
+            f"buffers without a value: {', '.join(missing)}. Nothing says what they held before the meta device; pass "
+            "buffers={name: tensor}, or build the module with its buffers on the CPU"
+        )
+    if set(given) - used:
+        raise ValueError(f"buffers: {min(set(given) - used)!r} is no buffer of the module on the meta device")
+    return values

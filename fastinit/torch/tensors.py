@@ -1,0 +1,101 @@
+"""Which tensors fastinit can fill, the memory of one as NumPy sees it, and a draw into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastinit import buffers, engines
+from fastinit.address import STREAM, stream_words
+from fastinit.dtypes import FORMATS, Format, storage_dtype
+from fastinit.fill import fill
+from fastinit.laws import Draw, Law
+from fastinit.laws.law import IndependentLaw, ShapedLaw
+from fastinit.runs import Job
+
+Array = np.ndarray[Any, Any]
+Address = Callable[[], tuple[int, int]]  # seed and name, drawn when it is certain that the tensor will be filled
+
+DTYPES: dict[torch.dtype, str] = {getattr(torch, name): name for name in FORMATS}
+# What NumPy shall see of the others: it has no bfloat16 and no float8, and a view as integers is no copy.
+_RAW = {"bfloat16": torch.int16, "float8_e4m3fn": torch.uint8, "float8_e5m2": torch.uint8}
+_PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+# Up to so many elements a draw is one call of a kernel, without the cutting and the checks of `fill`: those made a
+# call on a bias 5 times PyTorch's own.
+SMALL = 1 << 14
+
+
+def why_not(tensor: torch.Tensor) -> str:
+    """Why PyTorch must do what is asked of this tensor; empty where fastinit can.
+
+    What PyTorch refuses (integers, overlapping memory, inference tensors outside inference mode) is left to it too, for
+    its own error.
+    """
+    if type(tensor) not in _PLAIN:
+        return f"a {type(tensor).__name__}"
+    if tensor.device.type != "cpu":
+        return f"on {tensor.device.type}"
+    if tensor.dtype not in DTYPES:
+        return f"of {str(tensor.dtype).removeprefix('torch.')}"
+    if tensor.layout is not torch.strided:
+        return f"of layout {str(tensor.layout).removeprefix('torch.')}"
+    if tensor.is_inference() and not torch.is_inference_mode_enabled():
+        return "an inference tensor"
+    if tensor.is_neg() or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        return "under a transformation"
+    if not tensor.is_contiguous() and buffers.may_overlap(memory_of(tensor)):
+        return "overlapping itself"
+    return ""
+
+
+def memory_of(tensor: torch.Tensor) -> Array:
+    """The tensor's own memory; bfloat16 and float8 as unsigned integers."""
+    name = DTYPES.get(tensor.dtype, "")
+    if name not in _RAW:
+        own: Array = tensor.detach().numpy()
+        return own
+    bits: Array = tensor.detach().view(_RAW[name]).numpy()
+    return bits.view(storage_dtype(name))
+
+
+def mark_written(tensor: torch.Tensor) -> None:
+    """Tell autograd that the tensor was changed in place, as PyTorch's own functions do."""
+    if not tensor.is_inference():
+        torch.autograd.graph.increment_version(tensor)
+
+
+def draw(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...], address: Address) -> str:
+    """Fill a tensor by `law(*numbers)`; else why PyTorch must do it, and then nothing is drawn and nothing changed."""
+    reason = why_not(tensor)
+    count = tensor.numel()
+    if reason or count == 0:
+        return reason
+    dtype = DTYPES[tensor.dtype]
+    try:
+        made, prepared, format = _prepared(law, numbers, dtype)
+        if isinstance(made, ShapedLaw):
+            made.check(tuple(tensor.shape))
+    except (TypeError, ValueError, ArithmeticError) as error:
+        return f"refused: {error}"
+    seed, name = address()
+    storage = memory_of(tensor)
+    if prepared is not None and count <= SMALL and tensor.is_contiguous():
+        job = Job(stream_words(seed, name, STREAM), prepared, None, format)
+        line = storage.view(format.storage) if format.code else storage
+        job.run(engines.chosen(count), line.reshape(-1), (0, 1, 0, count, 1, 0, 0))
+    else:
+        fill(storage, made, seed=seed, name=name, dtype=dtype if dtype in _RAW else None)
+    mark_written(tensor)
+    return ""
+
+
+@lru_cache(maxsize=1024)
+def _prepared(law: Callable[..., Law], numbers: tuple[Any, ...], dtype: str) -> tuple[Law, Draw | None, Format]:
+    """A law, and what its kernel receives where one call of it draws the tensor."""
+    made, format = law(*numbers), FORMATS[dtype]
+    prepared = made.prepare(format)
+    return made, prepared if isinstance(made, IndependentLaw) else None, format
