@@ -39,10 +39,11 @@ def targets_of(
 ) -> list[Target]:
     """Every parameter that no rule skips, and the buffers of a state dict if asked, with its law."""
     chosen = [Rule(".*", DEFAULT)] if rules is None else list(rules)
+    tensors = _distinct(module, buffers)
     defaults = default_laws(module)
     whose: dict[str, str] = {}
     targets, unknown = [], []
-    for tensor, raw in _distinct(module, buffers):
+    for tensor, raw in tensors:
         name, *aliases = (prefix + _clean(module, one) for one in raw)
         if whose.setdefault(name, raw[0]) != raw[0]:
             raise ValueError(

@@ -247,7 +247,13 @@ def test_other_threads_are_not_in_the_block():
 
 # --- models of others -------------------------------------------------------------------------------------------------
 
-SMALL = {"vocab_size": 300, "num_hidden_layers": 3, "hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 4}
+SMALL = {
+    "vocab_size": 300,
+    "num_hidden_layers": 3,
+    "hidden_size": 96,
+    "intermediate_size": 160,
+    "num_attention_heads": 4,
+}
 MODELS = {
     "GPT2LMHeadModel": ({"vocab_size": 300, "n_layer": 3, "n_embd": 96, "n_head": 4, "n_positions": 64}, {"normal_"}),
     "BertForMaskedLM": (SMALL, {"normal_"}),

@@ -1,0 +1,121 @@
+"""DTensor parameters over gloo processes: each rank fills its own part, and the whole is that of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torch.distributed.tensor")
+
+# A model of uneven sizes, and every way to spread it. Rank 0 prints the digest of each full tensor.
+PROGRAM = textwrap.dedent("""
+    import hashlib, json, os, sys
+    import torch
+    from torch import nn
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+    import fastinit.torch
+
+    world = int(os.environ["WORLD_SIZE"])
+    dist.init_process_group("gloo")
+
+    def build():
+        return nn.Sequential(
+            nn.Embedding(37, 24, padding_idx=5), nn.Linear(24, 50), nn.Conv1d(7, 5, 3), nn.LayerNorm(13),
+            nn.MultiheadAttention(8, 2), nn.Linear(50, 24, dtype=torch.bfloat16), nn.Linear(3, 1),
+        )
+
+    def placed(placements, mesh):
+        model = build()
+        for layer in model.modules():
+            for name, parameter in list(layer.named_parameters(recurse=False)):
+                fits = [p if not p.is_shard() or p.dim < parameter.dim() else Replicate() for p in placements]
+                layer._parameters[name] = nn.Parameter(distribute_tensor(parameter.data, mesh, fits))
+        return model
+
+    def parallel(model, mesh):
+        plan = {"1": ColwiseParallel(), "5": RowwiseParallel()}
+        return parallelize_module(model, mesh, plan)
+
+    line = init_device_mesh("cpu", (world,), mesh_dim_names=("line",))
+    ways = {"plain": build} if world == 1 else {}
+    ways |= {
+        "rows": lambda: placed([Shard(0)], line),
+        "columns": lambda: placed([Shard(1)], line),
+        "replicated": lambda: placed([Replicate()], line),
+        "fully_shard": lambda: fully_shard(build(), mesh=line),
+        "tensor parallel": lambda: parallel(build(), line),
+    }
+    if world == 4:
+        grid = init_device_mesh("cpu", (2, 2), mesh_dim_names=("data", "model"))
+        ways |= {
+            "rows and columns": lambda: placed([Shard(0), Shard(1)], grid),
+            "columns and rows": lambda: placed([Shard(1), Shard(0)], grid),
+            "rows twice": lambda: placed([Shard(0), Shard(0)], grid),
+            "replicated rows": lambda: placed([Replicate(), Shard(0)], grid),
+            "tensor parallel and fully_shard": lambda: fully_shard(
+                parallel(build(), grid["model"]), mesh=grid["data"]
+            ),
+        }
+    found = {}
+    for way, make in ways.items():
+        with torch.device("meta") if way == "fully_shard" else torch.device("cpu"):
+            model = make()
+        if way == "fully_shard":
+            model.to_empty(device="cpu")
+        fastinit.torch.initialize_(model, seed=5)
+        found[way] = {}
+        for name, parameter in model.named_parameters():
+            full = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+            content = full.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            found[way][name] = hashlib.blake2b(content, digest_size=8).hexdigest()
+    if dist.get_rank() == 0:
+        print(json.dumps(found))
+    dist.destroy_process_group()
+""")
+
+
+def digests(world: int) -> dict[str, dict[str, str]]:
+    """What `world` processes make of the model, way by way."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", PROGRAM],
+            env={**environment, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+    outputs = [process.communicate(timeout=240) for process in processes]
+    assert all(process.returncode == 0 for process in processes), "\n".join(error[-2000:] for _, error in outputs)
+    found: dict[str, dict[str, str]] = json.loads(outputs[0][0])
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, str]:
+    """The digests of one process whose parameters are plain tensors."""
+    return digests(1)["plain"]
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_the_full_tensors_do_not_depend_on_the_ranks(world, alone):
+    found = digests(world)
+    assert len(found) == {1: 6, 2: 5, 4: 10}[world]
+    for way, tensors in found.items():
+        assert tensors == alone, way
