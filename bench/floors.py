@@ -77,4 +77,9 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
     "first fill, cold cache": (at_most(2.0, "seconds"),),
     "first fill, warm cache": (at_most(0.2, "seconds beyond import numba"),),
     "extra memory": (at_most(16.0, "MiB"),),
+    "torch kaiming_normal_": (at_least(8, "torch"),),
+    "torch trunc_normal_ at 2 sigma": (at_least(60, "torch"),),
+    "torch trunc_normal_, idle bounds": (at_least(5, "torch"),),
+    "torch uniform_ of 64 elements": (at_most(3.0, "times the time of torch"),),
+    "torch model of GPT-2 XL's layers": (at_least(5, "torch"),),
 }

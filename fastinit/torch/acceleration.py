@@ -3,7 +3,7 @@
 PyTorch's own interception, a TorchFunctionMode, sees the draws: it belongs to the thread, nests, and ends with the
 block. It sees tensor methods and some functions of torch.nn.init. The few initialisers whose bodies are Python loops
 (redraw until none is outside, a permutation a column) or a QR are taken whole, by other functions under their names as
-long as any thread is in a block; in the others these fall through. docs/frameworks.md says what is taken how.
+long as any thread is in a block; in the others these fall through. docs/torch.md says what is taken how.
 """
 
 from __future__ import annotations

@@ -305,7 +305,7 @@ def test_a_resnet_has_its_own_laws():
         ours = torchvision.models.resnet18(num_classes=50)
     same_laws(theirs, ours)
     convolutions = sum(isinstance(layer, nn.Conv2d) for layer in ours.modules())
-    # Each convolution by its layer and then by the model (kaiming_normal_, a normal_); the head has a weight and a bias.
+    # Each convolution by its layer, then by the model (kaiming_normal_); the head has a weight and a bias.
     assert report.accelerated == {"kaiming_uniform_": convolutions + 1, "normal_": convolutions, "uniform_": 1}
     assert not report.fell_through
 

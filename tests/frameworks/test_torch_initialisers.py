@@ -281,7 +281,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_raises_what_torch_raises(mistake):
-    with pytest.raises(Exception) as theirs:  # noqa: PT011
+    with pytest.raises(Exception) as theirs:
         MISTAKES[mistake](init)
     with pytest.raises(theirs.type):
         MISTAKES[mistake](ours)

@@ -288,7 +288,7 @@ def test_a_buffer_gets_the_value_it_is_given_or_is_named():
     given = {"rotary.frequencies": torch.arange(4.0, dtype=torch.float64)}
     made = materialize_(on_meta(model), 0, buffers=given)
     assert torch.equal(made["rotary"].frequencies, torch.arange(4.0))
-    with pytest.raises(ValueError, match="'rotary.frequencies' has shape .3,., and the module's .4,."):
+    with pytest.raises(ValueError, match=r"'rotary.frequencies' has shape .3,., and the module's .4,."):
         materialize_(on_meta(model), 0, buffers={"rotary.frequencies": torch.zeros(3)})
     with pytest.raises(ValueError, match="'lost' is no buffer of the module on the meta device"):
         materialize_(on_meta(model), 0, buffers=given | {"lost": torch.zeros(3)})
