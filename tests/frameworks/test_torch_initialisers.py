@@ -88,6 +88,12 @@ def test_the_law_is_that_of_torch(name, shape, arguments):
     assert stats.ks_2samp(abs(own), abs(theirs)).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("sparsity", [0.0, 0.35, 0.9, 1.0])
+def test_every_column_of_sparse_has_the_zeros_of_torch(sparsity):
+    own, theirs = ((place.sparse_(torch.empty(70, 50), sparsity) == 0).sum(0) for place in (ours, init))
+    assert torch.equal(own, theirs)
+
+
 @pytest.mark.parametrize("dtype", FLOATS[2:])
 @pytest.mark.parametrize("name", ["normal_", "trunc_normal_", "orthogonal_", "kaiming_normal_"])
 def test_a_narrow_dtype_is_the_float32_rounded(name, dtype):
