@@ -25,6 +25,7 @@ from fastinit import laws
 from fastinit.address import STREAM, stream_words
 from fastinit.torch import initialisers
 from fastinit.torch.addresses import Block, Report, blocks, note
+from fastinit.torch.tensors import draw
 
 Namespace = dict[str, Any]
 
@@ -109,7 +110,7 @@ def _method(law: Any, first: str, second: str, defaults: tuple[float, float]) ->
             note(func.__name__, "recorded by autograd")
         elif len(args) <= 2 and set(named) == {first, second}:
             numbers = (named[first], named[second])
-            if initialisers.drawn(tensor, law, numbers, generator):
+            if draw(tensor, law, numbers, generator):
                 return tensor
         return func(tensor, *args, generator=generator, **kwargs)
 
@@ -122,7 +123,7 @@ def _factory(law: Any) -> Callable[..., Any]:
     def handle(func: Any, *args: Any, generator: Any = None, **kwargs: Any) -> Any:
         if kwargs.get("out") is None and kwargs.get("names") is None:
             tensor = torch.empty(*args, **{**kwargs, "requires_grad": False})
-            if initialisers.drawn(tensor, law, (0.0, 1.0), generator):
+            if draw(tensor, law, (0.0, 1.0), generator):
                 return tensor.requires_grad_(bool(kwargs.get("requires_grad")))
         return func(*args, generator=generator, **kwargs)
 

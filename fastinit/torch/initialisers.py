@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
 
 from torch import Generator, Tensor
 from torch.nn import init
@@ -19,18 +18,11 @@ from torch.nn.init import calculate_gain as calculate_gain
 
 from fastinit import laws
 from fastinit.memory import SMALLEST_HUGE_BUFFER
-from fastinit.torch.addresses import address, note
+from fastinit.torch.addresses import note
 from fastinit.torch.tensors import draw, why_not
 
 # PyTorch's own, whatever `accelerate` puts in their place later.
 _orthogonal, _sparse = init.orthogonal_, init.sparse_
-
-
-def drawn(tensor: Tensor, law: Any, numbers: tuple[Any, ...], generator: Generator | None = None) -> bool:
-    """Whether the tensor is filled; if not, PyTorch has to."""
-    reason = draw(tensor, law, numbers, lambda: address(generator))
-    note(law.__name__, reason)
-    return not reason
 
 
 def _large(tensor: Tensor) -> bool:
@@ -43,14 +35,14 @@ def _large(tensor: Tensor) -> bool:
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with U[a, b). `b` itself never comes up, in half types too."""
-    if not drawn(tensor, laws.Uniform, (a, b), generator):
+    if not draw(tensor, laws.Uniform, (a, b), generator):
         init.uniform_(tensor, a, b, generator)
     return tensor
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with N(mean, std^2)."""
-    if not drawn(tensor, laws.Normal, (mean, std), generator):
+    if not draw(tensor, laws.Normal, (mean, std), generator):
         init.normal_(tensor, mean, std, generator)
     return tensor
 
@@ -83,26 +75,26 @@ def truncated(
             "The distribution of values may be incorrect.",
             stacklevel=level,
         )
-    return drawn(tensor, laws.TruncatedNormal, (mean, std, a, b), generator)
+    return draw(tensor, laws.TruncatedNormal, (mean, std, a, b), generator)
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with `val`."""
-    if not (_large(tensor) and drawn(tensor, laws.Constant, (val,))):
+    if not (_large(tensor) and draw(tensor, laws.Constant, (val,))):
         init.constant_(tensor, val)
     return tensor
 
 
 def ones_(tensor: Tensor) -> Tensor:
     """Fill with 1."""
-    if not (_large(tensor) and drawn(tensor, laws.Constant, (1.0,))):
+    if not (_large(tensor) and draw(tensor, laws.Constant, (1.0,))):
         init.ones_(tensor)
     return tensor
 
 
 def zeros_(tensor: Tensor) -> Tensor:
     """Fill with 0."""
-    if not (_large(tensor) and drawn(tensor, laws.Constant, (0.0,))):
+    if not (_large(tensor) and draw(tensor, laws.Constant, (0.0,))):
         init.zeros_(tensor)
     return tensor
 
@@ -162,21 +154,21 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
 
 def eye_(tensor: Tensor) -> Tensor:
     """Fill a matrix with ones on the diagonal, zeros elsewhere."""
-    if not (tensor.ndimension() == 2 and _large(tensor) and drawn(tensor, laws.Identity, ())):
+    if not (tensor.ndimension() == 2 and _large(tensor) and draw(tensor, laws.Identity, ())):
         init.eye_(tensor)
     return tensor
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """Fill the kernel of a convolution so that it passes its inputs on: a one at the centre of channel d to d."""
-    if not (tensor.ndimension() in (3, 4, 5) and drawn(tensor, laws.Dirac, (groups,))):
+    if not (tensor.ndimension() in (3, 4, 5) and draw(tensor, laws.Dirac, (groups,))):
         init.dirac_(tensor, groups)
     return tensor
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
     """Fill with a random (semi-)orthogonal matrix times gain, Haar; every float dtype. Saxe et al. 2013."""
-    if not (tensor.ndimension() >= 2 and drawn(tensor, laws.Orthogonal, (gain,), generator)):
+    if not (tensor.ndimension() >= 2 and draw(tensor, laws.Orthogonal, (gain,), generator)):
         _orthogonal(tensor, gain, generator)
     return tensor
 
@@ -186,7 +178,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
 
     Which of a column are zero follows `generator` too; PyTorch's own draws them from the default generator.
     """
-    if not (tensor.ndimension() == 2 and drawn(tensor, _columns, (sparsity, std), generator)):
+    if not (tensor.ndimension() == 2 and draw(tensor, _columns, (sparsity, std), generator)):
         _sparse(tensor, sparsity, std, generator)
     return tensor
 

@@ -15,9 +15,9 @@ from fastinit.dtypes import FORMATS, Format, storage_dtype
 from fastinit.fill import fill
 from fastinit.laws import Draw, Law
 from fastinit.laws.law import IndependentLaw, ShapedLaw
+from fastinit.torch.addresses import address, note
 
 Array = np.ndarray[Any, Any]
-Address = Callable[[], tuple[int, int]]  # seed and name, drawn when it is certain that the tensor will be filled
 
 DTYPES: dict[torch.dtype, str] = {getattr(torch, name): name for name in FORMATS}
 # What NumPy shall see of the others: it has no bfloat16 and no float8, and a view as integers is no copy.
@@ -70,20 +70,25 @@ def mark_written(tensor: torch.Tensor) -> None:
         _increment_version(tensor)
 
 
-def draw(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...], address: Address) -> str:
-    """Fill a tensor by `law(*numbers)`; else why PyTorch must do it, and then nothing is drawn and nothing changed."""
-    reason = why_not(tensor)
-    count = tensor.numel()
-    if reason or count == 0:
-        return reason
-    dtype = DTYPES[tensor.dtype]
+def draw(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...], generator: Any = None) -> bool:
+    """Whether the tensor is filled by `law(*numbers)`; if not, PyTorch has to, and nothing is drawn or changed."""
+    reason = why_not(tensor) or _fill(tensor, law, numbers, generator)
+    note(law.__name__, reason)
+    return not reason
+
+
+def _fill(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...], generator: Any) -> str:
+    """Fill a tensor that can be filled; else why the law cannot be."""
+    count, dtype = tensor.numel(), DTYPES[tensor.dtype]
+    if count == 0:
+        return ""
     try:
         made, prepared, format = _prepared(law, numbers, dtype)
         if isinstance(made, ShapedLaw):
             made.check(tuple(tensor.shape))
     except (TypeError, ValueError, ArithmeticError) as error:
         return f"refused: {error}"
-    seed, name = address()
+    seed, name = address(generator)
     storage = memory_of(tensor)
     if prepared is not None and count <= SMALL and tensor.is_contiguous():
         line = (storage.view(format.storage) if format.code else storage).reshape(-1)
