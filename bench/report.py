@@ -46,12 +46,17 @@ FILLS = {
     "Dirac float32": "Dirac, float32",
     "normal float32, fresh memory": "He normal, float32, fresh `torch.empty` of 2 GiB",
     "normal float32, fresh memory, ordinary pages": "the same, huge pages switched off",
+    "torch kaiming_normal_": "`fastinit.torch.kaiming_normal_`",
+    "torch trunc_normal_ at 2 sigma": "`fastinit.torch.trunc_normal_` at 2 std",
+    "torch trunc_normal_, idle bounds": "`fastinit.torch.trunc_normal_(std=0.02)`, whose bounds cut nothing",
+    "torch model of GPT-2 XL's layers": "GPT-2 XL's layers built under `fastinit.torch.accelerate`, 1.5 x 10^9 weights",
 }
 OTHERS = {
     "normal float32, two threads": "two threads against one, He normal",
     "truncated float32, two threads": "two threads against one, normal cut at 2 std",
     "normal float32, reference engine": "engine without Numba, He normal",
     "64 elements": "call that fills 64 elements, warm",
+    "torch uniform_ of 64 elements": "`fastinit.torch.uniform_` of 64 elements",
     "import": "`import fastinit`, after NumPy",
     "first fill, cold cache": "first fill ever, 1 MiB",
     "first fill, cold cache, compiled engine": "the same where the compiled engine is asked for (compiles)",
