@@ -133,6 +133,7 @@ def test_a_stage_of_a_pipeline_has_the_weights_of_the_whole():
     assert bits(stage.a.weight) != bits(whole["layers"][1].a.weight)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch.compile's own, in 2.13
 def test_what_wrappers_add_to_a_name_is_no_part_of_it():
     from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
