@@ -17,7 +17,7 @@ from fastinit.plan import Tensor
 from fastinit.threads import for_each
 from fastinit.torch.shards import local_part
 from fastinit.torch.targets import Target
-from fastinit.torch.tensors import mark_written, memory_of
+from fastinit.torch.tensors import increment_version, memory_of
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], object]
@@ -42,7 +42,7 @@ def fill_all(targets: list[Target], seed: int, workers: int, progress: Progress 
             _fill_alone(part, target.tensor, shard, source, workers)
             done += part.nbytes
             report(done)
-        mark_written(part)
+        increment_version(part)
 
 
 def _checked(target: Target) -> Place:

@@ -28,7 +28,7 @@ _PLAIN = {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}
 SMALL = 1 << 14
 # Names that a small call would look up again and again.
 _strided, _is_transformed = torch.strided, torch._C._functorch.is_functorch_wrapped_tensor
-_increment_version = torch.autograd.graph.increment_version
+increment_version = torch.autograd.graph.increment_version
 
 
 def why_not(tensor: torch.Tensor) -> str:
@@ -64,12 +64,6 @@ def memory_of(tensor: torch.Tensor) -> Array:
     return bits.view(storage_dtype(name))
 
 
-def mark_written(tensor: torch.Tensor) -> None:
-    """Tell autograd that the tensor was changed in place, as PyTorch's own functions do."""
-    if not tensor.is_inference():
-        _increment_version(tensor)
-
-
 def draw(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...], generator: Any = None) -> bool:
     """Whether the tensor is filled by `law(*numbers)`; if not, PyTorch has to, and nothing is drawn or changed."""
     reason = why_not(tensor) or _fill(tensor, law, numbers, generator)
@@ -98,7 +92,7 @@ def _fill(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...
         )
     else:
         fill(storage, made, seed=seed, name=name, dtype=dtype if dtype in _RAW else None)
-    mark_written(tensor)
+    increment_version(tensor)  # as PyTorch does: autograd must hear of a change in place
     return ""
 
 
