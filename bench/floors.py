@@ -44,11 +44,17 @@ def at_most(bound: float, quantity: str) -> Floor:
 
 
 FLOORS: dict[str, tuple[Floor, ...]] = {
-    "uniform float32": (at_least(0.5, "ceiling"), at_least(7, "numpy"), at_least(10, "torch")),
+    "uniform float32": (
+        at_least(0.5, "ceiling"),
+        at_least(7, "numpy"),
+        at_least(10, "torch"),
+        at_least(0.9, "mkl ARS5"),
+    ),
     "normal float32": (
         at_least(0.35, "ceiling", instead=at_least(0.5, "own uniform")),
         at_least(25, "numpy"),
         at_least(8, "torch"),
+        at_least(1.7, "mkl ARS5"),
     ),
     "normal bfloat16": (at_least(0.85, "own float32"),),
     "normal float16": (at_least(0.85, "own float32"),),

@@ -1,4 +1,4 @@
-"""The peers, used as their documentation says: NumPy always, PyTorch and JAX where they are installed.
+"""The peers, used as their documentation says: NumPy always, PyTorch, JAX and MKL where they are installed.
 
 A peer that cannot draw a dtype draws float32 into memory that it keeps, and converts: what its user would do. A peer is
 given the easier task where they differ: NumPy's normal is not scaled. JAX, which has no `out`, allocates its result.
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import mkl
 from bench.pairing import Contender
 
 Array = np.ndarray[Any, Any]
@@ -48,6 +49,8 @@ def peers(law: str, dtype: str) -> list[Peer]:
         found.append(torch_peer(law, dtype))
     if has("jax") and not dtype.startswith("float8"):  # its users initialise those in a wider dtype
         found.append(jax_peer(law, dtype))
+    if mkl.library_path() and law in ("uniform", "normal") and dtype in ("float32", "float64"):
+        found += [mkl_peer(law, generator) for generator in mkl.GENERATORS]
     return found
 
 
@@ -125,7 +128,7 @@ def torch_peer(law: str, dtype: str) -> Peer:
         "uniform": ("Tensor.uniform_", lambda out: out.uniform_()),
         "normal": (
             "torch.nn.init.kaiming_normal_",
-            lambda out: torch.nn.init.kaiming_normal_(out.view(-1, FAN_IN), nonlinearity="relu"),
+            lambda out: torch.nn.init.kaiming_normal_(out.view(-1, min(FAN_IN, out.numel())), nonlinearity="relu"),
         ),
         "truncated": (
             "torch.nn.init.trunc_normal_",
@@ -179,3 +182,10 @@ def jax_peer(law: str, dtype: str) -> Peer:
         return lambda: compiled(key).block_until_ready()
 
     return Peer("jax", call, bind)
+
+
+def mkl_peer(law: str, generator: str) -> Peer:
+    """MKL's vector statistics, a stream a thread."""
+    std = math.sqrt(2 / FAN_IN)
+    call = {"uniform": "v?RngUniform", "normal": "v?RngGaussian, ICDF"}[law]
+    return Peer(f"mkl {generator}", f"{call}, {generator}", lambda buf: mkl.filler(law, generator, buf, std))

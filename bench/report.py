@@ -1,4 +1,4 @@
-"""Write README's speed section, docs/performance.md and its chart from runs of the benchmarks.
+"""Write README's speed section, docs/performance.md and their charts from runs of the benchmarks.
 
     pytest --benchmark --benchmark-json=speed.json
     python bench/report.py speed.json      # keeps the medians in bench/results/, one file a processor; writes the pages
@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, README = ROOT / "bench" / "results", ROOT / "README.md"
-PAGE, CHART = ROOT / "docs" / "performance.md", ROOT / "docs" / "performance.svg"
+PAGE, CHART, SIZES = (ROOT / "docs" / name for name in ("performance.md", "performance.svg", "throughput.svg"))
 BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 COMMAND = "pytest --benchmark --benchmark-json=speed.json && python bench/report.py speed.json"
 
@@ -74,7 +75,11 @@ BARS = (
     "normal float64",
     "normal bfloat16",
 )
-PEERS = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX"}
+PEERS = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX", "mkl": "MKL"}
+COLOURS = ("#4c72b0", "#dd8452", "#937860", "#8c8c8c")
+SERIES = {"fastinit": ("fastinit", "#0b6e4f")} | {
+    key: (label, colour) for (key, label), colour in zip(PEERS.items(), COLOURS, strict=True)
+}
 
 
 def digest(raw: dict[str, Any], *, part: bool = False) -> dict[str, Any]:
@@ -134,9 +139,14 @@ def verdict(row: dict[str, Any]) -> str:
     return "not measured" if None in row["reached"] else "yes"
 
 
-def cell(row: dict[str, Any], rival: str) -> str:
-    """How many times as fast as a rival, or a dash."""
-    ratio = row["measured"].get(f"times {rival}")
+def rivals(row: dict[str, Any], peer: str) -> list[str]:
+    """The names under which a peer ran: its own, or one a generator ("mkl ARS5")."""
+    return [name for name in row.get("rivals", {}) if name.split()[0] == peer]
+
+
+def cell(row: dict[str, Any], peer: str) -> str:
+    """How many times as fast as a peer at its fastest, or a dash."""
+    ratio = min((row["measured"][f"times {name}"] for name in rivals(row, peer)), default=None)
     if ratio is None:
         return "-"
     return f"{ratio:.2f}" if ratio < 1 else f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
@@ -154,7 +164,7 @@ def figure(name: str, value: float) -> str:
 def section(results: dict[str, Any]) -> str:
     """README's text between the markers."""
     machine, rows = results["machine"], results["workloads"]
-    peers = {key: PEERS[key] for key in PEERS if any(f"times {key}" in row["measured"] for row in rows.values())}
+    peers = {key: PEERS[key] for key in PEERS if any(rivals(row, key) for row in rows.values())}
     lines = [
         f"| fill | GB/s | of `ndarray.fill`, {results['threads']} threads | "
         + " | ".join(f"x {name}" for name in peers.values())
@@ -183,10 +193,11 @@ def section(results: dict[str, Any]) -> str:
     features = ", ".join(machine["features"])
     slow = sorted(
         {
-            f"{PEERS[key]} {row['rivals'][key]['call']}"
+            f"{PEERS[key]} {row['rivals'][name]['call']}"
             for row in rows.values()
-            for key in row.get("rivals", {})
-            if key in PEERS and row["rivals"][key].get("bytes", 0) < row.get("bytes", 0)
+            for key in PEERS
+            for name in rivals(row, key)
+            if row["rivals"][name].get("bytes", 0) < row.get("bytes", 0)
         }
     )
     lines += [
@@ -216,7 +227,16 @@ def page(runs: list[dict[str, Any]]) -> str:
         "# Speed, by processor\n\nWritten by bench/report.py. The floors are those of bench/floors.py and were set on "
         "a znver5. The machines are shared:\nratios within a run count, not GB/s.\n"
     )
+    sizes = next((run for run in runs if by_size(run)), None)
+    if sizes is not None:
+        title += f"\n![GB/s by the size of the buffer, {sizes['machine']['target']}]({SIZES.name})\n"
     return title + "".join(f"\n## {run['machine']['target']}, {run['date']}\n\n{section(run)}\n" for run in runs)
+
+
+def by_size(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the normal law at every size, the smallest first."""
+    rows = [row for name, row in results["workloads"].items() if re.fullmatch(r"normal float32, 2\^\d+ elements", name)]
+    return sorted(rows, key=lambda row: row["elements"])
 
 
 def measured_runs() -> list[dict[str, Any]]:
@@ -236,44 +256,72 @@ def cut(readme: str) -> tuple[str, str, str]:
     return before, between.strip(), after
 
 
-def draw(results: dict[str, Any]) -> None:
-    """The bar chart: GB/s by workload, on a logarithmic axis, with the ceiling."""
+def rates(row: dict[str, Any]) -> dict[str, float]:
+    """GB/s of fastinit, and of every peer at its fastest."""
+    return {"fastinit": row["gb_per_second"]} | {
+        key: max(row["rivals"][name]["gb_per_second"] for name in rivals(row, key)) for key in PEERS if rivals(row, key)
+    }
+
+
+def pyplot() -> Any:
+    """Matplotlib, set to write the same file from the same numbers."""
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "fastinit"  # the same file from the same numbers
+    matplotlib.rcParams["svg.hashsalt"] = "fastinit"
     import matplotlib.pyplot as plt
 
+    return plt
+
+
+def save(plot: Any, axes: Any, path: Path) -> None:
+    """Write a chart without a frame and without a date."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    plot.tight_layout()
+    plot.savefig(path, metadata={"Date": None})
+    pyplot().close(plot)
+
+
+def draw_sizes(results: dict[str, Any]) -> None:
+    """GB/s of the normal law from a bias to 2 GiB, each peer at its fastest, and the ceiling."""
+    rows = by_size(results)
+    plot, axes = pyplot().subplots(figsize=(8, 4.2))
+    for key, (label, colour) in SERIES.items():
+        points = [(4 * row["elements"], rates(row)[key]) for row in rows if key in rates(row)]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=colour, label=label, marker="o", markersize=3)
+    ceiling = [row["rivals"]["ceiling"]["gb_per_second"] for row in rows]
+    axes.plot([4 * row["elements"] for row in rows], ceiling, color="black", linewidth=1, linestyle=":", label="fill")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel("bytes of the buffer")
+    axes.set_ylabel(f"GB/s, He normal float32, {results['threads']} threads")
+    axes.legend(fontsize=8, frameon=False)
+    save(plot, axes, SIZES)
+
+
+def draw(results: dict[str, Any]) -> None:
+    """The bar chart: GB/s by workload, on a logarithmic axis, with the ceiling."""
+    plt = pyplot()
+    from matplotlib.patches import Patch
+
     rows = results["workloads"]
-    series = {
-        "fastinit": ("fastinit", "#0b6e4f"),
-        **{k: (v, c) for (k, v), c in zip(PEERS.items(), COLOURS, strict=True)},
-    }
     plot, axes = plt.subplots(figsize=(8, 5.2))
     for place, workload in enumerate(reversed(BARS)):
         row = rows[workload]
-        rates = {"fastinit": row["gb_per_second"]} | {
-            key: row["rivals"][key]["gb_per_second"] for key in PEERS if key in row["rivals"]
-        }
-        for i, (key, rate) in enumerate(rates.items()):
-            y = place + 0.3 - 0.2 * i
-            axes.barh(y, rate, 0.19, color=series[key][1])
+        for i, (key, rate) in enumerate(rates(row).items()):
+            y = place + 0.32 - 0.16 * i
+            axes.barh(y, rate, 0.15, color=SERIES[key][1])
             axes.annotate(f"{rate:.2g}", (rate, y), (3, 0), textcoords="offset points", va="center", fontsize=7)
         ceiling = row["rivals"]["ceiling"]["gb_per_second"]
         axes.plot([ceiling, ceiling], [place - 0.42, place + 0.42], color="black", linewidth=1.2)
     axes.set_xscale("log")
     axes.set_yticks(range(len(BARS)), [FILLS[workload] for workload in reversed(BARS)], fontsize=9)
     axes.set_xlabel(f"GB/s written, {results['threads']} threads (line: ndarray.fill on as many)")
-    handles = [matplotlib.patches.Patch(color=colour, label=label) for label, colour in series.values()]
+    handles = [Patch(color=colour, label=label) for label, colour in SERIES.values()]
     axes.legend(handles=handles, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.4, 1.0), frameon=False)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    plot.tight_layout()
-    plot.savefig(CHART, metadata={"Date": None})
-    plt.close(plot)
-
-
-COLOURS = ("#4c72b0", "#dd8452", "#937860")
+    save(plot, axes, CHART)
 
 
 def main() -> None:
@@ -303,6 +351,8 @@ def main() -> None:
     README.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
     PAGE.write_text(all_runs, encoding="utf-8")
     draw(runs[0])
+    if sizes := next((run for run in runs if by_size(run)), None):
+        draw_sizes(sizes)
 
 
 if __name__ == "__main__":
