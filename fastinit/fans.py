@@ -13,6 +13,7 @@ LAYOUTS = {
     "torch_transposed": "ConvTranspose (in, out / groups, k...)",
     "keras": "Dense (in, out) and Conv (k..., in / groups, out), as Keras, Flax and TensorFlow store them",
     "jax": "the same as keras; with in_axis, out_axis, batch_axis as in jax.nn.initializers.variance_scaling",
+    "jax_heads": "a projection into heads (in, heads, width), as Flax's attention stores query, key and value",
     "keras_transposed": "Conv2DTranspose (k..., out, in)",
     "keras_depthwise": "DepthwiseConv (k..., in, multiplier): each output sees one input channel",
     "mlx": "Conv (out, k..., in / groups)",
@@ -39,7 +40,7 @@ def fans(
 ) -> Fans:
     """Fans of a weight of `shape`, which is always the shape of the whole tensor, never of a shard.
 
-    layout      one of torch, torch_transposed, keras, jax, keras_transposed, keras_depthwise, mlx, embedding
+    layout      one of torch, torch_transposed, keras, jax, jax_heads, keras_transposed, keras_depthwise, mlx, embedding
     groups      of a grouped convolution. One output sees in / groups channels and one input feeds out / groups, so a
                 depthwise 3 x 3 kernel has fans (9, 9); torch.nn.init reports (9, 9 out), pytorch#23854
     in_axis, out_axis, batch_axis
@@ -62,7 +63,9 @@ def fans(
         )
     if layout == "embedding":
         return Fans(1, size[-1])
-    if layout.startswith("torch"):
+    if layout == "jax_heads":
+        first, second, field = math.prod(size[1:]), size[0], 1
+    elif layout.startswith("torch"):
         first, second, field = size[0], size[1], math.prod(size[2:])
     elif layout == "mlx":
         first, second, field = size[0], size[-1], math.prod(size[1:-1])
