@@ -1,0 +1,306 @@
+"""Keras 3 initialisers of the same names, drawn by fastinit: the same laws, other values, on every backend.
+
+    keras.layers.Dense(512, kernel_initializer=fastinit.keras.HeNormal())
+    keras.layers.Dense(512, kernel_initializer="fastinit>HeNormal")       # once fastinit.keras has been imported
+
+Each class is a subclass of Keras' own, with its arguments, its checks and its configuration; what it draws is ours.
+Those that draw take a `name` besides, and mean by `seed`:
+
+    None             every call draws a fresh seed from Python's `random`, which keras.utils.set_random_seed seeds: two
+                     layers that share one initialiser get different weights, the same ones after the same
+                     set_random_seed. (Keras' own class would give both the same.)
+    an integer       in [0, 2^64): every call gives what `fastinit.fill` draws with this seed and `name`. Layers that
+                     share such an initialiser get the same weights (the smaller the beginning of the larger): that is
+                     what was asked for. For different ones give each its own `name`.
+    a SeedGenerator  every call takes the next state: its two words (high, low) are the seed high * 2^32 + low.
+
+Importing this module imports Keras and registers the classes under the package "fastinit"; importing fastinit does not.
+Needs `pip install 'fastinit-kernels[keras]'` and a backend. docs/frameworks.md shows it at work.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import initializers
+
+import fastinit
+from fastinit import laws, schemes, structures
+from fastinit.dtypes import storage_dtype
+from fastinit.fans import Fans, fans
+
+_registered = keras.saving.register_keras_serializable(package="fastinit")
+
+
+class _Filled:
+    """Mixed into a class of Keras: the call fills a tensor with the law of its shape."""
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """The law of a tensor of this shape."""
+        raise NotImplementedError
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        """Draw a tensor of `shape`, of `dtype` or else keras.config.floatx()."""
+        return self._filled(tuple(shape), dtype, seed=0, name="")
+
+    def _filled(self, shape: tuple[int, ...], dtype: Any, seed: int, name: str | int) -> Any:
+        return _tensor(shape, self.law(shape), keras.backend.standardize_dtype(dtype), seed, name)
+
+
+def _tensor(shape: tuple[int, ...], law: laws.Law, dtype: str, seed: int, name: str | int) -> Any:
+    """A filled tensor of the backend. JAX and PyTorch take over the memory that is filled; Keras itself would copy."""
+    backend = keras.config.backend()
+    if backend == "jax":
+        from fastinit.jax import arrays
+
+        return arrays.new(shape, law, arrays.canonical(dtype), seed=seed, name=name)
+    array: Any = fastinit.new(shape, law, dtype=dtype, seed=seed, name=name)
+    if backend == "torch":
+        import torch
+
+        array = torch.from_numpy(array.view(storage_dtype(dtype))).view(getattr(torch, dtype))
+    return keras.ops.convert_to_tensor(array, dtype=dtype)
+
+
+class _Drawn(_Filled):
+    """Mixed into a class of Keras that draws: seed and name give the address."""
+
+    seed: Any
+
+    def __init__(self, *args: Any, name: str | int = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.name = name
+        # Keras fixes a seed where it is given none, so that every call would draw the same values.
+        self.seed = None if self.get_config()["seed"] is None else self.seed
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        """Draw a tensor of `shape`, of `dtype` or else keras.config.floatx()."""
+        return self._filled(tuple(shape), dtype, self._next_seed(), self.name)
+
+    def _next_seed(self) -> int:
+        if self.seed is None:
+            return random.getrandbits(64)
+        if isinstance(self.seed, keras.random.SeedGenerator):
+            high, low = (int(word) & 0xFFFFFFFF for word in self.seed.next())
+            return high << 32 | low
+        return int(self.seed)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, as Keras saves them."""
+        return {**super().get_config(), "name": self.name}  # type: ignore[misc]
+
+
+class _Scaled(_Drawn):
+    """Mixed into a class of Keras whose law follows from the fans of the shape."""
+
+    input_axes: Sequence[int] | None = None
+    output_axes: Sequence[int] | None = None
+
+    def fans(self, shape: tuple[int, ...]) -> Fans:
+        """As Keras counts: a vector of n has n inputs and n outputs, and nothing has fewer than one."""
+        if self.input_axes is not None and self.output_axes is not None:
+            fan_in, fan_out = (math.prod(shape[axis] for axis in axes) for axes in (self.input_axes, self.output_axes))
+        elif len(shape) < 2:
+            fan_in = fan_out = math.prod(shape)
+        else:
+            fan_in, fan_out = fans(shape, "keras")
+        return Fans(max(1, fan_in), max(1, fan_out))
+
+
+# --- constants --------------------------------------------------------------------------------------------------------
+
+
+@_registered
+class Zeros(_Filled, initializers.Zeros):
+    """Zeros."""
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """Constant(0)."""
+        return schemes.zeros()
+
+
+@_registered
+class Ones(_Filled, initializers.Ones):
+    """Ones."""
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """Constant(1)."""
+        return schemes.ones()
+
+
+@_registered
+class Constant(_Filled, initializers.Constant):
+    """Constant(value=0.0): one number everywhere."""
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """Constant(value)."""
+        return schemes.constant(self.value)
+
+
+@_registered
+class Identity(_Filled, initializers.Identity):
+    """Identity(gain=1.0): `gain` on the diagonal of a matrix, zeros elsewhere."""
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """Identity(gain)."""
+        return structures.identity(self.gain)
+
+
+# --- without fans -----------------------------------------------------------------------------------------------------
+
+
+@_registered
+class RandomNormal(_Drawn, initializers.RandomNormal):
+    """RandomNormal(mean=0.0, stddev=0.05, seed=None, name=""): normal."""
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """Normal(mean, stddev)."""
+        return schemes.normal(self.mean, self.stddev)
+
+
+@_registered
+class TruncatedNormal(_Drawn, initializers.TruncatedNormal):
+    """TruncatedNormal(mean=0.0, stddev=0.05, seed=None, name=""): cut at 2 `stddev`, which is that before the cut."""
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """A normal of mean and stddev cut to [-2, 2] stddev about the mean; its own std is 0.88 stddev, as in Keras."""
+        return schemes.truncated_normal(self.mean, self.stddev)
+
+
+@_registered
+class RandomUniform(_Drawn, initializers.RandomUniform):
+    """RandomUniform(minval=-0.05, maxval=0.05, seed=None, name=""): uniform on [minval, maxval)."""
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """Uniform(minval, maxval)."""
+        return schemes.uniform(self.minval, self.maxval)
+
+
+# --- by fans ----------------------------------------------------------------------------------------------------------
+
+
+@_registered
+class VarianceScaling(_Scaled, initializers.VarianceScaling):
+    """VarianceScaling(scale=1.0, mode="fan_in", distribution="truncated_normal", seed=None, name="").
+
+    Mean 0 and variance scale / n, with n the fan_in, fan_out or fan_avg. "truncated_normal" and "normal" are cut at 2
+    standard deviations and corrected, so that the variance is that of the result; "untruncated_normal"; "uniform".
+    """
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """Of variance scale / n."""
+        fan_in, fan_out = self.fans(shape)
+        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
+        distribution = "normal" if self.distribution == "untruncated_normal" else self.distribution
+        return schemes.variance_scaling(self.scale, fan, distribution=distribution)
+
+
+@_registered
+class GlorotUniform(_Scaled, initializers.GlorotUniform):
+    """GlorotUniform(seed=None, name=""): uniform on (-a, a) with a = sqrt(6 / (fan_in + fan_out))."""
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """Uniform(-a, a)."""
+        return schemes.xavier_uniform(*self.fans(shape))
+
+
+@_registered
+class GlorotNormal(_Scaled, initializers.GlorotNormal):
+    """GlorotNormal(seed=None, name=""): std = sqrt(2 / (fan_in + fan_out)) after the cut at 2 standard deviations."""
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """A truncated normal of that std."""
+        return schemes.xavier_normal(*self.fans(shape), truncated=True)
+
+
+@_registered
+class LecunUniform(_Scaled, initializers.LecunUniform):
+    """LecunUniform(seed=None, name=""): uniform on (-a, a) with a = sqrt(3 / fan_in)."""
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """Uniform(-a, a)."""
+        return schemes.lecun_uniform(self.fans(shape).fan_in)
+
+
+@_registered
+class LecunNormal(_Scaled, initializers.LecunNormal):
+    """LecunNormal(seed=None, name=""): std = sqrt(1 / fan_in) after the cut at 2 standard deviations."""
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """A truncated normal of that std."""
+        return schemes.lecun_normal(self.fans(shape).fan_in, truncated=True)
+
+
+@_registered
+class HeUniform(_Scaled, initializers.HeUniform):
+    """HeUniform(seed=None, name=""): uniform on (-a, a) with a = sqrt(6 / fan_in)."""
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """Uniform(-a, a)."""
+        return schemes.he_uniform(self.fans(shape).fan_in)
+
+
+@_registered
+class HeNormal(_Scaled, initializers.HeNormal):
+    """HeNormal(seed=None, name=""): std = sqrt(2 / fan_in) after the cut at 2 standard deviations."""
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """A truncated normal of that std."""
+        return schemes.he_normal(self.fans(shape).fan_in, truncated=True)
+
+
+# --- structured -------------------------------------------------------------------------------------------------------
+
+
+@_registered
+class Orthogonal(_Drawn, initializers.Orthogonal):
+    """Orthogonal(gain=1.0, seed=None, name=""): `gain` times a Haar-distributed matrix, half types included.
+
+    All axes but the last are its rows, as in Keras; orthonormal are the rows or the columns, whichever are fewer.
+    """
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """Orthogonal(gain, flatten="jax")."""
+        return structures.orthogonal(self.gain, flatten="jax")
+
+
+@_registered
+class Sparse(_Drawn, initializers.RandomNormal):
+    """Normal values of which exactly so many are zero on every line along `axis`; Keras has no such initialiser.
+
+    sparsity      share of zeros, in [0, 1]: ceil(sparsity n) of the n elements of a line
+    nonzeros      survivors on a line, instead: Martens' 15 incoming weights a unit, along axis 0 of a Dense kernel
+    mean, stddev  of the values that are not zero
+    axis          along which zeros are counted; 0 is the inputs of a unit of a Dense kernel (in, out). The transposed
+                  twin of torch.nn.init.sparse_, which counts the outputs of an input, has axis=1
+    seed, name    as above
+
+    Raises ValueError for both or neither of sparsity and nonzeros, and, at the call, for what the shape does not have.
+    """
+
+    def __init__(
+        self,
+        sparsity: float | None = None,
+        nonzeros: int | None = None,
+        mean: float = 0.0,
+        stddev: float = 0.01,
+        axis: int = 0,
+        seed: Any = None,
+        name: str | int = "",
+    ) -> None:
+        self.sparsity, self.nonzeros, self.axis = sparsity, nonzeros, axis
+        super().__init__(mean, stddev, seed, name=name)
+        self.law(())  # its numbers are checked here, its shape at the call
+
+    def law(self, shape: tuple[int, ...]) -> laws.Law:
+        """Sparse(Normal(mean, stddev), sparsity, nonzeros, axis)."""
+        values = laws.Normal(self.mean, self.stddev)
+        return structures.sparse(self.sparsity, nonzeros=self.nonzeros, axis=self.axis, values=values)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, as Keras saves them."""
+        return {**super().get_config(), "sparsity": self.sparsity, "nonzeros": self.nonzeros, "axis": self.axis}
