@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-from processes import run_python
+from processes import needs, run_python
 
-pytest.importorskip("jax")
+pytestmark = needs("jax")
 
 SETTING = """
 import jax, jax.numpy as jnp, numpy as np
