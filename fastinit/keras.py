@@ -14,8 +14,9 @@ Those that draw take a `name` besides, and mean by `seed`:
                      what was asked for. For different ones give each its own `name`.
     a SeedGenerator  every call takes the next state: its two words (high, low) are the seed high * 2^32 + low.
 
-Importing this module imports Keras and registers the classes under the package "fastinit"; importing fastinit does not.
-Needs `pip install 'fastinit-kernels[keras]'` and a backend. docs/frameworks.md shows it at work.
+Importing this module imports Keras and registers the classes under the package "fastinit", by which saved models name
+them: import it before loading one. Importing fastinit does neither. Needs `pip install 'fastinit-kernels[keras]'` and a
+backend. docs/frameworks.md shows it at work.
 """
 
 from __future__ import annotations
