@@ -76,6 +76,8 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
     "orthogonal float32, 8192 x 512": (at_least(1.0, "torch"),),
     "identity float32": (at_least(0.8, "ceiling"),),
     "Dirac float32": (at_least(0.8, "ceiling"),),
+    "tree, normal float32": (at_least(8, "jax"),),
+    "tree, LeCun normal float32": (at_least(8, "jax"),),
     "extra memory, sparse, axis 0": (at_most(16.0, "MiB"),),
     "extra memory, sparse, axis 1": (at_most(16.0, "MiB"),),
     "64 elements": (at_most(10.0, "microseconds"),),

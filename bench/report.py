@@ -45,6 +45,8 @@ FILLS = {
     "orthogonal float32, 8192 x 512": "orthogonal, 8192 x 512, float32",
     "identity float32": "identity, float32",
     "Dirac float32": "Dirac, float32",
+    "tree, normal float32": "normal, float32, a tree of 10^9 weights for JAX",
+    "tree, LeCun normal float32": "LeCun normal, cut at 2 std, float32, the same tree",
     "normal float32, fresh memory": "He normal, float32, fresh `torch.empty` of 2 GiB",
     "normal float32, fresh memory, ordinary pages": "the same, huge pages switched off",
     "torch kaiming_normal_": "`fastinit.torch.kaiming_normal_`",
