@@ -25,9 +25,9 @@ def words_of(key: Any) -> Any:
             f"key is a batch of keys of shape {batch}, and a tensor takes one; split off one for each tensor, or map: "
             "jax.vmap(lambda key: init(key, shape))(keys)"
         )
-    # The copy is a step that JAX traces, where it traces: an old-style key from outside the function would be known
-    # while the function is traced, and the weights would be constants of the compiled program.
-    return jnp.array(jax.random.key_data(key))
+    # A step that JAX traces where it traces, for a key from outside of the function too: weights that were drawn while
+    # the function is traced would be constants of the compiled program.
+    return jax.random.key_data(key)
 
 
 def seed_of_words(words: Any) -> int:

@@ -12,18 +12,15 @@ from fastinit.jax import arrays
 from fastinit.named import SCHEMES, takes
 from fastinit.plan import Plan, Rule
 
-# What the layers of Flax (linen and nnx) draw where they are told nothing. The first rule that matches counts.
+# What the layers of Flax (linen and nnx) draw where they are told nothing.
 FLAX = (
     Rule(r"(.*\.)?(bias|mean)", "zeros"),
     Rule(r"(.*\.)?(scale|var)", "ones"),
-    # 1 / width, by the way in which flax names the axes of an embedding.
-    Rule(
-        r"(.*\.)?embedding",
-        "variance_scaling",
-        {"scale": 1.0, "distribution": "normal", "mode": "fan_out", "layout": "embedding"},
-    ),
+    # Embeddings (rows, width): variance 1 / width.
+    Rule(r"(.*\.)?embedding", "variance_scaling", {"scale": 1.0, "distribution": "normal", "mode": "fan_out"}),
     Rule(r"(.*\.)?(query|key|value)\.kernel", "lecun_normal", {"truncated": True, "layout": "jax_heads"}),
-    Rule(r"(.*\.)?(h[figonrz]|dense_h|recurrent)\.kernel", "orthogonal"),
+    # The recurrent kernels of the cells of RNNs.
+    Rule(r"(.*\.)?(h[fgionrz]?|dense_h)\.kernel", "orthogonal"),
     Rule(r"(.*\.)?kernel", "lecun_normal", {"truncated": True}),
 )
 

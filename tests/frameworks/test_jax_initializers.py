@@ -25,7 +25,6 @@ theirs = jax.nn.initializers
 NAMES = sorted(name for name in dir(theirs) if not name.startswith("_") and name != "Initializer")
 READY = ("zeros", "ones")  # initialisers themselves; all others make one
 SHAPE = (192, 256)
-KEY = jax.random.key(7)
 # The arguments that have no default, and some that have one, so that they are seen to matter.
 ARGUMENTS = {
     "constant": [{"value": 3.0}],
@@ -52,6 +51,11 @@ TRUNCATED = [
 ]
 
 
+@functools.cache  # a function, so that JAX starts no threads while tests are collected: others fork
+def key7():
+    return jax.random.key(7)
+
+
 def made(module, name, arguments=None):
     """The initialiser of this name in a module."""
     one = getattr(module, name)
@@ -65,7 +69,9 @@ def test_no_name_of_jax_is_missing():
 @pytest.mark.parametrize("name", NAMES)
 def test_names_and_defaults_are_those_of_jax(name):
     def parameters(one):
-        return [(each.name, each.default) for each in inspect.signature(one).parameters.values()]
+        # Before JAX 0.8 the default dtype is written as jnp.float_, and means what None means.
+        found = inspect.signature(one).parameters.values()
+        return [(each.name, None if each.default is jnp.float_ else each.default) for each in found]
 
     ours, original = made(initializers, name), made(theirs, name)
     if name not in READY:
@@ -81,7 +87,7 @@ def test_what_jax_draws_and_what_we_draw_follow_one_law(name, arguments):
     law = made(initializers, name, arguments).law(SHAPE)
     low, high = law.support
     for module, level in ((initializers, 1e-3), (theirs, 1e-3)):
-        sample = np.asarray(made(module, name, arguments)(KEY, SHAPE)).astype(np.float64).ravel()
+        sample = np.asarray(made(module, name, arguments)(key7(), SHAPE)).astype(np.float64).ravel()
         assert low * (1 + 1e-6) <= sample.min()
         assert sample.max() <= high * (1 + 1e-6)
         assert abs(sample.mean() - law.mean) <= 4 * law.std / math.sqrt(sample.size)
@@ -111,7 +117,7 @@ def test_a_truncated_law_is_corrected_where_jax_corrects_it(name, arguments):
 def test_axes_count_as_in_jax(axes):
     shape = (40, 50, 60)
     ours = made(initializers, "he_normal", axes).law(shape).std
-    sample = np.asarray(made(theirs, "he_normal", axes)(KEY, shape)).astype(np.float64)
+    sample = np.asarray(made(theirs, "he_normal", axes)(key7(), shape)).astype(np.float64)
     assert ours == pytest.approx(sample.std(), rel=0.01)
 
 
@@ -121,14 +127,14 @@ def test_the_matrix_of_an_orthogonal_tensor_is_that_of_jax(shape, axis):
         matrix = np.moveaxis(np.asarray(array), axis, -1).reshape(-1, shape[axis])
         return matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
 
-    ours, original = (module.orthogonal(2.0, axis)(KEY, shape) for module in (initializers, theirs))
+    ours, original = (module.orthogonal(2.0, axis)(key7(), shape) for module in (initializers, theirs))
     assert ours.shape == shape
     assert np.allclose(gram(ours), gram(original), atol=1e-5)
 
 
 @pytest.mark.parametrize("axis", [-1, -2])
 def test_a_delta_orthogonal_kernel_is_zero_where_that_of_jax_is(axis):
-    ours, original = (np.asarray(m.delta_orthogonal(2.0, axis)(KEY, (3, 4, 5, 6))) for m in (initializers, theirs))
+    ours, original = (np.asarray(m.delta_orthogonal(2.0, axis)(key7(), (3, 4, 5, 6))) for m in (initializers, theirs))
     assert ((ours != 0) == (original != 0)).all()
     assert np.allclose(ours[1, 1] @ ours[1, 1].T, 4 * np.eye(5), atol=1e-5)
 
@@ -140,8 +146,8 @@ def test_the_seed_of_a_key_is_its_two_words_high_word_first():
     assert seed_of(jax.random.key(7)) == seed_of(jax.random.PRNGKey(7)) == 7
     assert seed_of(jnp.array([3, 5], jnp.uint32)) == 3 * 2**32 + 5
     assert seed_of(jax.random.key(-1)) == 2**32 - 1
-    high, low = np.asarray(jax.random.key_data(jax.random.split(KEY)[1])).tolist()
-    assert seed_of(jax.random.split(KEY)[1]) == high << 32 | low
+    high, low = np.asarray(jax.random.key_data(jax.random.split(key7())[1])).tolist()
+    assert seed_of(jax.random.split(key7())[1]) == high << 32 | low
 
 
 def test_the_four_words_of_an_rbg_key_are_hashed():
@@ -165,7 +171,7 @@ def test_a_batch_of_keys_is_refused_and_the_message_says_how_to_map(make):
         initializers.he_normal()(jax.random.split(make(0), 3), SHAPE)
 
 
-@pytest.mark.parametrize("key", [None, 7, np.zeros(2), jnp.zeros(2, jnp.int32)], ids=str)
+@pytest.mark.parametrize("key", [None, 7, np.zeros(2), np.zeros(2, np.int32)], ids=str)
 def test_what_is_no_key_is_refused(key):
     with pytest.raises(TypeError, match=r"jax.random.key\(0\)"):
         initializers.he_normal()(key, SHAPE)
@@ -188,7 +194,7 @@ def table():
 def test_an_initializer_has_the_bits_of_the_fill_beside_it_in_the_table(name):
     shape = (3, 3, 16, 24) if name == "delta_orthogonal" else SHAPE
     arguments = ARGUMENTS.get(name, [{}])[-1]
-    ours = np.asarray(made(initializers, name, {} if "in_axis" in arguments else arguments)(KEY, shape))
+    ours = np.asarray(made(initializers, name, {} if "in_axis" in arguments else arguments)(key7(), shape))
     fan_in, fan_out = fastinit.fans(shape, "jax")
     w = np.empty(shape, np.float32)
     names = {one: functools.partial(function, seed=7) for one, function in vars(fastinit).items() if "fill" in one}
@@ -204,32 +210,32 @@ def test_an_initializer_has_the_bits_of_the_fill_beside_it_in_the_table(name):
 def test_every_dtype_has_the_bits_of_numpy_under_every_transformation(dtype, how):
     init = initializers.he_normal()
     if how == "called":
-        ours = init(KEY, SHAPE, dtype)
+        ours = init(key7(), SHAPE, dtype)
     elif how == "jit":
-        ours = jax.jit(lambda key: init(key, SHAPE, dtype))(KEY)
+        ours = jax.jit(lambda key: init(key, SHAPE, dtype))(key7())
     else:
-        ours = jax.vmap(lambda key: init(key, SHAPE, dtype))(jax.random.split(KEY, 2))[1]
-    seed = seed_of(jax.random.split(KEY, 2)[1]) if how == "vmap" else 7
+        ours = jax.vmap(lambda key: init(key, SHAPE, dtype))(jax.random.split(key7(), 2))[1]
+    seed = seed_of(jax.random.split(key7(), 2)[1]) if how == "vmap" else 7
     assert ours.dtype == dtype
     assert np.asarray(ours).tobytes() == fastinit.new(SHAPE, init.law(SHAPE), dtype=dtype, seed=seed).tobytes()
 
 
 def test_float64_is_drawn_where_jax_has_it():
     with jax.enable_x64(True):
-        ours = initializers.normal()(KEY, SHAPE)
+        ours = initializers.normal()(key7(), SHAPE)
     assert ours.dtype == np.float64
     assert (np.asarray(ours) == fastinit.new(SHAPE, fastinit.laws.Normal(0.0, 0.01), dtype="float64", seed=7)).all()
 
 
 def test_float64_without_x64_is_float32_and_jax_warns():
     with pytest.warns(UserWarning, match="float64"):
-        assert initializers.normal()(KEY, SHAPE, np.float64).dtype == np.float32
+        assert initializers.normal()(key7(), SHAPE, np.float64).dtype == np.float32
 
 
 def test_the_dtype_of_the_factory_is_the_default_of_the_call():
     init = initializers.normal(dtype=jnp.bfloat16)
-    assert init(KEY, (2,)).dtype == jnp.bfloat16
-    assert init(KEY, (2,), jnp.float32).dtype == jnp.float32
+    assert init(key7(), (2,)).dtype == jnp.bfloat16
+    assert init(key7(), (2,), jnp.float32).dtype == jnp.float32
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float8_e5m2"])
@@ -245,12 +251,13 @@ def test_jax_takes_over_the_memory_that_was_filled(dtype):
 
 def test_eval_shape_draws_nothing(monkeypatch):
     monkeypatch.setattr(arrays, "fill", lambda *_, **__: pytest.fail("something was drawn"))
-    shape = jax.eval_shape(lambda key: initializers.he_normal()(key, (1 << 20, 1 << 20), "bfloat16"), KEY)
+    shape = jax.eval_shape(lambda key: initializers.he_normal()(key, (1 << 20, 1 << 20), "bfloat16"), key7())
     assert (shape.shape, shape.dtype) == ((1 << 20, 1 << 20), jnp.bfloat16)
 
 
-@pytest.mark.parametrize("key", [KEY, jax.random.PRNGKey(7)], ids=["new-style", "old-style"])
-def test_weights_are_no_constants_of_a_compiled_program(key):
+@pytest.mark.parametrize("make", [jax.random.key, jax.random.PRNGKey])
+def test_weights_are_no_constants_of_a_compiled_program(make):
+    key = make(7)
     lowered = jax.jit(lambda: initializers.he_normal()(key, SHAPE)).lower()
     assert len(lowered.as_text()) < 10_000
     assert (np.asarray(lowered.compile()()) == np.asarray(initializers.he_normal()(key, SHAPE))).all()
@@ -264,11 +271,11 @@ def test_what_a_law_refuses_is_refused_while_a_function_is_traced():
         (initializers.he_normal(), (3,), "float32"),
     ]:
         with pytest.raises((TypeError, ValueError)):
-            jax.eval_shape(lambda key, init=init, shape=shape, dtype=dtype: init(key, shape, dtype), KEY)
+            jax.eval_shape(lambda k, init=init, shape=shape, dtype=dtype: init(k, shape, dtype), key7())
 
 
 def test_a_mode_or_distribution_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match="fan_geo_avg"):
         initializers.variance_scaling(1.0, "fan", "normal")
     with pytest.raises(ValueError, match="truncated_normal"):
-        initializers.variance_scaling(1.0, "fan_in", "gaussian")(KEY, SHAPE)
+        initializers.variance_scaling(1.0, "fan_in", "gaussian")(key7(), SHAPE)

@@ -123,7 +123,7 @@ def linen_model(linen):
             x = linen.RMSNorm()(linen.LayerNorm()(x))
             x = linen.MultiHeadDotProductAttention(8)(x, x)
             x = linen.RNN(linen.OptimizedLSTMCell(48))(x)
-            x = linen.RNN(linen.GRUCell(48))(x)
+            x = linen.RNN(linen.SimpleCell(48))(linen.RNN(linen.GRUCell(48))(x))
             return linen.DenseGeneral(70, axis=(-2, -1))(x), image
 
     return Model(), (jnp.zeros((1, 8, 8, 16)), jnp.zeros((1, 5), int))
@@ -154,11 +154,13 @@ def test_the_state_of_an_nnx_module_has_the_names_of_its_attributes():
             self.embed = nnx.Embed(10, 8, rngs=rngs)
             self.blocks = nnx.List([nnx.Linear(8, 8, rngs=rngs)])
             self.attention = nnx.MultiHeadAttention(2, 8, rngs=rngs, decode=False)
+            self.cell = nnx.GRUCell(8, 8, rngs=rngs)
 
     graph, state = nnx.split(nnx.eval_shape(lambda: Model(nnx.Rngs(0))), nnx.Param)
     found = law_by_name(state)
     assert {"embed.embedding", "blocks.0.kernel", "blocks.0.bias", "attention.query.kernel"} <= set(found)
     assert found["attention.query.kernel"] == fastinit.schemes.lecun_normal(8, truncated=True)
+    assert found["cell.dense_h.kernel"] == laws.Orthogonal(flatten="jax")
     model = nnx.merge(graph, initialize(state, 3))
     expected = fastinit.new((8, 8), found["blocks.0.kernel"], seed=3, name="blocks.0.kernel")
     assert (np.asarray(model.blocks[0].kernel[...]) == expected).all()
