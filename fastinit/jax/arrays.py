@@ -74,7 +74,7 @@ def sharded(shape: Sequence[int], dtype: Any, law: Law, sharding: Any, *, seed: 
         offsets = [start for start, _, _ in extents]
         return filled(tuple(stop - start for start, stop, _ in extents), law, dtype, seed, name, Shard(shape, offsets))
 
-    return jax.make_array_from_callback(shape, concrete(sharding), block)
+    return jax.make_array_from_callback(shape, concrete(sharding), block, dtype=dtype)
 
 
 def concrete(sharding: Any) -> Any:

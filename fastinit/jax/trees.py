@@ -8,6 +8,7 @@ from typing import Any
 import jax
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
+from fastinit.address import stream_words
 from fastinit.jax import arrays
 from fastinit.named import SCHEMES, takes
 from fastinit.plan import Plan, Rule
@@ -44,6 +45,7 @@ def initialize(tree_of_shapes: Any, seed: int, rules: Iterable[Rule] = FLAX, *, 
     Guarantee: a leaf depends only on seed, name, shape, dtype and law: not on other leaves, devices or shardings. It
     has the bits of that name in a checkpoint that `fastinit.write.write(plan_of(tree, rules), ..., seed=seed)` writes.
     """
+    stream_words(seed, "")  # a seed that is none is refused here
     leaves, structure = tree_flatten_with_path(tree_of_shapes)
     tensors = {tensor.name: tensor for tensor in plan_of(tree_of_shapes, rules).tensors}
     layouts = structure.flatten_up_to(_everywhere(shardings, tree_of_shapes))

@@ -50,6 +50,11 @@ def test_a_leaf_that_no_rule_matches_is_refused_by_name():
         initialize({"a": {"w": jax.ShapeDtypeStruct((2,), jnp.float32)}}, 0)
 
 
+def test_a_seed_is_needed():
+    with pytest.raises(TypeError, match="seed is None"):
+        initialize(LAYER, None)
+
+
 # --- what is drawn ----------------------------------------------------------------------------------------------------
 
 
@@ -122,8 +127,8 @@ def linen_model(linen):
             x = linen.Embed(300, 64)(tokens)
             x = linen.RMSNorm()(linen.LayerNorm()(x))
             x = linen.MultiHeadDotProductAttention(8)(x, x)
-            x = linen.RNN(linen.OptimizedLSTMCell(48))(x)
-            x = linen.RNN(linen.SimpleCell(48))(linen.RNN(linen.GRUCell(48))(x))
+            x = linen.RNN(linen.OptimizedLSTMCell(64))(x)
+            x = linen.RNN(linen.SimpleCell(64))(linen.RNN(linen.GRUCell(64))(x))
             return linen.DenseGeneral(70, axis=(-2, -1))(x), image
 
     return Model(), (jnp.zeros((1, 8, 8, 16)), jnp.zeros((1, 5), int))
@@ -132,7 +137,8 @@ def linen_model(linen):
 def test_the_default_rules_draw_what_the_layers_of_linen_draw():
     linen = pytest.importorskip("flax.linen")
     model, inputs = linen_model(linen)
-    own = jax.jit(model.init)(jax.random.key(0), *inputs)
+    # Without optimisation, for it is compiled for one run.
+    own = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 0})(jax.random.key(0), *inputs)
     ours = law_by_name(jax.eval_shape(model.init, jax.random.key(0), *inputs))
     assert len(ours) == len(jax.tree.leaves(own))
     for path, leaf in jax.tree_util.tree_leaves_with_path(own):
