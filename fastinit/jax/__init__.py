@@ -9,4 +9,4 @@ from fastinit.jax.arrays import sharded as sharded
 from fastinit.jax.keys import seed_of as seed_of
 from fastinit.jax.trees import FLAX as FLAX
 from fastinit.jax.trees import initialize as initialize
-from fastinit.jax.trees import plan_of as plan_of
+from fastinit.jax.trees import plan as plan

@@ -43,11 +43,11 @@ def initialize(tree_of_shapes: Any, seed: int, rules: Iterable[Rule] = FLAX, *, 
     came. Raises ValueError for a leaf that no rule matches, for two leaves of one name, and what the laws refuse, all
     before the first array is made; TypeError for a leaf without shape and dtype.
     Guarantee: a leaf depends only on seed, name, shape, dtype and law: not on other leaves, devices or shardings. It
-    has the bits of that name in a checkpoint that `fastinit.write.write(plan_of(tree, rules), ..., seed=seed)` writes.
+    has the bits of that name in a checkpoint that `fastinit.write.write(plan(tree, rules), ..., seed=seed)` writes.
     """
     stream_words(seed, "")  # a seed that is none is refused here
     leaves, structure = tree_flatten_with_path(tree_of_shapes)
-    tensors = {tensor.name: tensor for tensor in plan_of(tree_of_shapes, rules).tensors}
+    tensors = {tensor.name: tensor for tensor in plan(tree_of_shapes, rules).tensors}
     layouts = structure.flatten_up_to(_everywhere(shardings, tree_of_shapes))
     made = []
     for (path, leaf), layout in zip(leaves, layouts, strict=True):
@@ -63,7 +63,7 @@ def initialize(tree_of_shapes: Any, seed: int, rules: Iterable[Rule] = FLAX, *, 
     return jax.tree.unflatten(structure, made)
 
 
-def plan_of(tree_of_shapes: Any, rules: Iterable[Rule] = FLAX) -> Plan:
+def plan(tree_of_shapes: Any, rules: Iterable[Rule] = FLAX) -> Plan:
     """The plan of the tree that `initialize` makes, to write, verify or show as a checkpoint. Raises as it does."""
     shapes: dict[str, dict[str, Any]] = {}
     for path, leaf in tree_flatten_with_path(tree_of_shapes)[0]:

@@ -15,13 +15,13 @@ jax = pytest.importorskip("jax")
 
 import jax.numpy as jnp  # noqa: E402
 
-from fastinit.jax import FLAX, initialize, plan_of  # noqa: E402
+from fastinit.jax import FLAX, initialize, plan  # noqa: E402
 
 LAYER = {"kernel": jax.ShapeDtypeStruct((6, 4), jnp.float32), "bias": jax.ShapeDtypeStruct((4,), jnp.bfloat16)}
 
 
 def law_by_name(tree, rules=FLAX):
-    return {tensor.name: tensor.law for tensor in plan_of(tree, rules).tensors}
+    return {tensor.name: tensor.law for tensor in plan(tree, rules).tensors}
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
@@ -30,7 +30,7 @@ def law_by_name(tree, rules=FLAX):
 def test_a_name_is_the_path_joined_by_dots():
     tree = {"params": {"Dense_0": LAYER, "blocks": [LAYER, (LAYER,)]}}
     leaves = ("bias", "kernel")
-    assert [tensor.name for tensor in plan_of(tree).tensors] == [
+    assert [tensor.name for tensor in plan(tree).tensors] == [
         f"params.{place}.{leaf}" for place in ("Dense_0", "blocks.0", "blocks.1.0") for leaf in leaves
     ]
 

@@ -16,7 +16,7 @@ def test_one_tensor_has_the_same_bits_everywhere(tmp_path):
     import torch
     from safetensors.numpy import load_file
 
-    from fastinit.jax import initialize, plan_of, sharded
+    from fastinit.jax import initialize, plan, sharded
 
     seed, name, shape = 2**63 + 1, "layers.0.kernel", (300, 200)
     law = fastinit.schemes.he_normal(300, truncated=True)
@@ -37,10 +37,10 @@ def test_one_tensor_has_the_same_bits_everywhere(tmp_path):
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     found["jax, sharded"] = np.asarray(sharded(shape, "float32", law, here, seed=seed, name=name))
 
-    plan = plan_of(tree, rules)
+    checkpoint = plan(tree, rules)
     numbers = {"fan_in": 300, "truncated": True}
-    assert plan == Plan.from_rules({name: {"shape": list(shape)}}, [Rule(".*", "he_normal", numbers)])
-    write(plan, tmp_path, seed=seed)
+    assert checkpoint == Plan.from_rules({name: {"shape": list(shape)}}, [Rule(".*", "he_normal", numbers)])
+    write(checkpoint, tmp_path, seed=seed)
     found["checkpoint"] = load_file(tmp_path / "model.safetensors")[name]
 
     for backend in ("jax", "torch"):
