@@ -272,6 +272,39 @@ def test_a_saved_model_is_loaded_by_another_process_that_imports_fastinit_keras(
     assert done.stdout.split("\n")[0] == "<class 'fastinit.keras.HeNormal'> 3"
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="Keras distributes on JAX")
+def test_layers_over_eight_devices_have_the_bits_of_one_and_share_no_weights():
+    # A kernel of 3000 x 3000 is large enough for Keras to call the initialiser under jit.
+    done = run_python(
+        """
+        import keras, numpy as np
+        import fastinit, fastinit.keras
+
+        mesh = keras.distribution.DeviceMesh((2, 4), ["batch", "model"], keras.distribution.list_devices())
+        layouts = keras.distribution.LayoutMap(mesh)
+        layouts[".*kernel"] = (None, "model")
+        keras.distribution.set_distribution(keras.distribution.ModelParallel(layout_map=layouts))
+
+        def kernel(n, initializer):
+            layer = keras.layers.Dense(n, kernel_initializer=initializer)
+            layer.build((None, n))
+            assert len(layer.kernel.value.sharding.device_set) == 8
+            return np.asarray(layer.kernel.value)
+
+        shared = fastinit.keras.HeNormal()
+        for n in (64, 3000):
+            assert (kernel(n, shared) == kernel(n, shared)).mean() < 0.001
+            law = fastinit.schemes.he_normal(n, truncated=True)
+            ours = kernel(n, fastinit.keras.HeNormal(seed=3, name="w"))
+            assert (ours == fastinit.new((n, n), law, seed=3, name="w")).all()
+        """,
+        XLA_FLAGS="--xla_force_host_platform_device_count=8",
+        JAX_PLATFORMS="cpu",
+        KERAS_BACKEND="jax",
+    )
+    assert done.returncode == 0, done.stderr
+
+
 # --- models -----------------------------------------------------------------------------------------------------------
 
 
