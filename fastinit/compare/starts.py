@@ -25,6 +25,7 @@ class Start:
     formula   the standard deviation of a weight, in fan_in and fan_out
     law       (fan_in, fan_out) -> the law of a weight of shape (fan_out, fan_in)
     fitting   whether it is what `scheme_for` names for the activation
+    extreme   whether it is there to show what goes wrong: nobody recommends it
     twin      whether it is the fitting scheme's variance in another form: no rival of the schemes, but a companion
     """
 
@@ -32,6 +33,7 @@ class Start:
     formula: str
     law: Callable[[int, int], Law]
     fitting: bool = False
+    extreme: bool = False
     twin: bool = False
 
 
@@ -58,9 +60,9 @@ def starts_for(activation: str, negative_slope: float = 0.01) -> tuple[Start, ..
     fitting_law = partial(_law, *best)
     large = best[0], {**best[1], "gain": TIMES_TOO_LARGE * best[1].get("gain", 1.0)}
     return (
-        Start("zero", "0", partial(_law, "zeros", {})),
-        Start("small", f"{SMALL_STD:g}", partial(_law, "normal", {"std": SMALL_STD})),
-        Start("large", f"{TIMES_TOO_LARGE:g} times {fitting}'s", partial(_law, *large)),
+        Start("zero", "0", partial(_law, "zeros", {}), extreme=True),
+        Start("small", f"{SMALL_STD:g}", partial(_law, "normal", {"std": SMALL_STD}), extreme=True),
+        Start("large", f"{TIMES_TOO_LARGE:g} times {fitting}'s", partial(_law, *large), extreme=True),
         *(
             Start(name, text, partial(_law, scheme, numbers), fitting=name == fitting)
             for name, (scheme, numbers, text) in sorted(schemes.items(), key=lambda item: item[0] == fitting)
