@@ -109,12 +109,12 @@ def test_starts_that_do_as_well_are_named_beside():
 
 
 def test_remarks_say_what_happens():
-    said = {one.start.name: remark(one) for one in compared("relu").outcomes}
+    said = {one.start.name: remark(one) for one in compared("relu", width=256).outcomes}
     assert said["zero"] == "signal is lost"
     assert said["small"] == said["Xavier"] == "signal vanishes"
     assert said["large"] == "signal explodes"
     assert said["He"] == said["orthogonal"] == "signal holds"
-    he = compared("relu")["He"]
+    he = compared("relu", width=256)["He"]
     assert remark(dataclasses.replace(he, curve=Curve((2.3, float("inf")), False))) == "signal holds; cost diverges"
     assert remark(dataclasses.replace(he, curve=Curve((2.3, 2.3), True))) == "signal holds; units stay equal"
     assert remark(dataclasses.replace(he, curve=Curve((2.3, 2.3), False))) == "signal holds; learns nothing"
