@@ -10,20 +10,19 @@ What stands between the markers of the page comes from here and is never typed.
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import math
 import sys
 from pathlib import Path
 from typing import Any
 
-import fastinit
 from fastinit import schemes
 from fastinit.cli.options import plain
 from fastinit.compare import Comparison, Curve, Outcome, Recipe, Signal, compare, verdict
 from fastinit.compare.chart import figure
 from fastinit.compare.report import cells
 from fastinit.compare.starts import starts_for
+from fastinit.compare.verdict import call
 from fastinit.table import NONE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,14 +80,11 @@ def which(comparisons: dict[str, Comparison]) -> str:
     """The table that answers the question of the page's title."""
     lines = ["| activation | call | standard deviation | `fastinit compare` |", "| --- | --- | --- | --- |"]
     for name, comparison in comparisons.items():
-        advice = fastinit.scheme_for(name)
-        fans = [one for one in inspect.signature(advice.fill).parameters if one.startswith("fan_")]
-        arguments = [*fans, *(f"{key}={value:.4g}" for key, value in advice.arguments.items())]
         findings = verdict(comparison).findings
         yes = sum(one.confirms for one in findings)
         lines.append(
-            f"| {name} | `{advice.fill.__name__}(buf, {', '.join(arguments)})` | "
-            f"{comparison.fitting.start.formula} | {yes} of {len(findings)} |"
+            f"| {name} | `{call(name, comparison.negative_slope)}` | {comparison.fitting.start.formula} | "
+            f"{yes} of {len(findings)} |"
         )
     return "\n".join(lines)
 

@@ -7,9 +7,11 @@ have the variance of the fitting scheme, in another form.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from fastinit.compare.comparison import Comparison, Outcome
 from fastinit.compare.training import CHANCE
@@ -83,7 +85,17 @@ def verdict(comparison: Comparison) -> Verdict:
                 lambda one: f"{one.curve.costs[-1]:.3g}" if one.curve else NONE,
             )
         )
-    return Verdict(_called(comparison), tuple(findings), _conclusion(comparison, findings))
+    return Verdict(
+        call(comparison.activation, comparison.negative_slope), tuple(findings), _conclusion(comparison, findings)
+    )
+
+
+def call(activation: str, negative_slope: float) -> str:
+    """The call that `scheme_for` names, as one would write it: fill_he_normal(buf, fan_in)."""
+    advice = scheme_for(activation, negative_slope)
+    fans = [name for name in inspect.signature(advice.fill).parameters if name.startswith("fan_")]
+    numbers = [f"{name}={_digits(value)}" for name, value in advice.arguments.items()]
+    return f"{advice.fill.__name__}({', '.join(['buf', *fans, *numbers])})"
 
 
 def decades(value: float) -> float:
@@ -137,7 +149,7 @@ def _find(
     confirms = fitting in chosen
     named = fitting if confirms else best
     others = [one for one in chosen if one is not named] + ([] if confirms else [fitting])
-    beside = "".join(f"; {one.start.name} {figure(one)}" for one in others)
+    beside = "".join(f"; {one.start.name}: {figure(one)}" for one in others)
     words = f"{measure.capitalize()}: {does.format(named.start.name)} ({figure(named)}{beside})."
     return Finding(measure, tuple(one.start.name for one in chosen), confirms, words)
 
@@ -145,16 +157,17 @@ def _find(
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def _called(comparison: Comparison) -> str:
-    """The call that `scheme_for` names."""
-    advice = scheme_for(comparison.activation, comparison.negative_slope)
-    arguments = "".join(f", {name}={value:.4g}" for name, value in advice.arguments.items())
-    return f"{advice.fill.__name__}{arguments}"
+def _digits(value: float) -> str:
+    """Four digits; a fraction where they are not enough: a gain of 5/3."""
+    text, fraction = f"{value:.4g}", Fraction(value).limit_denominator(9)
+    return str(fraction) if float(text) != value == float(fraction) else text
 
 
 def _conclusion(comparison: Comparison, findings: list[Finding]) -> str:
     advice = scheme_for(comparison.activation, comparison.negative_slope)
-    named = f'scheme_for("{comparison.activation}"), which names {_called(comparison)}'
+    named = (
+        f'scheme_for("{comparison.activation}"), which names {call(comparison.activation, comparison.negative_slope)}'
+    )
     yes, of = sum(one.confirms for one in findings), len(findings)
     if yes == of:
         words = f"{'Both' if of == 2 else f'All {of}'} measurements confirm {named}. {advice.why}"
