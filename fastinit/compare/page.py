@@ -9,7 +9,7 @@ from string import Template
 from fastinit.compare.chart import colours, drawing, panels
 from fastinit.compare.comparison import Comparison
 from fastinit.compare.report import LEFT, cells
-from fastinit.compare.verdict import ratio, verdict
+from fastinit.compare.verdict import verdict
 from fastinit.page import text
 from fastinit.table import NONE
 
@@ -31,7 +31,7 @@ def html(comparison: Comparison) -> str:
     rows = [cells(one) for one in comparison.outcomes]
     columns = [name for name in rows[0] if any(row[name] != NONE for row in rows)]
     # For the reader's pointer: what each curve is at each layer, as words.
-    values = [[[ratio(y) for y in panel.curves[name]] for name in names] for panel in shown]
+    values = [[[f"{y:.2g}" for y in panel.curves[name]] for name in names] for panel in shown]
     return Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8")).substitute(
         activation=text(comparison.activation),
         facts="".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items()),
