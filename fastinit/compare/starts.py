@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from typing import NamedTuple
 
 from fastinit.laws import Law
 from fastinit.named import law_of
@@ -15,7 +16,6 @@ from fastinit.structures import orthogonal
 
 SMALL_STD = 0.01
 TIMES_TOO_LARGE = 10.0
-SLOPED = ("leaky_relu", "prelu", "rrelu")
 
 
 @dataclass(frozen=True)
@@ -39,43 +39,57 @@ class Start:
 
 def starts_for(activation: str, negative_slope: float = 0.01) -> tuple[Start, ...]:
     """The starts to compare for an activation that `scheme_for` knows; exactly one of them is fitting."""
-    advice = scheme_for(activation, negative_slope)
-    best = advice.fill.__name__.removeprefix("fill_"), advice.arguments
-    sloped = activation.lower().replace("-", "_") in SLOPED
-    schemes = {
-        "Xavier": ("xavier_normal", {}, "sqrt(2 / (fan_in + fan_out))"),
-        "He": (
-            "he_normal",
-            {"negative_slope": float(negative_slope)} if sloped else {},
-            f"sqrt(2 / ((1 + {negative_slope:g}²) fan_in))" if sloped else "sqrt(2 / fan_in)",
-        ),
-        "LeCun": ("lecun_normal", {}, "sqrt(1 / fan_in)"),
-    }
-    if "gain" in best[1]:  # Xavier for tanh: stands beside the plain one
-        gain = best[1]["gain"]
-        plain, formula = next((name, text) for name, (scheme, _, text) in schemes.items() if scheme == best[0])
-        factor = Fraction(gain).limit_denominator(99)
-        schemes[f"{plain}, gain {factor}"] = (*best, f"{factor} {formula}")
-    fitting, formula = next((name, text) for name, (*scheme, text) in schemes.items() if tuple(scheme) == best)
-    fitting_law = partial(_law, *best)
-    large = best[0], {**best[1], "gain": TIMES_TOO_LARGE * best[1].get("gain", 1.0)}
+    schemes, fitting = _schemes(activation, negative_slope)
+    gain = TIMES_TOO_LARGE * fitting.numbers.get("gain", 1.0)
     return (
-        Start("zero", "0", partial(_law, "zeros", {}), extreme=True),
-        Start("small", f"{SMALL_STD:g}", partial(_law, "normal", {"std": SMALL_STD}), extreme=True),
-        Start("large", f"{TIMES_TOO_LARGE:g} times {fitting}'s", partial(_law, *large), extreme=True),
-        *(
-            Start(name, text, partial(_law, scheme, numbers), fitting=name == fitting)
-            for name, (scheme, numbers, text) in sorted(schemes.items(), key=lambda item: item[0] == fitting)
+        Start("zero", "0", _Scheme("zeros", {}).law, extreme=True),
+        Start("small", f"{SMALL_STD:g}", _Scheme("normal", {"std": SMALL_STD}).law, extreme=True),
+        Start(
+            "large",
+            f"{TIMES_TOO_LARGE:g} times {fitting.name}'s",
+            _Scheme(fitting.scheme, fitting.numbers | {"gain": gain}).law,
+            extreme=True,
         ),
-        Start("orthogonal", f"as {fitting}'s, rows or columns orthonormal", partial(_isometry, fitting_law), twin=True),
+        *(Start(one.name, one.formula, one.law) for one in schemes if one is not fitting),
+        Start(fitting.name, fitting.formula, fitting.law, fitting=True),
+        Start(
+            "orthogonal", f"as {fitting.name}'s, rows or columns orthonormal", partial(_isometry, fitting), twin=True
+        ),
     )
 
 
-def _law(scheme: str, numbers: dict[str, float], fan_in: int, fan_out: int) -> Law:
-    return law_of(scheme, numbers, (fan_out, fan_in))
+class _Scheme(NamedTuple):
+    scheme: str
+    numbers: dict[str, float]
+    name: str = ""
+    formula: str = ""
+
+    def law(self, fan_in: int, fan_out: int) -> Law:
+        return law_of(self.scheme, self.numbers, (fan_out, fan_in))
 
 
-def _isometry(like: Callable[[int, int], Law], fan_in: int, fan_out: int) -> Law:
+def _schemes(activation: str, negative_slope: float) -> tuple[list[_Scheme], _Scheme]:
+    """Xavier, He and LeCun for an activation, and the one that `scheme_for` names; with a gain it stands beside."""
+    advice = scheme_for(activation, negative_slope)
+    advised, numbers = advice.fill.__name__.removeprefix("fill_"), advice.arguments
+    he = _Scheme("he_normal", {}, "He", "sqrt(2 / fan_in)")
+    if "negative_slope" in numbers:
+        he = he._replace(numbers=numbers, formula=f"sqrt(2 / ((1 + {numbers['negative_slope']:g}²) fan_in))")
+    schemes = [
+        _Scheme("xavier_normal", {}, "Xavier", "sqrt(2 / (fan_in + fan_out))"),
+        he,
+        _Scheme("lecun_normal", {}, "LeCun", "sqrt(1 / fan_in)"),
+    ]
+    for one in schemes:
+        if (one.scheme, one.numbers) == (advised, numbers):
+            return schemes, one
+    plain = next(one for one in schemes if one.scheme == advised)
+    gain = Fraction(numbers["gain"]).limit_denominator(9)  # 5/3, of tanh
+    fitting = _Scheme(advised, numbers, f"{plain.name}, gain {gain}", f"{gain} {plain.formula}")
+    return [*schemes, fitting], fitting
+
+
+def _isometry(like: _Scheme, fan_in: int, fan_out: int) -> Law:
     """Orthogonal, its elements of the same variance: with a gain of 1 that is 1 / max(fan_in, fan_out)."""
-    std = like(fan_in, fan_out).on((fan_out, fan_in)).std
+    std = like.law(fan_in, fan_out).on((fan_out, fan_in)).std
     return orthogonal(std * math.sqrt(max(fan_in, fan_out)))
