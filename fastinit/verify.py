@@ -19,8 +19,7 @@ from typing import Any
 
 from fastinit import engines
 from fastinit.address import STREAM
-from fastinit.compare import File, Tally, refuse
-from fastinit.compare import compare as compare_file
+from fastinit.audit import File, Tally, audit, refuse
 from fastinit.dtypes import storage_dtype
 from fastinit.files.folder import INDEX
 from fastinit.files.safetensors import LARGEST_HEADER, read_header
@@ -138,7 +137,7 @@ def verify(
     verdicts: list[Verdict] = []
     done = nbytes = 0
     for file in checkpoint:
-        tallies = compare_file(file, engine, share, workers, progress and partial(_report, progress, done, total))
+        tallies = audit(file, engine, share, workers, progress and partial(_report, progress, done, total))
         compared = [_verdict(file, name, tally) for name, tally in tallies.items()]
         verdicts += compared
         nbytes += sum(one.compared * storage_dtype(one.dtype).itemsize for one in compared)

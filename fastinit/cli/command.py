@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from fastinit.about import __version__
 from fastinit.address import STREAM
-from fastinit.cli import about, checkpoint, fill, inspection
+from fastinit.cli import about, checkpoint, compare, fill, inspection
 from fastinit.cli.options import EXIT_CODES, FAILED, USAGE, joined
 
 
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastinit",
         description="Fill weight files and checkpoints at memory speed; the same bits for every number of threads.",
-        epilog=fill.EXAMPLES + checkpoint.EXAMPLES + inspection.EXAMPLES + EXIT_CODES,
+        epilog=fill.EXAMPLES + checkpoint.EXAMPLES + inspection.EXAMPLES + compare.EXAMPLES + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -51,5 +51,6 @@ def _parser() -> argparse.ArgumentParser:
     fill.add_to(commands)
     checkpoint.add_to(commands)
     inspection.add_to(commands)
+    compare.add_to(commands)
     about.add_to(commands)
     return parser

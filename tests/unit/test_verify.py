@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 from processes import run_python
 
-from fastinit import compare, engines
+from fastinit import audit, engines
 from fastinit.blocks import items
 from fastinit.dtypes import FORMATS, decoded, storage_dtype
 from fastinit.files.safetensors import SafetensorsError, Slot, lay_out, read_header
@@ -249,7 +249,7 @@ def test_a_sample_is_a_share(tmp_path, sample):
 @pytest.mark.parametrize("shape", [(60, 50), (7, 9, 11), (500,)])
 def test_sparse_tensors_are_compared_in_blocks_of_any_size(tmp_path, monkeypatch, block, shape):
     path = written(tmp_path, [Tensor("w", shape, "float32", Sparse(sparsity=0.7))])
-    monkeypatch.setattr(compare, "BLOCK", block * 4)
+    monkeypatch.setattr(audit, "BLOCK", block * 4)
     assert verify(path).ok
     size = int(np.prod(shape))
     for index in (size - 1, size // 2):
@@ -469,7 +469,7 @@ def test_a_matrix_that_memory_cannot_hold_is_an_error_that_names_it(tmp_path, mo
     def fill(*args, **kwargs):
         raise MemoryError("Unable to allocate 1 EiB")
 
-    monkeypatch.setattr(compare.Source, "fill", fill)
+    monkeypatch.setattr(audit.Source, "fill", fill)
     with pytest.raises(SafetensorsError, match="tensor 'w' cannot be drawn again: Unable to allocate"):
         verify(path)
 

@@ -82,7 +82,7 @@ class Tally:
                 self.first, self.found, self.expected = first, found, expected
 
 
-def compare(
+def audit(
     file: File, engine: str, share: float, workers: int, report: Callable[[int], None] | None
 ) -> dict[str, Tally]:
     """Compare a file: first all that can be cut into items, then what must be drawn whole. By the tensors' names.

@@ -1,0 +1,98 @@
+"""`fastinit compare`: which start suits an activation."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from fastinit.cli.options import DONE, FAILED, command, plain
+
+EXAMPLES = """
+  fastinit compare --activation relu --depth 50 --width 512 --html relu.html
+  fastinit compare --activation tanh --no-training --png tanh.png
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command."""
+    parser = command(
+        commands, "compare", "say which start suits an activation: signal, gradient, cost curves", EXAMPLES
+    )
+    parser.add_argument(
+        "--activation", required=True, metavar="NAME", help="relu, tanh, selu, gelu, ...: of scheme_for"
+    )
+    parser.add_argument("--negative-slope", type=float, default=0.01, metavar="X", help="of leaky_relu, prelu, rrelu")
+    parser.add_argument("--depth", type=int, default=50, metavar="L", help="layers the signal goes through; default 50")
+    parser.add_argument("--width", type=int, default=512, metavar="N", help="units a layer; default 512")
+    parser.add_argument("--batch", type=int, default=128, metavar="N", help="inputs; default 128")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, inputs, order of training; default 0")
+
+    training = parser.add_argument_group("cost curves", "plain SGD on scikit-learn's digits, from each start")
+    training.add_argument("--no-training", action="store_true", help="none of them; scikit-learn is not needed")
+    training.add_argument("--train-depth", type=int, default=10, metavar="L", help="layers; default 10")
+    training.add_argument("--train-width", type=int, default=64, metavar="N", help="hidden units; default 64")
+    training.add_argument("--epochs", type=int, default=10, metavar="N", help="default 10")
+    training.add_argument("--rate", type=float, default=0.01, metavar="X", help="learning rate; default 0.01")
+
+    parser.add_argument("--png", metavar="FILE", help="write the curves as a picture (matplotlib)")
+    parser.add_argument("--html", metavar="FILE", help="write a page with the curves, the table and the verdict")
+    parser.add_argument("--json", action="store_true", help="print all numbers as one JSON object")
+    parser.add_argument("--quiet", action="store_true", help="print nothing")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    # Imported here: SciPy's special functions take longer than the other commands.
+    from fastinit.compare import Recipe, compare, verdict
+    from fastinit.compare.page import html
+    from fastinit.compare.report import report
+
+    training = Recipe(
+        depth=options.train_depth,
+        width=options.train_width,
+        epochs=options.epochs,
+        rate=options.rate,
+        seed=options.seed,
+    )
+    shown = sys.stderr.isatty() and not (options.quiet or options.json)
+    try:
+        comparison = compare(
+            options.activation,
+            depth=options.depth,
+            width=options.width,
+            batch=options.batch,
+            seed=options.seed,
+            negative_slope=options.negative_slope,
+            training=None if options.no_training else training,
+            progress=_count if shown else None,
+        )
+        if options.png is not None:
+            from fastinit.compare.picture import save_png
+
+            save_png(comparison, options.png)
+    except ModuleNotFoundError as error:
+        print(f"fastinit: error: {error}", file=sys.stderr)
+        return FAILED
+    if options.html is not None:
+        Path(options.html).write_text(html(comparison), encoding="utf-8")
+    if options.json:
+        judged = verdict(comparison)
+        print(
+            json.dumps(
+                plain(comparison.record() | {"verdict": dataclasses.asdict(judged) | {"confirmed": judged.confirmed}})
+            )
+        )
+    elif not options.quiet:
+        print(report(comparison, shutil.get_terminal_size((120, 24)).columns))
+    return DONE
+
+
+def _count(done: int, total: int) -> None:
+    """A line that counts the starts, and is gone in the end."""
+    text = f"fastinit: {done} of {total} starts" if done < total else ""
+    print(f"\r{text:<40}\r{text}", end="", file=sys.stderr, flush=True)

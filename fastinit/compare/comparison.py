@@ -1,0 +1,108 @@
+"""compare(): every start that fits a question, measured on one activation; the result as values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastinit.address import integer
+from fastinit.compare.activations import activation as activation_of
+from fastinit.compare.propagation import Signal, propagate
+from fastinit.compare.starts import Start, starts_for
+from fastinit.compare.training import Curve, Recipe, digits, train
+from fastinit.laws.law import finite
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One start, what it did to a signal, and how it learns (None: not trained)."""
+
+    start: Start
+    signal: Signal
+    curve: Curve | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All starts on one activation. `training` is None where nothing was trained."""
+
+    activation: str
+    negative_slope: float
+    depth: int
+    width: int
+    batch: int
+    seed: int
+    training: Recipe | None
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def fitting(self) -> Outcome:
+        """The start that `scheme_for` names."""
+        return next(one for one in self.outcomes if one.start.fitting)
+
+    def __getitem__(self, name: str) -> Outcome:
+        """The outcome of the start of this name."""
+        return next(one for one in self.outcomes if one.start.name == name)
+
+    def record(self) -> dict[str, Any]:
+        """All numbers, as JSON has them; the laws are left out, their formulas stay."""
+        whole = dataclasses.asdict(dataclasses.replace(self, outcomes=()))
+        whole["outcomes"] = [
+            {
+                **{name: getattr(one.start, name) for name in ("name", "formula", "fitting", "twin")},
+                **dataclasses.asdict(one.signal),
+                **(dataclasses.asdict(one.curve) if one.curve else {}),
+            }
+            for one in self.outcomes
+        ]
+        return whole
+
+
+def compare(
+    activation: str,
+    *,
+    depth: int = 50,
+    width: int = 512,
+    batch: int = 128,
+    seed: int = 0,
+    negative_slope: float = 0.01,
+    training: Recipe | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Comparison:
+    """Send a signal through a deep network and back, for every start, and train a smaller one if `training` says how.
+
+    activation      a name that `scheme_for` knows, but softmax
+    depth, width    layers and units of the network the signal goes through
+    batch           inputs; a unit is dead that is 0 for all of them
+    negative_slope  of leaky_relu, prelu and rrelu
+    progress        called as progress(starts done, starts in all)
+
+    A function of its arguments, up to the rounding of BLAS. Memory: 4 depth width^2 bytes for the weights and
+    8 depth width batch for the way back. Raises ValueError for an unknown activation and a size below 1;
+    ModuleNotFoundError where `training` is asked for without scikit-learn.
+    Sources: Glorot and Bengio 2010 (https://proceedings.mlr.press/v9/glorot10a.html); He et al. 2015
+    (https://arxiv.org/abs/1502.01852); Poole et al. 2016 (https://arxiv.org/abs/1606.05340).
+    """
+    slope = finite(negative_slope, "compare: negative_slope")
+    f = activation_of(activation, slope)
+    sizes = {"depth": depth, "width": width, "batch": batch}
+    if training is not None:
+        names = {"depth": "train-depth", "width": "train-width", "batch": "train-batch", "epochs": "epochs"}
+        sizes |= {text: getattr(training, name) for name, text in names.items()}
+    for name, size in sizes.items():
+        if integer(size, f"compare: {name}") < 1:
+            raise ValueError(f"compare: {name} is {size}; it must be at least 1")
+    if training is not None and not (finite(training.rate, "compare: rate") > 0):
+        raise ValueError(f"compare: rate is {training.rate}; it must be positive")
+    starts = starts_for(activation, slope)
+    data = digits() if training is not None else None
+    outcomes = []
+    for i, start in enumerate(starts):
+        signal = propagate(start, f, depth=depth, width=width, batch=batch, seed=seed)
+        curve = train(start, f, training, *data) if training is not None and data is not None else None
+        outcomes.append(Outcome(start, signal, curve))
+        if progress is not None:
+            progress(i + 1, len(starts))
+    return Comparison(f.name, slope, depth, width, batch, seed, training, tuple(outcomes))

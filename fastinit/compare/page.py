@@ -1,0 +1,59 @@
+"""A comparison as one page of HTML: no network, no library, readable without JavaScript and on paper."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from string import Template
+
+from fastinit.compare.chart import colours, drawing, panels
+from fastinit.compare.comparison import Comparison
+from fastinit.compare.report import LEFT, cells
+from fastinit.compare.verdict import verdict
+from fastinit.page import text
+from fastinit.table import NONE
+
+
+def html(comparison: Comparison) -> str:
+    """One page: the verdict, the charts, the table. Deterministic; about 60 kB at 50 layers."""
+    names = [one.start.name for one in comparison.outcomes]
+    fitting = comparison.fitting.start.name
+    shown = panels(comparison)
+    judged = verdict(comparison)
+    training = comparison.training
+    facts = {
+        "layers": comparison.depth,
+        "units a layer": comparison.width,
+        "inputs": comparison.batch,
+        **({"layers trained": training.depth, "epochs": training.epochs} if training else {}),
+        "seed": comparison.seed,
+    }
+    rows = [cells(one) for one in comparison.outcomes]
+    columns = [name for name in rows[0] if any(row[name] != NONE for row in rows)]
+    # For the reader's pointer: what each curve is at each layer, as words.
+    values = [[[f"{y:.2g}" for y in panel.curves[name]] for name in names] for panel in shown]
+    return Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8")).substitute(
+        activation=text(comparison.activation),
+        facts="".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items()),
+        verdict="good" if judged.confirmed else "alert",
+        conclusion=text(judged.words),
+        findings="".join(
+            f'<li class="{"good" if one.confirms else "alert"}">{text(one.words)}</li>' for one in judged.findings
+        ),
+        light=colours(names, dark=False),
+        dark=colours(names, dark=True),
+        key="".join(
+            f'<button type="button" data-start="{i}" aria-pressed="false"><svg width="26" height="10"><path '
+            f'class="curve c{i}{" fitting" if name == fitting else ""}" d="M1 5h24"/></svg>{text(name)}</button>'
+            for i, name in enumerate(names)
+        ),
+        charts="".join(f"<figure>{drawing(panel, fitting)}<figcaption></figcaption></figure>" for panel in shown),
+        heads="".join(f'<th scope="col"{"" if name in LEFT else " class=figure"}>{name}</th>' for name in columns),
+        rows="\n".join(
+            f"<tr{' class=fitting' if row['start'].endswith('*') else ''}>"
+            + "".join(f"<td{'' if name in LEFT else ' class=figure'}>{text(row[name])}</td>" for name in columns)
+            + "</tr>"
+            for row in rows
+        ),
+        data=json.dumps({"names": names, "values": values}).replace("<", "\\u003c"),
+    )

@@ -1,0 +1,83 @@
+"""A signal through a deep fully connected network and back: how its variance changes from layer to layer.
+
+Layer l computes h_l = f(W_l h_(l-1)), without biases; the gradient goes back as g_(l-1) = W_l^T (f'(W_l h_(l-1)) g_l).
+Input and gradient at the top are standard normal. All weights have fastinit's values for the seed and the names
+"layers.0.weight" and so on, so two starts of one law family differ by a factor only: their curves are paired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastinit.compare.activations import Activation, Array
+from fastinit.compare.starts import Start
+from fastinit.fill import new
+from fastinit.laws import Normal
+
+# How near to a limit of its activation a unit is saturated, as a share of the largest limit.
+SATURATED_WITHIN = 0.05
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What became of the signal, at the input (index 0) and behind each layer.
+
+    activations  their variance over units and batch, relative to the input's
+    gradients    variance of the gradient by these activations, relative to that at the top
+    dead         share of the units that are 0 for the whole batch
+    saturated    share of the activations within 5 % of a limit; None if the activation has no limit but 0
+
+    In float64: what exceeds 1e308 is inf, and then gradients are nan.
+    """
+
+    activations: tuple[float, ...]
+    gradients: tuple[float, ...]
+    dead: tuple[float, ...]
+    saturated: tuple[float, ...] | None
+
+
+def propagate(start: Start, f: Activation, *, depth: int, width: int, batch: int, seed: int) -> Signal:
+    """Send `batch` inputs through `depth` layers of `width` units, and a gradient back."""
+    law = start.law(width, width)
+    # float32 weights, as networks have them; float64 signals, since a start that is wrong leaves the range of float32.
+    weights: list[np.ndarray[Any, Any]] = [
+        new((width, width), law, seed=seed, name=f"layers.{layer}.weight") for layer in range(depth)
+    ]
+    h = new((batch, width), Normal(), dtype="float64", seed=seed, name="input")
+    g = new((batch, width), Normal(), dtype="float64", seed=seed, name="gradient")
+    scale, top = _variance(h), _variance(g)
+    activations, dead, saturated = [1.0], [_dead(h)], [_saturated(h, f)]
+    slopes: list[Array] = []
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        for weight in weights:
+            z = h @ weight.T.astype(np.float64)
+            h = f.value(z)
+            slopes.append(f.slope(z))
+            activations.append(_variance(h) / scale)
+            dead.append(_dead(h))
+            saturated.append(_saturated(h, f))
+        gradients = [1.0]
+        for weight, slope in zip(reversed(weights), reversed(slopes), strict=True):
+            g = (g * slope) @ weight.astype(np.float64)
+            gradients.append(_variance(g) / top)
+    return Signal(tuple(activations), tuple(reversed(gradients)), tuple(dead), tuple(saturated) if f.limits else None)
+
+
+def _variance(x: Array) -> float:
+    variance = float(x.var())
+    return variance if variance == variance else float("inf")
+
+
+def _dead(h: Array) -> float:
+    return float((h == 0).all(axis=0).mean())
+
+
+def _saturated(h: Array, f: Activation) -> float:
+    within = SATURATED_WITHIN * max(map(abs, f.limits), default=0.0)
+    near = np.zeros(h.shape, bool)
+    for limit in f.limits:
+        near |= np.abs(h - limit) <= within
+    return float(near.mean())

@@ -1,0 +1,64 @@
+"""The comparison as a terminal shows it: a line a start, then the verdict."""
+
+from __future__ import annotations
+
+import textwrap
+
+from fastinit.compare.comparison import Comparison, Outcome
+from fastinit.compare.verdict import remark, verdict
+from fastinit.table import NONE, columns_of
+
+LEFT = {"start", "std of a weight", "what happens"}
+# Columns that go first where the terminal is narrow.
+DISPENSABLE = ("std of a weight", "cost at first", "saturated", "dead")
+
+
+def report(comparison: Comparison, width: int = 100) -> str:
+    """A table no wider than `width` where that can be had, and the verdict below it."""
+    rows = [cells(one) for one in comparison.outcomes]
+    columns = [name for name in rows[0] if any(row[name] != NONE for row in rows)]
+    wide = {name: max(columns_of(name), *(columns_of(row[name]) for row in rows)) for name in columns}
+    for name in DISPENSABLE:
+        if name in columns and sum(wide[one] + 2 for one in columns) - 2 > width:
+            columns.remove(name)
+    lines = [title(comparison), "", _line({name: name for name in columns}, wide)]
+    lines.append("  ".join("─" * wide[name] for name in columns))
+    lines += [_line({name: row[name] for name in columns}, wide) for row in rows]
+    lines += ["* what scheme_for names"]
+    for paragraph in verdict(comparison).lines:
+        lines += ["", *textwrap.wrap(paragraph, width, break_long_words=False)]
+    return "\n".join(lines)
+
+
+def title(comparison: Comparison) -> str:
+    """What was measured, in a line."""
+    training = comparison.training
+    trained = f"; trained: {training.depth} layers of {training.width}" if training else ""
+    return (
+        f"{comparison.activation}: variances after {comparison.depth} layers of {comparison.width} units, of "
+        f"activations (input = 1) and of gradients (top = 1){trained}; seed {comparison.seed}"
+    )
+
+
+def cells(outcome: Outcome) -> dict[str, str]:
+    """What a table says of a start, by column."""
+    start, signal, curve = outcome.start, outcome.signal, outcome.curve
+    return {
+        "start": start.name + (" *" if start.fitting else ""),
+        "std of a weight": start.formula,
+        "activations": f"{signal.activations[-1]:.2g}",
+        "gradients": f"{signal.gradients[0]:.2g}",
+        "dead": f"{signal.dead[-1]:.0%}",
+        "saturated": NONE if signal.saturated is None else f"{signal.saturated[-1]:.0%}",
+        "cost at first": NONE if curve is None else f"{curve.costs[0]:.3g}",
+        "cost at last": NONE if curve is None else f"{curve.costs[-1]:.3g}",
+        "what happens": remark(outcome),
+    }
+
+
+def _line(row: dict[str, str], wide: dict[str, int]) -> str:
+    placed = []
+    for name, text in row.items():
+        space = " " * (wide[name] - columns_of(text))
+        placed.append(text + space if name in LEFT else space + text)
+    return "  ".join(placed).rstrip()
