@@ -20,9 +20,9 @@ DEPTH, WIDTH, BATCH = 50, 512, 128
 
 
 @cache
-def signal(name, start_name, seed=0):
+def signal(name, start_name, seed=0, width=WIDTH):
     start = next(one for one in starts_for(name) if one.name == start_name)
-    return propagate(start, activation(name), depth=DEPTH, width=WIDTH, batch=BATCH, seed=seed)
+    return propagate(start, activation(name), depth=DEPTH, width=width, batch=BATCH, seed=seed)
 
 
 # --- the literature, by the figures of the project's promise ----------------------------------------------------------
@@ -69,7 +69,7 @@ def test_lecun_holds_selu_within_a_tenth(seed):
 
 @pytest.mark.parametrize("name", ["relu", "tanh", "sigmoid", "selu"])
 def test_no_gradient_comes_back_from_zeros(name):
-    found = signal(name, "zero")
+    found = signal(name, "zero", width=128)
     assert found.activations[1:] == (0.0,) * DEPTH
     assert found.gradients[:-1] == (0.0,) * DEPTH
     assert found.dead[-1] == (0.0 if name == "sigmoid" else 1.0)
@@ -83,12 +83,12 @@ def test_a_start_ten_times_too_large_explodes_or_saturates():
 
 def test_small_weights_lose_the_signal_in_every_direction():
     for name in ("relu", "tanh", "selu"):
-        assert signal(name, "small").activations[-1] < 1e-40
-        assert signal(name, "small").gradients[0] < 1e-40
+        assert signal(name, "small", width=128).activations[-1] < 1e-40
+        assert signal(name, "small", width=128).gradients[0] < 1e-40
 
 
 def test_an_isometry_carries_a_linear_signal_unchanged():
-    found = signal("linear", "orthogonal")
+    found = signal("linear", "orthogonal", width=64)
     assert found.activations == pytest.approx([1.0] * (DEPTH + 1), rel=1e-2)
     assert found.gradients == pytest.approx([1.0] * (DEPTH + 1), rel=1e-2)
 
