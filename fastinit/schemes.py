@@ -379,7 +379,7 @@ def scheme_for(activation: str, negative_slope: float = 0.01) -> Advice:
     >>> scheme_for("relu").fill.__name__
     'fill_he_normal'
 
-    ReLU and its kin: He, with the slope. Sigmoid, tanh, linear: Xavier. SELU: LeCun. GELU, SiLU: He, by custom.
+    ReLU and its kin: He, with the slope. Sigmoid (by custom), tanh, linear: Xavier. SELU: LeCun. GELU, SiLU: He, by custom.
     `negative_slope` is that of leaky_relu (PyTorch's default 0.01), prelu (start value) and rrelu.
     """
     key = activation.lower().replace("-", "_")
@@ -391,7 +391,14 @@ def scheme_for(activation: str, negative_slope: float = 0.01) -> Advice:
             {"negative_slope": float(negative_slope)},
             "A leaky ReLU keeps (1 + slope^2) / 2 of the second moment; He with the slope restores it (He et al.).",
         )
-    if key in ("linear", "identity", "sigmoid", "softmax", "softsign"):
+    if key == "sigmoid":
+        return Advice(
+            fill_xavier_normal,
+            {},
+            "Xavier is the custom. But the slope of a sigmoid is 1/4 at most: no scale keeps the gradient through many "
+            "layers of them. Use it at the output and for gates.",
+        )
+    if key in ("linear", "identity", "softmax", "softsign"):
         return Advice(
             fill_xavier_normal, {}, "Near zero the unit is linear; Xavier balances forward and backward variance."
         )
