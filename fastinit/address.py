@@ -39,31 +39,36 @@ def _sid(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
-def stream_words(seed: object, name: object, stream: str = STREAM) -> np.ndarray[Any, Any]:
-    """Key and stream id as four uint32: seed low, seed high, id low, id high.
+def stream_id(name: object) -> int:
+    """The id of a name.
 
-    `seed` is an integer in [0, 2^64). `name` is a str, of which the id is the 8-byte BLAKE2b digest of its UTF-8
-    bytes, or an integer in [0, 2^64), which is the id itself: 5 and "5" differ.
+    `name` is a str, of which the id is the 8-byte BLAKE2b digest of its UTF-8 bytes, or an integer in [0, 2^64), which
+    is the id itself: 5 and "5" differ.
     """
+    if isinstance(name, str):
+        try:
+            return _sid(name)
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"name {name!r} has a lone surrogate, which UTF-8 cannot encode; rename the tensor"
+            ) from None
+    try:
+        sid = integer(name, "name")
+    except TypeError:
+        raise TypeError(f"name is {name!r} of type {type(name).__name__}; pass a string or an integer") from None
+    if not 0 <= sid < 1 << 64:
+        raise ValueError(f"name is the integer {sid}; it must be in [0, 2**64), or a string")
+    return sid
+
+
+def stream_words(seed: object, name: object, stream: str = STREAM) -> np.ndarray[Any, Any]:
+    """Key and stream id as four uint32: seed low, seed high, id low, id high; `seed` is an integer in [0, 2^64)."""
     if stream != STREAM:
         raise ValueError(f"stream={stream!r} is unknown here; this version of fastinit computes {STREAM!r}")
     key = integer(seed, "seed")
     if not 0 <= key < 1 << 64:
         raise ValueError(f"seed is {key}; it must be in [0, 2**64)")
-    if isinstance(name, str):
-        try:
-            sid = _sid(name)
-        except UnicodeEncodeError:
-            raise ValueError(
-                f"name {name!r} has a lone surrogate, which UTF-8 cannot encode; rename the tensor"
-            ) from None
-    else:
-        try:
-            sid = integer(name, "name")
-        except TypeError:
-            raise TypeError(f"name is {name!r} of type {type(name).__name__}; pass a string or an integer") from None
-        if not 0 <= sid < 1 << 64:
-            raise ValueError(f"name is the integer {sid}; it must be in [0, 2**64), or a string")
+    sid = stream_id(name)
     low = 0xFFFFFFFF
     return np.array([key & low, key >> 32, sid & low, sid >> 32], np.uint32)
 

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fastinit import engines
+from fastinit import bits, engines
 from fastinit.address import Shard
 from fastinit.dtypes import FORMATS
-from fastinit.engines import reference
 from fastinit.fill import fill
 from fastinit.laws import Law, Normal, TruncatedNormal, Uniform
 
@@ -104,16 +103,7 @@ def philox_fault(words: Callable[[int, int, np.ndarray[Any, Any]], np.ndarray[An
 
 def words_of(engine: str) -> Callable[[int, int, np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
     """The function of an engine that gives the 64 words of a group."""
-    if engine == "numpy":
-        return lambda group, domain, stream: np.asarray(reference.words(np.array([group], np.uint64), domain, stream))
-    from fastinit.engines import compiled
-
-    def words(group: int, domain: int, stream: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        out = np.empty(64, np.uint32)
-        compiled.words(out, group, 1, np.uint32(domain), stream)  # type: ignore[no-untyped-call]
-        return out
-
-    return words
+    return lambda group, domain, stream: bits.groups(engine, group, 1, domain, stream)
 
 
 def law_fault(law: Law, seed: int, name: str | int, dtype: str, expected: str) -> str | None:

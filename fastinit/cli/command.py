@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from fastinit.about import __version__
 from fastinit.address import STREAM
-from fastinit.cli import about, checkpoint, compare, fill, inspection
+from fastinit.cli import about, bits, checkpoint, compare, fill, inspection
 from fastinit.cli.options import EXIT_CODES, FAILED, USAGE, joined
 
 
@@ -52,5 +52,6 @@ def _parser() -> argparse.ArgumentParser:
     checkpoint.add_to(commands)
     inspection.add_to(commands)
     compare.add_to(commands)
+    bits.add_to(commands)
     about.add_to(commands)
     return parser

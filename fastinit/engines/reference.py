@@ -21,8 +21,8 @@ LOW_HALF = np.uint64(0xFFFFFFFF)
 # --- words ---------------------------------------------------------------------------------------------------------
 
 
-def philox(c0: Array, c1: Array, c2: Array, c3: Array, k0: int, k1: int) -> tuple[Array, ...]:
-    """Philox4x32-10 on uint64 arrays that hold 32-bit words."""
+def philox(c0: Array, c1: Array, c2: Array, c3: Array, k0: Array | int, k1: Array | int) -> tuple[Array, ...]:
+    """Philox4x32-10 on uint64 arrays that hold 32-bit words; the key may be one of them."""
     shift = np.uint64(32)
     for _ in range(k.ROUNDS):
         p0, p1 = c0 * np.uint64(k.MULTIPLIER_0), c2 * np.uint64(k.MULTIPLIER_1)
