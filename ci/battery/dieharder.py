@@ -29,25 +29,19 @@ def installed() -> bool:
     return shutil.which("dieharder") is not None
 
 
+def ask(test: int, source: str, seed: int) -> str:
+    """The answer of one test to the words of `fastinit bits`."""
+    bits = [sys.executable, "-m", "fastinit", "bits", "--seed", str(seed), *source.split()]
+    with subprocess.Popen(bits, stdout=subprocess.PIPE) as words:
+        command = ["dieharder", "-g", "200", "-d", str(test)]
+        return subprocess.run(command, stdin=words.stdout, capture_output=True, text=True, check=True).stdout
+
+
 def run(seed: int) -> Iterator[Outcome]:
     """Run the tests on words of consecutive elements, across names and across seeds."""
     for source in SOURCES:
-        for number in TESTS:
-            words = subprocess.Popen(
-                [sys.executable, "-m", "fastinit", "bits", "--seed", str(seed), *source.split()],
-                stdout=subprocess.PIPE,
-            )
-            answer = subprocess.run(
-                ["dieharder", "-g", "200", "-d", str(number)],
-                stdin=words.stdout,
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            assert words.stdout is not None
-            words.stdout.close()
-            words.wait()
-            for line in answer.stdout.splitlines():
+        for test in TESTS:
+            for line in ask(test, source, seed).splitlines():
                 columns = [column.strip() for column in line.split("|")]
                 if len(columns) == 6 and columns[1].isdigit():
                     yield Outcome(source, columns[0], columns[1], columns[4], columns[5])

@@ -24,7 +24,7 @@ def kolmogorov_smirnov(x: Array, law: Expected) -> float:
     return two_sided(stats.kstwo.cdf(distance, len(x)), stats.kstwo.sf(distance, len(x)))
 
 
-def anderson_darling_(x: Array, law: Expected) -> float:
+def a_squared(x: Array, law: Expected) -> float:
     """Anderson and Darling's A^2, which looks at the ends; its limit law is right to 1 / n."""
     below, above = (np.log(np.sort(u)) for u in law.tails(x))
     n = len(x)
@@ -141,7 +141,7 @@ def tensors(rows: Array, law: Expected) -> float:
 
 SEQUENCES = (
     Check("Kolmogorov-Smirnov", kolmogorov_smirnov, 1 << 18, "its law for the sample size (Simard and L'Ecuyer 2011)"),
-    Check("Anderson-Darling", anderson_darling_, 1 << 18, "the limit law (Marsaglia and Marsaglia 2004)"),
+    Check("Anderson-Darling", a_squared, 1 << 18, "the limit law (Marsaglia and Marsaglia 2004)"),
     Check("equiprobable bins", equiprobable_bins, 1 << 20, "1024 bins, chi-square"),
     Check("tail bins", tail_bins, 1 << 24, "both tails in bins that halve, to 16 expected: chi-square"),
     Check("moments", moments, 1 << 24, "the first four, by their exact covariances: chi-square, 4 degrees of freedom"),

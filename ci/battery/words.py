@@ -28,7 +28,7 @@ def frequency(words: Array) -> float:
     return chi_square(float((z**2).sum()), 32)
 
 
-def bytes_(words: Array) -> float:
+def byte_frequency(words: Array) -> float:
     """How often each of the four bytes takes each of its 256 values."""
     return chi_square(sum(pearson(counts, 1 / 256) for counts in byte_counts(words)), 4 * 255)
 
@@ -69,18 +69,27 @@ def gap(words: Array) -> float:
 BIRTHDAYS = 4096
 
 
-def birthday_spacings(words: Array) -> float:
-    """How many spacings between 4096 birthdays in a year of 2^32 days, sorted around the year, are equal to another.
+def repetitions(birthdays: int, days: float) -> float:
+    """How many spacings between birthdays, around the year, are expected to repeat another.
 
-    With m birthdays in n days two given spacings are equal with probability (m - 1) / 2n, so m (m - 1)^2 / 4n pairs of
-    them are; three equal ones, m^5 / 18 n^2 times, are three pairs but two repetitions. The count is Poisson of that
-    mean (Marsaglia 1985; the corrections, 1e-3 of it, are ours and matter after a thousand rounds).
+    Two given spacings of m birthdays in n days are equal with probability (m - 1) / 2n, so m (m - 1)^2 / 4n pairs are.
+    Three equal ones, m^5 / 18 n^2 times, are three pairs but two repetitions: 1e-3 of the mean here, which would show
+    after a thousand rounds.
     """
-    m, n = BIRTHDAYS, 2.0**32
-    years = np.sort(words[: len(words) // m * m].reshape(-1, m), axis=1)
+    return birthdays * (birthdays - 1) ** 2 / (4 * days) - birthdays**5 / (18 * days**2)
+
+
+def repeated_spacings(birthdays: Array) -> int:
+    """How many spacings repeat another one of their row; uint32, so that the year has 2^32 days."""
+    years = np.sort(birthdays, axis=1)
     spacings = np.sort(np.roll(years, -1, axis=1) - years, axis=1)
-    repeated = int(np.count_nonzero(spacings[:, 1:] == spacings[:, :-1]))
-    return poisson(repeated, len(years) * (m * (m - 1.0) ** 2 / (4 * n) - m**5.0 / (18 * n**2)))
+    return int(np.count_nonzero(spacings[:, 1:] == spacings[:, :-1]))
+
+
+def birthday_spacings(words: Array) -> float:
+    """Repeated spacings between 4096 birthdays in a year of 2^32 days: Poisson (Marsaglia 1985)."""
+    years = words[: len(words) // BIRTHDAYS * BIRTHDAYS].reshape(-1, BIRTHDAYS)
+    return poisson(repeated_spacings(years), len(years) * repetitions(BIRTHDAYS, 2.0**32))
 
 
 BALLS, URNS = 1 << 14, 1 << 20
@@ -182,7 +191,7 @@ def line(words: Array) -> float:
 MOST = 1 << 20
 CHECKS = (
     Check("frequency", frequency, MOST, "ones of each of the 32 bits (NIST SP 800-22, 2.1)"),
-    Check("bytes", bytes_, MOST, "values of each of the four bytes (Knuth, TAOCP 2, 3.3.2 A)"),
+    Check("bytes", byte_frequency, MOST, "values of each of the four bytes (Knuth, TAOCP 2, 3.3.2 A)"),
     Check("serial", serial, MOST, "overlapping triples of four bits, top and bottom (I. J. Good 1953; Knuth 3.3.2 B)"),
     Check("gap", gap, MOST, "words between two whose top (bottom) four bits are zero (Knuth 3.3.2 D)"),
     Check("birthday spacings", birthday_spacings, MOST, "4096 birthdays in 2^32 days (Marsaglia 1985; Knuth 3.3.2 J)"),

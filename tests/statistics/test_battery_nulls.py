@@ -38,6 +38,11 @@ def test_p_values_of_right_words_are_uniform(check):
     assert stats.kstest(p, "uniform").pvalue > FALSE_ALARM
 
 
+@pytest.mark.parametrize("check", words.CHECKS, ids=lambda check: check.name)
+def test_a_large_sample_of_right_words_passes(check):
+    assert check.p_value(random_words(np.random.default_rng(4), 1 << 21)) > FALSE_ALARM
+
+
 @pytest.mark.parametrize("check", [*values.SEQUENCES, *values.GROUPS, values.TENSORS], ids=lambda check: check.name)
 @pytest.mark.parametrize("law", LAWS)
 def test_p_values_of_right_values_are_uniform(check, law):
@@ -67,6 +72,14 @@ def test_the_law_of_anderson_and_darling_is_that_of_its_sum_of_squares():
 def test_the_far_tail_of_anderson_and_darling_continues_the_near_one():
     near, far = anderson_darling.above(math.nextafter(anderson_darling.FAR, 0)), anderson_darling.above(14.0)
     assert far == pytest.approx(near, rel=0.03)
+
+
+def test_the_repetitions_of_spacings_are_as_many_as_expected():
+    # 2^26 days, counted in steps of 2^6: with 14 triples in 256 pairs the second term is nine standard errors.
+    birthdays = random_words(np.random.default_rng(5), 100 * words.BIRTHDAYS) & np.uint32(0xFFFFFFC0)
+    seen = words.repeated_spacings(birthdays.reshape(100, -1))
+    mean = 100 * words.repetitions(words.BIRTHDAYS, 2.0**26)
+    assert abs(seen - mean) < 4 * math.sqrt(mean)
 
 
 def test_the_ranks_of_random_matrices_have_the_published_probabilities():
