@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+from scipy.special import chdtr, chdtrc
 
 Array = np.ndarray[Any, Any]
 
@@ -33,8 +34,7 @@ def two_sided(below: float, above: float) -> float:
 
 def chi_square(statistic: float, freedom: int) -> float:
     """The p-value of a chi-square statistic."""
-    law = stats.chi2(freedom)
-    return two_sided(law.cdf(statistic), law.sf(statistic))
+    return two_sided(float(chdtr(freedom, statistic)), float(chdtrc(freedom, statistic)))
 
 
 def pearson(counts: Array, probabilities: Array | float) -> float:
