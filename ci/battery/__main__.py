@@ -81,8 +81,14 @@ def all_rounds(options: argparse.Namespace, began: float) -> tuple[int, dict[Cel
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the controls and the rounds, judge, write the page."""
+    """Run dieharder if asked to, the controls and the rounds; judge; write the page."""
     options = options_of(argv)
+    outside = None
+    if options.dieharder:
+        outside = []
+        for outcome in dieharder.run(options.seed):
+            outside.append(outcome)
+            tell(f"dieharder: {outcome.source}, {outcome.test}: {outcome.p_value} {outcome.assessment}")
     began = time.monotonic()
     caught = []
     for one in controls.run(options.seed):
@@ -90,12 +96,6 @@ def main(argv: Sequence[str]) -> int:
         tell(f"control: {one.control}, {one.check}: adjusted p-value {one.adjusted:.2g}")
     rounds, p_values = all_rounds(options, began)
     minutes = (time.monotonic() - began) / 60
-    outside = None
-    if options.dieharder:
-        outside = []
-        for outcome in dieharder.run(options.seed):
-            outside.append(outcome)
-            tell(f"dieharder: {outcome.source}, {outcome.test}: {outcome.p_value} {outcome.assessment}")
     tell("")
     run = Run(" ".join(["ci/statistics", *argv]), options.seed, rounds, minutes, p_values, caught, outside)
     if options.report is not None:

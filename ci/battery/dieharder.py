@@ -29,19 +29,23 @@ def installed() -> bool:
     return shutil.which("dieharder") is not None
 
 
-def ask(test: int, source: str, seed: int) -> str:
-    """The answer of one test to the words of `fastinit bits`."""
+def ask(test: int, source: str, seed: int) -> list[Outcome]:
+    """The answer of one test to the words of `fastinit bits`: a line, or one for each of its parameters."""
     bits = [sys.executable, "-m", "fastinit", "bits", "--seed", str(seed), *source.split()]
     with subprocess.Popen(bits, stdout=subprocess.PIPE) as words:
         command = ["dieharder", "-g", "200", "-d", str(test)]
-        return subprocess.run(command, stdin=words.stdout, capture_output=True, text=True, check=True).stdout
+        answer = subprocess.run(command, stdin=words.stdout, capture_output=True, text=True, check=True).stdout
+    lines = [[column.strip() for column in line.split("|")] for line in answer.splitlines()]
+    outcomes = [
+        Outcome(source, *(line[i] for i in (0, 1, 4, 5))) for line in lines if len(line) == 6 and line[1].isdigit()
+    ]
+    if not outcomes:  # it reports the early end of its input, and exits with 0
+        raise RuntimeError(f"dieharder -d {test} says nothing about `fastinit bits {source}`: {answer}")
+    return outcomes
 
 
 def run(seed: int) -> Iterator[Outcome]:
     """Run the tests on words of consecutive elements, across names and across seeds."""
     for source in SOURCES:
         for test in TESTS:
-            for line in ask(test, source, seed).splitlines():
-                columns = [column.strip() for column in line.split("|")]
-                if len(columns) == 6 and columns[1].isdigit():
-                    yield Outcome(source, columns[0], columns[1], columns[4], columns[5])
+            yield from ask(test, source, seed)
