@@ -38,24 +38,31 @@ def of_words(sample: Array, addresses: str) -> Iterator[tuple[Cell, float]]:
         yield Cell(check.name, addresses, "words"), check.p_value(sample[: check.most])
 
 
+SAMPLES = 1 + 2 * len(LAWS)  # of one kind of address in a round: words; each law in float32 and in float64
+
+
 def round_of(seed: int, number: int) -> Iterator[tuple[Cell, float]]:
     """Yield every cell with its p-value.
 
-    float64 is looked at in consecutive elements only: its words are those of float32, which the other addresses look
-    at, and the low words, which have their own checks.
+    Every sample has elements of its own: uniform and truncated normal are monotone in the word, and over the same words
+    they would have the same p-values. float64 is looked at in consecutive elements only: its words are those of
+    float32, which the other addresses look at, and the low words, which have their own checks.
     """
+    first = number * SAMPLES
     for where in ADDRESSES:
-        yield from of_words(where.words(seed, number), where.name)
-    yield from of_words(low_words(seed, number), LOW_WORDS)
+        yield from of_words(where.words(seed, first), where.name)
+    yield from of_words(low_words(seed, first), LOW_WORDS)
 
-    for name, law in LAWS.items():
+    for own, (name, law) in enumerate(LAWS.items(), first + 1):
         for where in ADDRESSES:
-            for dtype in ("float32", "float64") if where is CONSECUTIVE else ("float32",):
-                x = where.values(law.law, dtype, seed, number)
+            for dtype, sample in (("float32", own), ("float64", own + len(LAWS))):
+                if dtype == "float64" and where is not CONSECUTIVE:
+                    continue
+                x = where.values(law.law, dtype, seed, sample)
                 for check in (*values.SEQUENCES, *(values.GROUPS if where is CONSECUTIVE else ())):
                     yield Cell(check.name, where.name, f"{name}, {dtype}"), check.p_value(x[: check.most], law)
         for where in MANY_TENSORS:
-            rows = drawn(where.blocks(seed, number), law.law, "float32")
+            rows = drawn(where.blocks(seed, own), law.law, "float32")
             yield Cell(values.TENSORS.name, where.name, f"{name}, float32"), values.TENSORS.p_value(rows, law)
 
 

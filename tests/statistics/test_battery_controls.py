@@ -103,6 +103,7 @@ def test_a_round_has_every_cell_once_and_the_stream_passes(small):
         p_values[cell].append(p)
     assert len(p_values) == rounds.cells()
     assert {len(p) for p in p_values.values()} == {1}
+    assert len(set(map(tuple, p_values.values()))) == rounds.cells(), "two cells look at the same words"
     assert min(one.adjusted for one in verdict.verdicts(p_values).values()) > verdict.LEVEL
 
 
