@@ -121,6 +121,16 @@ def digest(raw: dict[str, Any], *, part: bool = False) -> dict[str, Any]:
     return result
 
 
+def merged(whole: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """A run with the rows of a later run of a part; where versions differ, both are named."""
+    versions = dict(whole["versions"])
+    for name, version in part["versions"].items():
+        if version not in versions.setdefault(name, version).split(" and "):
+            versions[name] += f" and {version}"
+    rows = dict(sorted((whole["workloads"] | part["workloads"]).items()))
+    return whole | {"date": part["date"], "versions": versions, "workloads": rows}
+
+
 def rounded(value: Any) -> Any:
     """All floats to four significant digits."""
     if isinstance(value, float):
@@ -342,7 +352,7 @@ def main() -> None:
         path = RESULTS / f"{results['machine']['target'] or 'unknown'}.json"
         if options.merge:
             whole = json.loads(path.read_text(encoding="utf-8"))
-            results = whole | {"workloads": dict(sorted((whole["workloads"] | results["workloads"]).items()))}
+            results = merged(whole, results)
         path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     runs = measured_runs()
     text, all_runs = readme_section(runs), page(runs)

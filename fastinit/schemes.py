@@ -379,8 +379,8 @@ def scheme_for(activation: str, negative_slope: float = 0.01) -> Advice:
     >>> scheme_for("relu").fill.__name__
     'fill_he_normal'
 
-    ReLU and its kin: He, with the slope. Sigmoid (by custom), tanh, linear: Xavier. SELU: LeCun. GELU, SiLU: He, by custom.
-    `negative_slope` is that of leaky_relu (PyTorch's default 0.01), prelu (start value) and rrelu.
+    ReLU and its kin: He, with the slope. Tanh, linear, and by custom sigmoid: Xavier. SELU: LeCun. GELU, SiLU: He, by
+    custom. `negative_slope` is that of leaky_relu (PyTorch's default 0.01), prelu (start value) and rrelu.
     """
     key = activation.lower().replace("-", "_")
     if key in ("relu", "relu6"):
