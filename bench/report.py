@@ -204,9 +204,9 @@ def brief(results: dict[str, Any]) -> str:
         )
     judged = [reached for row in rows.values() for reached in row["reached"] if reached is not None]
     table = "\n".join(lines)
+    where = f"{machine['cpu']} ({machine['target']}), {machine['cpus']} shared CPUs, {results['date']}"
     return (
-        f"{table}\n\n{machine['cpu']} ({machine['target']}), {machine['cpus']} shared CPUs, {results['date']}; every peer on "
-        f"all cores and at its best. {sum(judged)} of {len(judged)} floors, set on a znver5 with AVX-512, are reached "
+        f"{table}\n\n{where}; every peer on all cores and at its best. {sum(judged)} of {len(judged)} floors, set on a znver5 with AVX-512, are reached "
         "here; [docs/performance.md](docs/performance.md) names each, and has every law, size and processor."
     )
 
@@ -367,7 +367,7 @@ def draw(results: dict[str, Any]) -> None:
     axes.set_yticks(range(len(BARS)), [FILLS[workload] for workload in reversed(BARS)], fontsize=9)
     axes.set_xlabel(f"GB/s written, {results['threads']} threads (line: ndarray.fill on as many)")
     handles = [Patch(color=colour, label=label) for label, colour in SERIES.values()]
-    axes.legend(handles=handles, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.4, 1.0), frameon=False)
+    axes.legend(handles=handles, fontsize=8, ncols=5, loc="lower center", bbox_to_anchor=(0.4, 1.0), frameon=False)
     save(plot, axes, CHART)
 
 
