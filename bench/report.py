@@ -206,8 +206,9 @@ def brief(results: dict[str, Any]) -> str:
     table = "\n".join(lines)
     where = f"{machine['cpu']} ({machine['target']}), {machine['cpus']} shared CPUs, {results['date']}"
     return (
-        f"{table}\n\n{where}; every peer on all cores and at its best. {sum(judged)} of {len(judged)} floors, set on a znver5 with AVX-512, are reached "
-        "here; [docs/performance.md](docs/performance.md) names each, and has every law, size and processor."
+        f"{table}\n\n{where}; every peer on all cores and at its best. {sum(judged)} of {len(judged)} floors, set on a "
+        "znver5 with AVX-512, are reached here; [docs/performance.md](docs/performance.md) names each, and has every law, "
+        "size and processor."
     )
 
 
