@@ -207,8 +207,8 @@ def brief(results: dict[str, Any]) -> str:
     where = f"{machine['cpu']} ({machine['target']}), {machine['cpus']} shared CPUs, {results['date']}"
     return (
         f"{table}\n\n{where}; every peer on all cores and at its best. {sum(judged)} of {len(judged)} floors, set on a "
-        "znver5 with AVX-512, are reached here; [docs/performance.md](docs/performance.md) names each, and has every law, "
-        "size and processor."
+        "znver5 with AVX-512, are reached here; [docs/performance.md](docs/performance.md) names each, and has "
+        "every law, size and processor."
     )
 
 
