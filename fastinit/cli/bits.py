@@ -23,8 +23,8 @@ EXAMPLES = """
   fastinit bits --seed 0 --name w --across seeds --bytes 1GiB > words.bin
 
 The words are those of docs/stream.md, section 4, as little-endian 32-bit integers: for consecutive elements at the
-speed of the pipe; --across seeds a hundredth of it, and --across names hashes a name for every --each words, some 400,000
-names a second. A reader that has seen enough may close the pipe: that is no error.
+speed of the pipe; --across seeds a hundredth of it, and --across names hashes a name for every --each words, some
+400,000 names a second. A reader that has seen enough may close the pipe: that is no error.
 """
 BLOCK = 1 << 18  # words: 1 MiB fills a pipe many times, and one call of the engine is nothing beside it
 LARGEST_EACH = 1 << 16
