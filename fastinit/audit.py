@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from fastinit.address import STREAM, Shard
 from fastinit.blocks import ITEM, LONGEST_ROW, Piece, Source, items, unit
 from fastinit.dtypes import FORMATS, decoded, storage_dtype
 from fastinit.engines import reference
-from fastinit.files.safetensors import Header, SafetensorsError
+from fastinit.files.safetensors import Header, SafetensorsError, read_at, refuse
 from fastinit.laws import DeltaOrthogonal, Orthogonal, Sparse
 from fastinit.plan import Tensor
 from fastinit.threads import for_each
@@ -55,11 +55,6 @@ class File:
     def bytes(self) -> int:
         """What they take."""
         return self.header.size - len(self.header.text)
-
-
-def refuse(path: Path, what: str) -> NoReturn:
-    """Raise the error that this file is not what it should be."""
-    raise SafetensorsError(f"{path} {what}")
 
 
 @dataclass
@@ -144,7 +139,7 @@ def _compare_items(
                 at = piece.begin - begin
                 with _naming(file.path, piece.tensor):
                     source.draw(piece, ours[at : at + piece.bytes])
-            _read_at(fd, theirs, begin, file.path)
+            read_at(fd, theirs, begin, file.path)
             same = _equal(ours, theirs, local.mask)
             for piece in item:
                 tally = tallies[piece.tensor.name]
@@ -181,16 +176,6 @@ def _sampled(all_items: Iterable[list[Piece]], share: float) -> Iterator[tuple[l
 def _among(i: int, share: float) -> bool:
     """Whether number i is in an evenly spread share of all numbers."""
     return math.floor((i + 1) * share) > math.floor(i * share)
-
-
-def _read_at(fd: int, buffer: Array, offset: int, path: Path) -> None:
-    """Read until the buffer is full; one read gives less than it was asked for at a signal, or at the end."""
-    rest = memoryview(buffer)  # type: ignore[arg-type]
-    while rest:
-        count = os.preadv(fd, [rest], offset)
-        if count == 0:
-            refuse(path, "has become shorter since its header was read")
-        rest, offset = rest[count:], offset + count
 
 
 def _equal(ours: Array, theirs: Array, mask: Array) -> bool:

@@ -183,15 +183,16 @@ class Plan:
             if name in tied:
                 continue
             shape, own = entry_of(name, entry)
-            rule = next((rule for rule in rules if re.fullmatch(rule.match, name)), None)
+            rule = first_match(rules, name)
             if rule is None:
                 unmatched.append(f"{name!r} {list(shape)}")
             elif rule.scheme != SKIP:
                 chosen = rule.dtype or (dtype if dtype is not None and own in FORMATS else own)
                 tensors.append(Tensor(name, shape, chosen, rule.law(name, shape)))
         if unmatched:
-            shown = ", ".join(unmatched[:5]) + (f" and {len(unmatched) - 5} more" if len(unmatched) > 5 else "")
-            raise ValueError(f"no rule matches {shown}; add one, with scheme = {SKIP!r} to leave tensors out")
+            raise ValueError(
+                f"no rule matches {some_of(unmatched)}; add one, with scheme = {SKIP!r} to leave tensors out"
+            )
         return cls(tuple(tensors), tied)
 
     @cached_property
@@ -202,6 +203,17 @@ class Plan:
 
 
 # --- from rules -------------------------------------------------------------------------------------------------------
+
+
+def first_match(rules: Iterable[Rule], name: str) -> Rule | None:
+    """The first rule that matches the whole name."""
+    return next((rule for rule in rules if re.fullmatch(rule.match, name)), None)
+
+
+def some_of(texts: Sequence[str], most: int = 5) -> str:
+    """The first of them, for a message, and how many more there are."""
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def entry_of(name: str, entry: Any) -> tuple[tuple[int, ...], str]:

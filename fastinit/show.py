@@ -25,7 +25,7 @@ import numpy as np
 
 from fastinit import engines
 from fastinit.dtypes import storage_dtype
-from fastinit.files.safetensors import DTYPES, SafetensorsError, Slot, read_header
+from fastinit.files.safetensors import DTYPES, Slot, read_at, read_header
 from fastinit.histogram import Grid, count, grid_between, grid_of_law, grid_of_values, moments
 from fastinit.laws import Constant, Law
 from fastinit.laws.encoded import from_json
@@ -128,7 +128,7 @@ class _File:
     def _item(self, fd: int, run: _Run, number: int, staging: Bytes, engine: engines.Engine) -> None:
         begin = run.begin + number * ITEM
         end = min(begin + ITEM, run.end)
-        self._into(fd, staging[: end - begin], begin)
+        read_at(fd, staging[: end - begin], begin, self.path)
         for one in run.members:
             first, last = max(one.slot.begin, begin), min(one.slot.end, end)
             one.add(staging[first - begin : last - begin], run.row + number, engine)
@@ -138,18 +138,9 @@ class _File:
         staging = np.empty(sum(end - begin for begin, end in windows), np.uint8)
         at = 0
         for begin, end in windows:
-            self._into(fd, staging[at : at + end - begin], begin)
+            read_at(fd, staging[at : at + end - begin], begin, self.path)
             at += end - begin
         one.add(staging, 0, engine)
-
-    def _into(self, fd: int, buffer: Bytes, offset: int) -> None:
-        """Read so many bytes from there; SafetensorsError where the file has become shorter."""
-        view, done = memoryview(buffer.data), 0
-        while done < len(view):
-            got = os.preadv(fd, [view[done:]], offset + done)
-            if not got:
-                raise SafetensorsError(f"{self.path} ended at {offset + done:,} bytes while it was read")
-            done += got
 
 
 def _runs(tensors: list[_Tensor]) -> Iterator[_Run]:

@@ -19,10 +19,10 @@ from typing import Any
 
 from fastinit import engines
 from fastinit.address import STREAM
-from fastinit.audit import File, Tally, audit, refuse
+from fastinit.audit import File, Tally, audit
 from fastinit.dtypes import storage_dtype
 from fastinit.files.folder import INDEX
-from fastinit.files.safetensors import LARGEST_HEADER, read_header
+from fastinit.files.safetensors import LARGEST_HEADER, read_header, refuse, unique
 from fastinit.laws import DeltaOrthogonal, Orthogonal
 from fastinit.laws.encoded import from_json
 from fastinit.laws.law import ShapedLaw, real
@@ -259,13 +259,6 @@ def _read(path: Path) -> File:
 def _json(path: Path, text: bytes, what: str) -> Any:
     """Parsed JSON in which no key comes twice."""
     try:
-        return json.loads(text.decode(), object_pairs_hook=_unique)
+        return json.loads(text.decode(), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         refuse(path, f"is damaged: {what}is no JSON ({error!s:.200})")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key comes twice")
-    return found

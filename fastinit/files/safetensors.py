@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+
+import numpy as np
 
 # dtype name -> the format's code, bytes of an element, rank in the library's order of alignment (largest first).
 DTYPES = {
@@ -121,35 +124,37 @@ def read_header(path: str | Path) -> Header:
     with path.open("rb") as file:
         start = file.read(8)
         if len(start) < 8:
-            _refuse(path, f"has {size} bytes; the length of its header alone takes 8")
+            refuse(path, f"has {size} bytes; the length of its header alone takes 8")
         (length,) = struct.unpack("<Q", start)
         if length > LARGEST_HEADER:
-            _refuse(path, f"says its header has {length:,} bytes; the format allows {LARGEST_HEADER:,}")
+            refuse(path, f"says its header has {length:,} bytes; the format allows {LARGEST_HEADER:,}")
         if 8 + length > size:
-            _refuse(path, f"says its header has {length:,} bytes, but the file ends after {size:,}")
+            refuse(path, f"says its header has {length:,} bytes, but the file ends after {size:,}")
         body = file.read(length)
     try:
-        table = json.loads(body.decode(), object_pairs_hook=lambda pairs: _unique(path, pairs), parse_int=_unsigned)
+        table = json.loads(body.decode(), object_pairs_hook=unique, parse_int=_unsigned)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        _refuse(path, f"has a header that is no JSON in UTF-8 ({error})")
+        refuse(path, f"has a header that is no JSON in UTF-8 ({error})")
+    except ValueError:  # of `unique`: those of the parser are caught above
+        refuse(path, "has a key twice in its header")
     if not isinstance(table, dict):
-        _refuse(path, "has a header that is no JSON object")
+        refuse(path, "has a header that is no JSON object")
     metadata = table.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        _refuse(path, "has metadata that is no object of strings")
+        refuse(path, "has metadata that is no object of strings")
     for text in (*table, *metadata, *metadata.values()):
         if not _is_unicode(text):
-            _refuse(path, f"has half a surrogate pair in {_short(text)}; names and metadata are UTF-8")
+            refuse(path, f"has half a surrogate pair in {_short(text)}; names and metadata are UTF-8")
     slots = {name: _slot(path, name, entry, 8 + length) for name, entry in table.items()}
     order = sorted(slots, key=lambda name: (slots[name].begin, slots[name].end))
     end = 8 + length
     for name in order:
         if slots[name].begin != end:
             kind = "overlaps" if slots[name].begin < end else "leaves a gap behind"
-            _refuse(path, f"has a tensor {_short(name)} that {kind} the one before it; tensors must touch")
+            refuse(path, f"has a tensor {_short(name)} that {kind} the one before it; tensors must touch")
         end = slots[name].end
     if end != size:
-        _refuse(path, f"has {size:,} bytes, but its header describes {end:,}")
+        refuse(path, f"has {size:,} bytes, but its header describes {end:,}")
     return Header({name: slots[name] for name in order}, metadata, start + body)
 
 
@@ -157,20 +162,20 @@ def _slot(path: Path, name: str, entry: Any, start: int) -> Slot:
     """One entry of the header, checked."""
     shown = f"a tensor {_short(name)}"
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        _refuse(path, f"has {shown} without dtype, shape and data_offsets, or with more")
+        refuse(path, f"has {shown} without dtype, shape and data_offsets, or with more")
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(code, str) or code not in NAMES:
-        _refuse(path, f"has {shown} of dtype {_short(code)}; fastinit reads {', '.join(NAMES)}")
+        refuse(path, f"has {shown} of dtype {_short(code)}; fastinit reads {', '.join(NAMES)}")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
         if not isinstance(numbers, list) or not all(type(n) is int and n < 1 << 64 for n in numbers):
-            _refuse(path, f"has {shown} whose {what} is no list of unsigned integers: {_short(numbers)}")
+            refuse(path, f"has {shown} whose {what} is no list of unsigned integers: {_short(numbers)}")
     if len(offsets) != 2 or offsets[0] > offsets[1]:
-        _refuse(path, f"has {shown} with data_offsets {_short(offsets)}; they must be [begin, end]")
+        refuse(path, f"has {shown} with data_offsets {_short(offsets)}; they must be [begin, end]")
     nbytes = _product([*shape, DTYPES[NAMES[code]][1]])
     if nbytes is None:
-        _refuse(path, f"has {shown} of shape {_short(shape)}, whose product is beyond 2^64")
+        refuse(path, f"has {shown} of shape {_short(shape)}, whose product is beyond 2^64")
     if nbytes != offsets[1] - offsets[0]:
-        _refuse(path, f"has {shown} of {nbytes:,} bytes by shape, {offsets[1] - offsets[0]:,} by data_offsets")
+        refuse(path, f"has {shown} of {nbytes:,} bytes by shape, {offsets[1] - offsets[0]:,} by data_offsets")
     return Slot(NAMES[code], tuple(shape), start + offsets[0], start + offsets[1])
 
 
@@ -201,11 +206,11 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, in which the format forbids a key twice."""
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON in which no key comes twice; ValueError where one does."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        _refuse(path, "has a key twice in its header")
+        raise ValueError("a key comes twice")
     return found
 
 
@@ -217,5 +222,16 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _refuse(path: Path, what: str) -> NoReturn:
+def read_at(fd: int, buffer: np.ndarray[Any, Any], offset: int, path: Path) -> None:
+    """Read until the buffer is full; one read gives less than it was asked for at a signal, or at the end."""
+    rest = memoryview(buffer)  # type: ignore[arg-type]
+    while rest:
+        count = os.preadv(fd, [rest], offset)
+        if count == 0:
+            refuse(path, f"has become shorter since its header: it ended at {offset:,} bytes while it was read")
+        rest, offset = rest[count:], offset + count
+
+
+def refuse(path: Path, what: str) -> NoReturn:
+    """Raise the error that this file is not what it should be."""
     raise SafetensorsError(f"{path} {what}")

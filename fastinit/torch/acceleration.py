@@ -77,11 +77,19 @@ class _Mode(TorchFunctionMode):
         taken = _TAKEN.get(func) or _guarded(func)
         if taken is None or self.block is not blocks()[-1]:  # a block around another sees what that one let through
             return func(*args, **(kwargs or {}))
-        self.block.calling = func.__name__
-        try:
+        with _calling(func.__name__):
             return taken(func, *args, **(kwargs or {}))
-        finally:
-            self.block.calling = None
+
+
+@contextmanager
+def _calling(name: str) -> Iterator[None]:
+    """Count what is drawn inside under this name."""
+    block = blocks()[-1]
+    block.calling = name
+    try:
+        yield
+    finally:
+        block.calling = None
 
 
 def _guarded(func: Any) -> Callable[..., Any] | None:
@@ -170,16 +178,6 @@ def _whole(original: Callable[..., Any]) -> Callable[..., Any]:
             return ours(*args, **kwargs)
 
     return taken
-
-
-@contextmanager
-def _calling(name: str) -> Iterator[None]:
-    block = blocks()[-1]
-    block.calling = name
-    try:
-        yield
-    finally:
-        block.calling = None
 
 
 class _TakenWhole:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastinit import buffers, engines, memory
+from fastinit import engines, memory
 from fastinit.address import STREAM, Shard
 from fastinit.blocks import Piece, Source, items, unit
 from fastinit.files.safetensors import lay_out
@@ -17,7 +17,7 @@ from fastinit.plan import Tensor
 from fastinit.threads import for_each
 from fastinit.torch.shards import local_part
 from fastinit.torch.targets import Target
-from fastinit.torch.tensors import increment_version, memory_of
+from fastinit.torch.tensors import increment_version, memory_of, overlaps
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], object]
@@ -48,7 +48,7 @@ def fill_all(targets: list[Target], seed: int, workers: int, progress: Progress 
 def _checked(target: Target) -> Place:
     """The memory of a parameter on this rank, which is safe to fill, and which block of the tensor it is."""
     part, shard = local_part(target.parameter, target.tensor.name)
-    if part.device.type == "cpu" and not part.is_contiguous() and buffers.may_overlap(memory_of(part)):
+    if part.is_cpu and overlaps(part):
         raise ValueError(
             f"parameter {target.tensor.name!r} overlaps itself (strides {part.stride()}), so that two elements would "
             "share memory; make it contiguous"
@@ -58,7 +58,7 @@ def _checked(target: Target) -> Place:
 
 def _in_pieces(target: Target, part: torch.Tensor) -> bool:
     """Whether the memory is one stretch that can be drawn piece by piece."""
-    return part.device.type == "cpu" and part.is_contiguous() and unit(target.tensor) is not None
+    return part.is_cpu and part.is_contiguous() and unit(target.tensor) is not None
 
 
 def _fill_pieces(
@@ -98,7 +98,7 @@ def _bytes_of(part: torch.Tensor) -> Array:
 
 def _fill_alone(part: torch.Tensor, tensor: Tensor, shard: Shard | None, source: Source, workers: int) -> None:
     """A tensor, or a shard of one, in any layout; on another device by way of the CPU."""
-    if part.device.type == "cpu":
+    if part.is_cpu:
         source.fill(memory_of(part), tensor, shard, workers)
         return
     staging = torch.empty(part.shape, dtype=part.dtype)

@@ -65,11 +65,10 @@ def truncated(
     tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Generator | None, *, level: int
 ) -> bool:
     """Whether the tensor is filled by the truncated law, with PyTorch's warning at that stack level."""
-    reason = why_not(tensor) or ("of std 0" if std == 0 else "")  # an error there, and a law here
-    if reason:
-        note("trunc_normal_", reason)
+    if std == 0:  # an error there, and a law here
+        note("trunc_normal_", why_not(tensor) or "of std 0")
         return False
-    if mean < a - 2 * std or mean > b + 2 * std:
+    if (mean < a - 2 * std or mean > b + 2 * std) and not why_not(tensor):
         warnings.warn(
             "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. "
             "The distribution of values may be incorrect.",

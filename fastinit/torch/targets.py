@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torch import nn
 
 from fastinit.files.safetensors import DTYPES
 from fastinit.laws import Constant
-from fastinit.plan import SKIP, Rule, Tensor
+from fastinit.plan import SKIP, Rule, Tensor, first_match, some_of
 from fastinit.torch.layers import default_laws
 
 DEFAULT = "default"  # the scheme of a rule that leaves a parameter to its layer's own law
@@ -50,7 +49,7 @@ def targets_of(
                 f"{whose[name]!r} and {raw[0]!r} have one name, {name!r}, without their wrappers; names are addresses, "
                 "so they must differ"
             )
-        rule = next((rule for rule in chosen if re.fullmatch(rule.match, name)), None)
+        rule = first_match(chosen, name)
         if rule is not None and rule.scheme == SKIP:
             continue
         shape, own = tuple(tensor.shape), dtype_name(tensor.dtype)
@@ -61,10 +60,9 @@ def targets_of(
         wanted = dtype_name(dtype) if dtype is not None and tensor.is_floating_point() else own
         targets.append(Target(tensor, Tensor(name, shape, rule.dtype or wanted, law), tuple(aliases)))
     if unknown:
-        shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         raise ValueError(
-            f"no law for {shown}; add a rule (the scheme {DEFAULT!r} for layers of torch.nn, {SKIP!r} to leave a "
-            "tensor as it is)"
+            f"no law for {some_of(unknown)}; add a rule (the scheme {DEFAULT!r} for layers of torch.nn, {SKIP!r} to "
+            "leave a tensor as it is)"
         )
     return targets
 

@@ -49,9 +49,14 @@ def why_not(tensor: torch.Tensor) -> str:
         return "an inference tensor"
     if tensor.is_neg() or _is_transformed(tensor):
         return "under a transformation"
-    if not tensor.is_contiguous() and buffers.may_overlap(memory_of(tensor)):
+    if overlaps(tensor):
         return "overlapping itself"
     return ""
+
+
+def overlaps(tensor: torch.Tensor) -> bool:
+    """Whether two elements of a CPU tensor share memory."""
+    return not tensor.is_contiguous() and buffers.may_overlap(memory_of(tensor))
 
 
 def memory_of(tensor: torch.Tensor) -> Array:
