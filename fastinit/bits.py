@@ -22,7 +22,7 @@ def groups(engine: str, first: int, count: int, domain: int, stream: Array) -> A
     from fastinit.engines import compiled
 
     out = np.empty(GROUP * count, np.uint32)
-    compiled.words(out, first, count, np.uint32(domain), stream)  # type: ignore[no-untyped-call]
+    compiled.words(out, first, count, domain, stream)  # type: ignore[no-untyped-call]
     return out
 
 

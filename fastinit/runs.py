@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
@@ -29,8 +29,7 @@ CHUNKS_PER_THREAD = 8
 STAGED = 1 << 17
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """What to draw, whatever the memory: stream words, what a kernel receives or a stored constant, the format."""
 
     words: Array

@@ -1,8 +1,8 @@
 """The compiled engine: every line of Numba code that fastinit has.
 
-Read it from the top: words (Philox), the pieces of the laws as scalar functions, the laws as loops over words,
-rounding to narrow types, and the walk over a buffer. The same functions stand in reference.py, in NumPy, with the
-same bits; docs/stream.md is the specification of both.
+Read it from the top: how LLVM is told what to do, words (Philox), the pieces of the laws as scalar functions, the laws
+as loops over words, rounding to narrow types, and the walk over a buffer. The same functions stand in reference.py, in
+NumPy, with the same bits; docs/stream.md is the specification of both.
 
 It is one file because Numba's disk cache does not notice edits in another. Constants are wrapped (`u32(...)`) because
 Numba computes `uint32 + int` in int64, and each step is cast back to 32 bits because 64-bit lanes halve the speed.
@@ -26,7 +26,7 @@ from fastinit.engines import constants as k
 from fastinit.engines.loading import fork_lock
 
 # SHA-256 of constants.py: its numbers are compiled in, and editing this line is what makes Numba's cache see the edit.
-CONSTANTS_DIGEST = "3f35fc7da7543869fc71c7d8d8900e09d4fb6ba1e04f3034aa0da98b5f949d1c"
+CONSTANTS_DIGEST = "5f026e0fa40d63f460155217b3824ecab0a5a2794e75c0e2d373bd487572aa6e"
 
 u8, u16, u32, u64 = np.uint8, np.uint16, np.uint32, np.uint64
 i32, i64, f32, f64 = np.int32, np.int64, np.float32, np.float64
@@ -50,6 +50,16 @@ def kernel(function: F) -> F:
 def inline(function: F) -> F:
     """A piece of a kernel, forced in: left to itself LLVM calls Philox, and then vectorises nothing (1 GB/s)."""
     return cast(F, numba.njit(forceinline=True, **INNER, **OPTIONS)(function))
+
+
+# The processor that LLVM compiles for; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES choose another.
+_, CPU, _features = numba.core.registry.cpu_target.target_context.codegen().magic_tuple()
+FEATURES = {feature[1:] for feature in _features.split(",") if feature.startswith("+")}
+
+
+def lacks(feature: str) -> bool:
+    """Whether this is an x86 processor without a feature."""
+    return "sse2" in FEATURES and feature not in FEATURES
 
 
 routine = numba.njit(**INNER, **OPTIONS)  # called from a kernel, and kept in its machine code
@@ -77,6 +87,58 @@ def from_bits(typing_context, x):
     return real(x), codegen
 
 
+def hidden(builder, value):  # type: ignore[no-untyped-def]
+    """The value, through an empty piece of assembly: LLVM cannot know that it comes out as it went in."""
+    integer = ir.IntType({"float": 32, "double": 64}.get(str(value.type)) or value.type.width)
+    barrier = ir.InlineAsm(ir.FunctionType(integer, [integer]), "", "=r,0")
+    through = builder.call(barrier, [builder.bitcast(value, integer)], attrs=("readnone", "nounwind"))
+    return builder.bitcast(through, value.type)
+
+
+@intrinsic
+def held(typing_context, x):
+    """A constant that stays at hand during a loop.
+
+    Numba compiles for addresses of 64 bits, where a constant that LLVM sees costs two instructions in each turn of a
+    loop (movabs, broadcast): a third of the truncated law. This one is loaded once, and then is a register, or an
+    operand on the stack. Not in a branch of an `if`: from there LLVM cannot move it, and does not vectorise the loop.
+    """
+    return x(x), lambda context, builder, signature, arguments: hidden(builder, arguments[0])
+
+
+@intrinsic(prefer_literal=True)
+def interleaved(typing_context, ways, count, element, arguments):
+    """Do `element(i, arguments)` for each i in range(count), so many vectors at once.
+
+    A law is a chain of some 40 dependent operations. A core looks ahead too little to begin the next vector meanwhile,
+    so LLVM is told to weave four together (llvm.loop.interleave.count); left to itself it takes one at a time, 1.4
+    times as slow.
+    """
+    inner = element.get_call_type(typing_context, (types.int64, arguments), {})
+
+    def codegen(context, builder, signature, values):
+        call = context.get_function(element, inner)
+        word, module = ir.IntType(64), builder.module
+        before, body, after = builder.block, *(builder.append_basic_block(name) for name in ("element", "done"))
+        builder.cbranch(builder.icmp_signed("<", word(0), values[1]), body, after)
+        builder.position_at_end(body)
+        i = builder.phi(word)
+        i.add_incoming(word(0), before)
+        call(builder, [i, values[3]])
+        following = builder.add(i, word(1), flags=("nsw",))
+        i.add_incoming(following, builder.block)
+        turn = builder.cbranch(builder.icmp_signed("<", following, values[1]), body, after)
+        count_of = ir.MetaDataString(module, "llvm.loop.interleave.count")
+        hint = module.add_metadata([count_of, ir.IntType(32)(ways.literal_value)])
+        loop = module.add_metadata([ir.MetaDataString(module, f"loop {len(module.metadata)}"), hint])
+        loop.operands = (loop, hint)  # a loop's metadata begins with itself, which makes it this loop's own
+        turn.set_metadata("llvm.loop", loop)
+        builder.position_at_end(after)
+        return context.get_dummy_value()
+
+    return types.void(ways, types.int64, element, arguments), codegen
+
+
 # --- words ---------------------------------------------------------------------------------------------------------
 
 
@@ -88,8 +150,8 @@ def philox_round(c, k0, k1):
     nothing (vpmuludq reads low halves only). Six instructions for eight counters; 32-bit words cost more than twice
     that.
     """
-    p0 = u64(c[0] & u64(0xFFFFFFFF)) * u64(k.MULTIPLIER_0)
-    p1 = u64(c[2] & u64(0xFFFFFFFF)) * u64(k.MULTIPLIER_1)
+    p0 = u64(c[0] & u64(0xFFFFFFFF)) * u64(held(u32(k.MULTIPLIER_0)))
+    p1 = u64(c[2] & u64(0xFFFFFFFF)) * u64(held(u32(k.MULTIPLIER_1)))
     return (p1 >> u64(32)) ^ c[1] ^ k0, p1, (p0 >> u64(32)) ^ c[3] ^ k1, p0
 
 
@@ -126,20 +188,38 @@ def philox(c0, c1, c2, c3, k0, k1):
     return philox_round(c, k0, k1)
 
 
-@kernel  # and from Python, by the self-test
+@inline
+def words_of_lane(lane, arguments):
+    here, odd, second, counter, key = arguments
+    c = philox(counter[0] + u64(lane), counter[1], counter[2], counter[3], key[0], key[1])
+    here[lane] = u32(c[0])
+    here[lane + odd] = u32(c[1])
+    here[lane + second] = u32(c[2])
+    here[lane + odd + second] = u32(c[3])
+
+
+@inline
+def draw_words(out, begin, group, groups, domain, stream, paired):
+    """Write the words of whole groups in the order of the elements that take them, from `begin` on.
+
+    `paired` is for laws that make two elements of two words: the words 0 and 2 of each group go to the first half of
+    `out`, from begin / 2 on, and the words 1 and 3 of the same groups to the same places of the second half.
+    """
+    key_0, key_1, sid_0, sid_1 = u64(stream[0]), u64(stream[1]), u64(stream[2]), u64(stream[3])
+    purpose = u64(domain) << u64(24)
+    place, stride, odd, second = (begin // 2, 32, k.BLOCK // 2, 16) if paired else (begin, 64, 16, 32)
+    for g in range(groups):
+        here = out[place + stride * g :]
+        q = u64(group + g) << u64(4)
+        c1 = purpose | (q >> u64(32))
+        counter, key = (q, c1, sid_0, sid_1), (key_0, key_1)
+        interleaved(2, 16, words_of_lane, (here, odd, second, counter, key))
+
+
+@kernel  # from Python: the raw words, for the self-test and the statistics
 def words(out, group, groups, domain, stream):
     """Write the words of whole groups, in the order of the elements that take them."""
-    key_0, key_1, sid_0, sid_1 = u64(stream[0]), u64(stream[1]), u64(stream[2]), u64(stream[3])
-    for g in range(groups):
-        here = out[64 * g : 64 * g + 64]
-        q = u64(group + g) << u64(4)
-        c1 = u64(domain << u32(24)) | (q >> u64(32))
-        for lane in range(16):
-            c = philox(q + u64(lane), c1, sid_0, sid_1, key_0, key_1)
-            here[lane] = u32(c[0])
-            here[lane + 16] = u32(c[1])
-            here[lane + 32] = u32(c[2])
-            here[lane + 48] = u32(c[3])
+    draw_words(out, 0, group, groups, domain, stream, False)
 
 
 # --- pieces of the laws, scalar -------------------------------------------------------------------------------------
@@ -147,10 +227,13 @@ def words(out, group, groups, domain, stream):
 
 @intrinsic(prefer_literal=False)
 def horner(typing_context, x, coefficients):
-    """The polynomial with these coefficients, lowest first: multiply, then add, from the highest down."""
+    """The polynomial with these coefficients, lowest first: multiply, then add, from the highest down.
+
+    The coefficients are held: not in a branch of an `if`.
+    """
 
     def codegen(context, builder, signature, arguments):
-        terms = cgutils.unpack_tuple(builder, arguments[1])
+        terms = [hidden(builder, term) for term in cgutils.unpack_tuple(builder, arguments[1])]
         total = terms[-1]
         for term in terms[-2::-1]:
             total = builder.fadd(builder.fmul(total, arguments[0]), term)
@@ -162,26 +245,33 @@ def horner(typing_context, x, coefficients):
 @inline
 def minus_2_log_32(exponent, f):
     """-2 ln((1 + f) 2^exponent)."""
-    return f * horner(f, k.LOG_32) + exponent * f32(k.MINUS_2_LN_2)
+    return f * horner(f, k.LOG_32) + exponent * held(f32(k.MINUS_2_LN_2))
+
+
+@inline
+def split_32(y, bias):
+    """Y as an exponent above this bias and a mantissa in [1/2, 1)."""
+    pattern = bits(y)
+    mantissa = from_bits(u32(u32(pattern & held(u32(0x007FFFFF))) | held(u32(0x3F000000))))
+    return i32(i32(pattern >> u32(23)) - held(i32(bias))), mantissa
 
 
 @inline
 def radius_32(a):
     """sqrt(-2 ln v), v = (a + 1/2) 2^-32: in [1.5e-5, 6.77], with full relative accuracy at both ends."""
-    upper = u32(i32(a) >> i32(31))
-    y = (f32(i32(a ^ upper)) + f32(0.5)) * f32(2.0**-32)
-    pattern = bits(y)
-    mantissa = from_bits(u32(u32(pattern & u32(0x007FFFFF)) | u32(0x3F000000)))
-    exponent = f32(i32(i32(pattern >> u32(23)) - i32(126)))
+    upper = i32(i32(a) >> i32(31))
+    y = f32(i32(i32(a) ^ upper)) + held(f32(0.5))  # times 2^-32, which the bias of the exponent takes in
+    exponent, mantissa = split_32(y, 126 + 32)
     # The upper half is ln(1 - y): the same polynomial at f = -y, exponent 0.
-    f = -y if upper else mantissa - f32(1.0)
-    return math.sqrt(minus_2_log_32(f32(0.0) if upper else exponent, f))
+    below, above = mantissa - held(f32(1.0)), y * held(f32(-(2.0**-32)))
+    f = above if i32(a) < i32(0) else below
+    return math.sqrt(minus_2_log_32(f32(i32(exponent & i32(~upper))), f))
 
 
 @inline
 def angle_32(b):
     """Cosine and sine of an eighth of a turn, the cosine with a random sign."""
-    t = (f32(i32(i32(b) >> i32(3))) + f32(0.5)) * f32(2.0**-28)
+    t = (f32(i32(i32(b) >> i32(3))) + held(f32(0.5))) * held(f32(2.0**-28))
     z = t * t
     sine = t * horner(z, k.SIN_32)
     cosine = horner(z, k.COS_32)
@@ -189,12 +279,11 @@ def angle_32(b):
 
 
 @inline
-def normal_pair_32(a, b):
-    """Two independent standard normals (Box and Muller 1958) from a radius word and an angle word.
+def normal_pair_32(radius, b):
+    """Two independent standard normals (Box and Muller 1958) from a radius and an angle word.
 
     The swap is an exclusive or: as a select on a mask register it took the loop from 13.5 to 5.2 GB/s.
     """
-    radius = radius_32(a)
     cosine, sine = angle_32(b)
     swap = u32(i32(u32(b << u32(30))) >> i32(31))
     difference = u32(u32(bits(cosine) ^ bits(sine)) & swap)
@@ -206,28 +295,54 @@ def normal_pair_32(a, b):
 @inline
 def minus_2_log_64(exponent, f):
     """-2 ln((1 + f) 2^exponent) through atanh: ln(1 + f) = 2 atanh(f / (2 + f))."""
-    s = f / (2.0 + f)
+    s = f / (held(2.0) + f)
     z = s * s
-    return -4.0 * (s + s * (z * horner(z, k.LOG_64))) + exponent * k.MINUS_2_LN_2
+    return held(-4.0) * (s + s * (z * horner(z, k.LOG_64))) + exponent * held(k.MINUS_2_LN_2)
+
+
+@inline
+def whole_by_halves(high, low):
+    """2^32 high + low, an int32 and a uint32 as one float64, rounded once: both halves are exact.
+
+    The low half becomes the last places of 2^52; AVX2 has no conversion of 64-bit integers.
+    """
+    small = from_bits(u64(low) | held(u64(0x4330000000000000))) - held(2.0**52)
+    return f64(high) * held(2.0**32) + small
+
+
+@inline
+def whole_by_conversion(high, low):
+    """The same by one instruction, where the processor has it."""
+    return f64(i64((i64(high) << i64(32)) | i64(low)))
+
+
+whole_64 = whole_by_halves if lacks("avx512dq") else whole_by_conversion
+
+
+@inline
+def split_64(y, bias):
+    """Y as an exponent above this bias and a mantissa in [1/2, 1)."""
+    pattern = bits(y)
+    mantissa = from_bits((pattern & held(u64(0x000FFFFFFFFFFFFF))) | held(u64(0x3FE0000000000000)))
+    # The exponent becomes the last places of 2^52.
+    return from_bits((pattern >> u64(52)) | held(u64(0x4330000000000000))) - held(2.0**52 + bias), mantissa
 
 
 @inline
 def radius_64(a, a_low):
     """sqrt(-2 ln v), v = (a 2^32 + a_low + 1/2) 2^-64: in [2.3e-10, 9.50]."""
-    whole = (u64(a) << u64(32)) | u64(a_low)
-    upper = u64(i64(whole) >> i64(63))
-    y = (f64(i64(whole ^ upper)) + 0.5) * 2.0**-64
-    pattern = bits(y)
-    mantissa = from_bits((pattern & u64(0x000FFFFFFFFFFFFF)) | u64(0x3FE0000000000000))
-    exponent = f64(i64(pattern >> u64(52)) - i64(1022))
-    f = -y if upper else mantissa - 1.0
-    return math.sqrt(minus_2_log_64(0.0 if upper else exponent, f))
+    upper = i32(i32(a) >> i32(31))
+    y = whole_64(i32(i32(a) ^ upper), u32(a_low ^ u32(upper))) + held(0.5)  # times 2^-64
+    exponent, mantissa = split_64(y, 1022.0 + 64.0)
+    below, above = mantissa - held(1.0), y * held(-(2.0**-64))
+    f = above if i32(a) < i32(0) else below
+    return math.sqrt(minus_2_log_64(0.0 if i32(a) < i32(0) else exponent, f))
 
 
 @inline
 def angle_64(b, b_low):
     """Cosine and sine of an eighth of a turn, the cosine with a random sign."""
-    t = (f64((i64(i32(b) >> i32(3)) << i64(32)) | i64(b_low)) + 0.5) * 2.0**-60
+    t = (whole_64(i32(i32(b) >> i32(3)), b_low) + held(0.5)) * held(2.0**-60)
     z = t * t
     sine = t * horner(z, k.SIN_64)
     cosine = horner(z, k.COS_64)
@@ -235,9 +350,8 @@ def angle_64(b, b_low):
 
 
 @inline
-def normal_pair_64(a, b, a_low, b_low):
-    """As normal_pair_32, with the low words below the high ones."""
-    radius = radius_64(a, a_low)
+def normal_pair_64(radius, b, b_low):
+    """As normal_pair_32, with the low word below the high one."""
     cosine, sine = angle_64(b, b_low)
     swap = u64(i64(u64(b) << u64(62)) >> i64(63))
     difference = (bits(cosine) ^ bits(sine)) & swap
@@ -249,13 +363,15 @@ def normal_pair_64(a, b, a_low, b_low):
 @inline
 def unit_32(w):
     """The uniform float32 in [0, 1) of a word: 24 bits."""
-    return f32(i32(w >> u32(8))) * f32(2.0**-24)
+    return f32(i32(w >> u32(8))) * held(f32(2.0**-24))
 
 
 @inline
 def unit_64(w, w_low):
-    """The uniform float64 in [0, 1) of a word and its low word: 53 bits."""
-    return f64(i64(((u64(w) << u64(32)) | u64(w_low)) >> u64(11))) * 2.0**-53
+    """The uniform float64 in [0, 1) of a word and its low word: 53 bits, as the last places of 2^20 and 1/2."""
+    high = from_bits(u64(w) | held(u64(0x4130000000000000))) - held(2.0**20)
+    low = from_bits((u64(w_low) >> u64(11)) | held(u64(0x3FE0000000000000))) - held(0.5)
+    return high + low
 
 
 @inline
@@ -266,87 +382,148 @@ def clamp(x, lowest, highest):
 
 
 @inline
-def far_magnitude_32(q, w):
-    """Magnitude for w = -ln(4 p (1 - p)) >= 5.3, that is beyond 3.02 standard deviations; q = 1 - 2 p."""
-    s = math.sqrt(w)
-    return q * (s * horner(f32(1.0) / s - f32(0.25), k.TAIL_32))
+def log_odds_32(p):
+    """The variable of the polynomials, w = -ln(4 p (1 - p)), and q = 1 - 2 p."""
+    one = held(f32(1.0))
+    exponent, mantissa = split_32((held(f32(4.0)) * p) * (one - p), 126)
+    return held(f32(0.5)) * minus_2_log_32(f32(exponent), mantissa - one), one - (p + p)
 
 
 @inline
-def magnitude_32(p, deep):
-    """The x >= 0 with tail probability p in (0, 1/2): relative error below 1e-6 down to the smallest normal p.
+def near_magnitude_32(p):
+    """The x >= 0 with tail probability p in (0, 1/2), for w < 5.3: within 3.02 standard deviations; error below 1e-6.
 
-    The polynomial runs in w = -ln(4 p (1 - p)), in which the inverse is smooth at p = 1/2 too (Giles 2010). `deep`
-    False promises w < 5.3 for every word of the law, and the far half is left out.
+    The polynomial runs in w, in which the inverse is smooth at p = 1/2 too (Giles 2010).
     """
-    q = f32(1.0) - (p + p)
-    y = (f32(4.0) * p) * (f32(1.0) - p)
-    pattern = bits(y)
-    mantissa = from_bits(u32(u32(pattern & u32(0x007FFFFF)) | u32(0x3F000000)))
-    exponent = f32(i32(i32(pattern >> u32(23)) - i32(126)))
-    w = f32(0.5) * minus_2_log_32(exponent, mantissa - f32(1.0))
-    near = q * horner(w - f32(2.65), k.MAGNITUDE_32)
-    if deep:
-        return near if w < f32(5.3) else far_magnitude_32(q, w)
-    return near
+    w, q = log_odds_32(p)
+    return q * horner(w - held(f32(2.65)), k.MAGNITUDE_32)
+
+
+@inline
+def magnitude_32(p):
+    """The x >= 0 with tail probability p in (0, 1/2): relative error below 1e-6 down to the smallest normal p."""
+    w, q = log_odds_32(p)
+    near = q * horner(w - held(f32(2.65)), k.MAGNITUDE_32)
+    s = math.sqrt(w)
+    far = q * (s * horner(held(f32(1.0)) / s - held(f32(0.25)), k.TAIL_32))
+    return near if w < held(f32(5.3)) else far
+
+
+@inline
+def ratio_64(p):
+    """Numerator and denominator of the x with tail probability p in (0, 1/2], and r = sqrt(-ln p); right for r <= 5.
+
+    AS 241, PPND16 (Wichura 1988). x is negative for p just above 1/2.
+    """
+    q = held(0.5) - p
+    centre = held(0.180625) - q * q
+    exponent, mantissa = split_64(p, 1022.0)
+    r = math.sqrt(held(0.5) * minus_2_log_64(exponent, mantissa - held(1.0)))
+    near = r - held(1.6)
+    up_0, up_1 = q * horner(centre, k.CENTRE_NUMERATOR), horner(near, k.NEAR_NUMERATOR)
+    down_0, down_1 = horner(centre, k.CENTRE_DENOMINATOR), horner(near, k.NEAR_DENOMINATOR)
+    inside = abs(q) <= held(0.425)
+    return (up_0 if inside else up_1), (down_0 if inside else down_1), r
+
+
+@inline
+def near_magnitude_64(p):
+    """The x with tail probability p >= e^-25: within 6.6 standard deviations."""
+    up, down, _ = ratio_64(p)
+    return up / down
 
 
 @inline
 def magnitude_64(p):
-    """The x with tail probability p in (0, 1/2]: AS 241, PPND16 (Wichura 1988). Negative for p just above 1/2."""
-    q = 0.5 - p
-    centre = 0.180625 - q * q
-    pattern = bits(p)
-    mantissa = from_bits((pattern & u64(0x000FFFFFFFFFFFFF)) | u64(0x3FE0000000000000))
-    r = math.sqrt(0.5 * minus_2_log_64(f64(i64(pattern >> u64(52)) - i64(1022)), mantissa - 1.0))
-    if abs(q) <= 0.425:
-        return q * horner(centre, k.CENTRE_NUMERATOR) / horner(centre, k.CENTRE_DENOMINATOR)
-    if r <= 5.0:
-        return horner(r - 1.6, k.NEAR_NUMERATOR) / horner(r - 1.6, k.NEAR_DENOMINATOR)
-    return horner(r - 5.0, k.FAR_NUMERATOR) / horner(r - 5.0, k.FAR_DENOMINATOR)
+    """The x with tail probability p in (0, 1/2]."""
+    up, down, r = ratio_64(p)
+    far = r - held(5.0)
+    far_up, far_down = horner(far, k.FAR_NUMERATOR), horner(far, k.FAR_DENOMINATOR)
+    is_far = r > held(5.0)
+    return (far_up if is_far else up) / (far_down if is_far else down)
 
 
 # --- the laws: words in element order become float32 or float64 ------------------------------------------------------
 #
-# Every law has the signature (words, low words, out, reals, integers), so that one walk serves all; `out` holds whole
-# groups, and the float32 forms do not look at the low words.
+# Every law has the signature (words, low words, out, reals, integers, spare), so that one walk serves all; `out` holds
+# whole groups, `spare` has room for as many values, and the float32 forms do not look at the low words. The words are
+# in the order of the elements, or paired, as draw_words says. The loop over the elements is `interleaved`, its body a
+# function of the place and of what it needs.
+
+
+@inline
+def uniform_32_element(i, arguments):
+    words, out, low, span, lowest, highest = arguments
+    out[i] = clamp(low + span * unit_32(words[i]), lowest, highest)
 
 
 @routine
-def uniform_32(words, low_words, out, reals, integers):
-    low, span, lowest, highest = reals[0], reals[1], reals[2], reals[3]
-    for i in range(len(out)):
-        out[i] = clamp(low + span * unit_32(words[i]), lowest, highest)
+def uniform_32(words, low_words, out, reals, integers, spare):
+    interleaved(4, len(out), uniform_32_element, (words, out, reals[0], reals[1], reals[2], reals[3]))
+
+
+@inline
+def uniform_64_element(i, arguments):
+    words, low_words, out, low, span, lowest, highest = arguments
+    out[i] = clamp(low + span * unit_64(words[i], low_words[i]), lowest, highest)
 
 
 @routine
-def uniform_64(words, low_words, out, reals, integers):
-    low, span, lowest, highest = reals[0], reals[1], reals[2], reals[3]
-    for i in range(len(out)):
-        out[i] = clamp(low + span * unit_64(words[i], low_words[i]), lowest, highest)
+def uniform_64(words, low_words, out, reals, integers, spare):
+    interleaved(4, len(out), uniform_64_element, (words, low_words, out, reals[0], reals[1], reals[2], reals[3]))
+
+
+@inline
+def radius_32_element(i, arguments):
+    words, radii = arguments
+    radii[i] = radius_32(words[i])
 
 
 @routine
-def normal_32(words, low_words, out, reals, integers):
+def normal_32(words, low_words, out, reals, integers, spare):
     mean, std = reals[0], reals[1]
-    for half in range(0, len(out), 32):  # words 0 and 1, then 2 and 3, of the sixteen counters of a group
-        a, b, x = words[half : half + 16], words[half + 16 : half + 32], out[half : half + 32]
+    interleaved(8, len(out) // 2, radius_32_element, (words, spare))
+    for j in range(0, len(out) // 2, 16):  # sixteen pairs: elements 16 apart
+        angles, radii, x = words[k.BLOCK // 2 + j :][:16], spare[j : j + 16], out[2 * j : 2 * j + 32]
         for lane in range(16):
-            even, odd = normal_pair_32(a[lane], b[lane])
+            even, odd = normal_pair_32(radii[lane], angles[lane])
             x[lane] = mean + std * even
             x[lane + 16] = mean + std * odd
 
 
+@inline
+def radius_64_element(i, arguments):
+    words, low_words, radii = arguments
+    radii[i] = radius_64(words[i], low_words[i])
+
+
 @routine
-def normal_64(words, low_words, out, reals, integers):
+def normal_64(words, low_words, out, reals, integers, spare):
     mean, std = reals[0], reals[1]
-    for half in range(0, len(out), 32):
-        a, b, x = words[half : half + 16], words[half + 16 : half + 32], out[half : half + 32]
-        a_low, b_low = low_words[half : half + 16], low_words[half + 16 : half + 32]
+    interleaved(4, len(out) // 2, radius_64_element, (words, low_words, spare))
+    for j in range(0, len(out) // 2, 16):
+        angles, low_angles = words[k.BLOCK // 2 + j :][:16], low_words[k.BLOCK // 2 + j :][:16]
+        radii, x = spare[j : j + 16], out[2 * j : 2 * j + 32]
         for lane in range(16):
-            even, odd = normal_pair_64(a[lane], b[lane], a_low[lane], b_low[lane])
+            even, odd = normal_pair_64(radii[lane], angles[lane], low_angles[lane])
             x[lane] = mean + std * even
             x[lane + 16] = mean + std * odd
+
+
+@inline
+def unsigned_by_halves(w):
+    """A uint32 as a float32, rounded once: both halves are exact, as the last places of 2^39 and 2^23."""
+    high = from_bits(u32(u32(w >> u32(16)) | held(u32(0x53000000)))) - held(f32(2.0**39 + 2.0**23))
+    return high + from_bits(u32(u32(w & held(u32(0xFFFF))) | held(u32(0x4B000000))))
+
+
+@inline
+def unsigned_by_conversion(w):
+    """The same by one instruction, where the processor has it."""
+    return f32(w)
+
+
+unsigned_32 = unsigned_by_halves if lacks("avx512f") else unsigned_by_conversion
 
 
 @inline
@@ -355,61 +532,86 @@ def tail_probability_32(word, reals, integers):
     side_a = word <= integers[0]
     flip = integers[1] if side_a else integers[2]
     base = reals[0] if side_a else reals[1]
-    s = (f32(u32(word ^ flip)) + f32(0.5)) * f32(2.0**-32)
-    p = base + s * reals[2]
-    return (p if p < k.HALF_32 else k.HALF_32), flip
+    s = (unsigned_32(u32(word ^ flip)) + held(f32(0.5))) * held(f32(2.0**-32))
+    p, half = base + s * reals[2], held(k.HALF_32)
+    return (p if p < half else half), flip
 
 
 @inline
-def truncated_value_32(p, flip, reals, deep):
-    """One truncated normal from a tail probability."""
-    signed = from_bits(u32(bits(magnitude_32(p, deep)) ^ u32(u32(~flip) & u32(0x80000000))))
+def truncated_value_32(magnitude, flip, reals):
+    """One truncated normal from the magnitude on its side."""
+    signed = from_bits(u32(bits(magnitude) ^ u32(u32(~flip) & held(u32(0x80000000)))))
     return clamp(reals[3] + reals[4] * signed, reals[5], reals[6])
 
 
+@inline
+def truncated_32_element(i, arguments):
+    words, out, tails, reals, integers = arguments
+    tails[i], flip = tail_probability_32(words[i], reals, integers)
+    out[i] = truncated_value_32(near_magnitude_32(tails[i]), flip, reals)
+
+
 @routine
-def truncated_32(words, low_words, out, reals, integers):
+def truncated_32(words, low_words, out, reals, integers, spare):
+    """For laws that stop within 3.02 standard deviations."""
     r = (reals[0], reals[1], reals[2], reals[3], reals[4], reals[5], reals[6])
     n = (integers[0], integers[1], integers[2])
-    for i in range(len(out)):
-        p, flip = tail_probability_32(words[i], r, n)
-        out[i] = truncated_value_32(p, flip, r, False)
+    interleaved(8, len(out), truncated_32_element, (words, out, spare, r, n))
 
 
 @routine
-def truncated_deep_32(words, low_words, out, reals, integers):
+def truncated_deep_32(words, low_words, out, reals, integers, spare):
     """As truncated_32; where one of sixteen words lies in the far tail, the sixteen are drawn again with it.
 
     For a law that reaches everywhere that is one time in 25. Both forms give the same bits nearer than the far tail.
     """
     r = (reals[0], reals[1], reals[2], reals[3], reals[4], reals[5], reals[6])
     n = (integers[0], integers[1], integers[2])
+    interleaved(8, len(out), truncated_32_element, (words, out, spare, r, n))
     for begin in range(0, len(out), 16):
-        w, x = words[begin : begin + 16], out[begin : begin + 16]
+        w, tails, x = words[begin : begin + 16], spare[begin : begin + 16], out[begin : begin + 16]
         far = u32(0)
         for lane in range(16):
-            p, flip = tail_probability_32(w[lane], r, n)
-            far = u32(far | u32(p < k.DEEP_TAIL_32))
-            x[lane] = truncated_value_32(p, flip, r, False)
+            far = u32(far | u32(tails[lane] < k.DEEP_TAIL_32))
         if far != u32(0):
             for lane in range(16):
-                p, flip = tail_probability_32(w[lane], r, n)
-                p = p if p > k.SMALLEST_32 else k.SMALLEST_32
-                x[lane] = truncated_value_32(p, flip, r, True)
+                flip = n[1] if w[lane] <= n[0] else n[2]
+                p = tails[lane] if tails[lane] > k.SMALLEST_32 else k.SMALLEST_32
+                x[lane] = truncated_value_32(magnitude_32(p), flip, r)
+
+
+@inline
+def truncated_value_64(magnitude, flip, reals):
+    """As truncated_value_32."""
+    signed = from_bits(bits(magnitude) ^ (u64(u32(~flip)) << u64(63)))
+    return clamp(reals[3] + reals[4] * signed, reals[5], reals[6])
+
+
+@inline
+def truncated_64_element(i, arguments):
+    words, low_words, out, tails, reals, integers = arguments
+    side_a = words[i] <= integers[0]
+    flip = integers[1] if side_a else integers[2]
+    whole = (u64(words[i] ^ flip) << u64(32)) | u64(u32(low_words[i] ^ flip))
+    tails[i] = (reals[0] if side_a else reals[1]) + ((f64(whole) + held(0.5)) * held(2.0**-64)) * reals[2]
+    out[i] = truncated_value_64(near_magnitude_64(tails[i]), flip, reals)
 
 
 @routine
-def truncated_64(words, low_words, out, reals, integers):
-    base_a, base_b, mass = reals[0], reals[1], reals[2]
-    mean, std, lowest, highest = reals[3], reals[4], reals[5], reals[6]
-    last, flip_a, flip_b = integers[0], integers[1], integers[2]
-    for i in range(len(out)):
-        side_a = words[i] <= last
-        flip = flip_a if side_a else flip_b
-        whole = (u64(words[i] ^ flip) << u64(32)) | u64(u32(low_words[i] ^ flip))
-        p = (base_a if side_a else base_b) + ((f64(whole) + 0.5) * 2.0**-64) * mass
-        signed = from_bits(bits(magnitude_64(p)) ^ (u64(u32(~flip)) << u64(63)))
-        out[i] = clamp(mean + std * signed, lowest, highest)
+def truncated_64(words, low_words, out, reals, integers, spare):
+    """As truncated_deep_32: where one of sixteen words lies beyond 6.6 standard deviations they are drawn again."""
+    r = (reals[0], reals[1], reals[2], reals[3], reals[4], reals[5], reals[6])
+    n = (integers[0], integers[1], integers[2])
+    interleaved(2, len(out), truncated_64_element, (words, low_words, out, spare, r, n))
+    for begin in range(0, len(out), 16):
+        w, tails, x = words[begin : begin + 16], spare[begin : begin + 16], out[begin : begin + 16]
+        far = u32(0)
+        for lane in range(16):
+            far = u32(far | u32(tails[lane] < k.DEEP_TAIL_64))
+        if far != u32(0):
+            for lane in range(16):
+                flip = n[1] if w[lane] <= n[0] else n[2]
+                x[lane] = truncated_value_64(magnitude_64(tails[lane]), flip, r)
 
 
 # --- rounding float32 to narrow storage, to nearest even --------------------------------------------------------------
@@ -450,8 +652,7 @@ def software_float16(x):
 
 
 # Without F16C (SSE2, or a pinned CPU) LLVM would call a library routine that a JIT cannot find.
-HAS_F16C = "+f16c" in numba.core.registry.cpu_target.target_context.codegen().magic_tuple()[2]
-to_float16 = hardware_float16 if HAS_F16C else software_float16
+to_float16 = hardware_float16 if "f16c" in FEATURES else software_float16
 
 
 @inline
@@ -524,20 +725,22 @@ def _settle(out, at, scratch, count, code):
     return lambda out, at, scratch, count, code: copy_rounded(out, at, scratch, 0, count, code)
 
 
-def draw_low_words(low_words, group, groups, stream, reals):
+def draw_low_words(low_words, begin, group, groups, stream, paired, reals):
     """The low words that float64 adds; nothing for float32."""
     raise TypeError("compiled code only")
 
 
 @overload(draw_low_words, jit_options={"forceinline": True})
-def _draw_low_words(low_words, group, groups, stream, reals):
+def _draw_low_words(low_words, begin, group, groups, stream, paired, reals):
     if reals.dtype == types.float32:
-        return lambda low_words, group, groups, stream, reals: None
-    return lambda low_words, group, groups, stream, reals: words(low_words, group, groups, u32(k.DOMAIN_LOW), stream)
+        return lambda low_words, begin, group, groups, stream, paired, reals: None
+    return lambda low_words, begin, group, groups, stream, paired, reals: draw_words(
+        low_words, begin, group, groups, k.DOMAIN_LOW, stream, paired
+    )
 
 
 @inline
-def fill_run(law, out, plan, stream, domain, reals, integers, code, workspace):
+def fill_run(law, paired, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
     """Fill rows of neighbouring elements; row r begins at offset + r * row step and at index first + r * pitch.
 
     plan = (offset, rows, row step, cols, column step, first, pitch), steps in storage elements of `out`, which is the
@@ -545,7 +748,7 @@ def fill_run(law, out, plan, stream, domain, reals, integers, code, workspace):
     copied.
     """
     offset, rows, row_step, cols, first, pitch = plan[0], plan[1], plan[2], plan[3], plan[5], plan[6]
-    own_words, low_words, scratch, _, _ = workspace
+    low_words, spare = own_words[k.BLOCK :], scratch[k.TILE :]
     for r in range(rows):
         done = 0
         while done < cols:
@@ -555,10 +758,11 @@ def fill_run(law, out, plan, stream, domain, reals, integers, code, workspace):
             most, left = (k.BLOCK, (cols - done) // 64 * 64) if whole else (64 - skip, cols - done)
             count = left if left < most else most  # `min` would be one more function to compile on first use
             groups = count // 64 if whole else 1
-            words(own_words, index // 64, groups, domain, stream)
-            draw_low_words(low_words, index // 64, groups, stream, reals)
+            draw_words(own_words, 0, index // 64, groups, domain, stream, paired)
+            draw_low_words(low_words, 0, index // 64, groups, stream, paired, reals)
             target = destination(out, scratch, at, count) if whole else scratch[:64]
-            law(own_words, low_words, target, reals, integers)  # one call: each is another copy of the law to compile
+            # One call, for each is another copy of the law to compile.
+            law(own_words, low_words, target, reals, integers, spare)
             if whole:
                 settle(out, at, scratch, count, code)
             else:
@@ -674,11 +878,11 @@ def put(out, at, row_step, rows, col_step, cols, scratch, begins, turned, code):
 
 
 @inline
-def fill_tiles(law, out, plan, stream, domain, reals, integers, code, workspace):
+def fill_tiles(law, paired, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
     """As fill_run, for short rows and for any column step: tiles of several rows are drawn at once and then placed."""
     offset, rows, row_step, cols = plan[0], plan[1], plan[2], plan[3]
     col_step, first, pitch = plan[4], plan[5], plan[6]
-    own_words, low_words, scratch, begins, turned = workspace
+    low_words, spare, turned = own_words[k.BLOCK :], scratch[k.TILE :], scratch[k.TILE + k.BLOCK :]
     tile_cols = min(cols, k.TILE_COLS)
     widest = (tile_cols + (63 if pitch % 64 != 0 else first % 64) + 63) // 64 * 64
     transposed = abs(row_step) < abs(col_step)
@@ -699,9 +903,9 @@ def fill_tiles(law, out, plan, stream, domain, reals, integers, code, workspace)
                 for i in range(top, below):
                     start, place = corner + i * pitch, 64 * groups * (i - top)
                     begins[i] = 64 * groups * i + start % 64
-                    words(own_words[place:], start // 64, groups, domain, stream)
-                    draw_low_words(low_words[place:], start // 64, groups, stream, reals)
-                law(own_words, low_words, scratch[64 * groups * top : 64 * groups * below], reals, integers)
+                    draw_words(own_words, place, start // 64, groups, domain, stream, paired)
+                    draw_low_words(low_words, place, start // 64, groups, stream, paired, reals)
+                law(own_words, low_words, scratch[64 * groups * top : 64 * groups * below], reals, integers, spare)
             at = offset + r * row_step + done * col_step
             put(out, at, row_step, height, col_step, width, scratch, begins, turned, code)
             done += width
@@ -770,7 +974,7 @@ def thin_lines(out, plan, stream, need, left, down, keep, own_words):
             skip = index % 64
             width = min(cols - done, k.BLOCK - skip) if height == 1 else cols
             groups = (skip + (height - 1) * pitch + width + 63) // 64
-            words(own_words, index // 64, groups, u32(k.DOMAIN_SPARSE), stream)
+            draw_words(own_words, 0, index // 64, groups, k.DOMAIN_SPARSE, stream, False)
             for r in range(top, top + height):
                 w = own_words[skip + (r - top) * pitch :][:width]
                 if down:
@@ -787,73 +991,73 @@ def thin_lines(out, plan, stream, need, left, down, keep, own_words):
 
 
 @kernel
-def uniform_32_run(out, plan, stream, domain, reals, integers, code, workspace):
-    fill_run(uniform_32, out, plan, stream, domain, reals, integers, code, workspace)
+def uniform_32_run(out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
+    fill_run(uniform_32, False, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins)
 
 
 @kernel
-def uniform_32_tiles(out, plan, stream, domain, reals, integers, code, workspace):
-    fill_tiles(uniform_32, out, plan, stream, domain, reals, integers, code, workspace)
+def uniform_32_tiles(out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
+    fill_tiles(uniform_32, False, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins)
 
 
 @kernel
-def uniform_64_run(out, plan, stream, domain, reals, integers, code, workspace):
-    fill_run(uniform_64, out, plan, stream, domain, reals, integers, code, workspace)
+def uniform_64_run(out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
+    fill_run(uniform_64, False, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins)
 
 
 @kernel
-def uniform_64_tiles(out, plan, stream, domain, reals, integers, code, workspace):
-    fill_tiles(uniform_64, out, plan, stream, domain, reals, integers, code, workspace)
+def uniform_64_tiles(out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
+    fill_tiles(uniform_64, False, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins)
 
 
 @kernel
-def normal_32_run(out, plan, stream, domain, reals, integers, code, workspace):
-    fill_run(normal_32, out, plan, stream, domain, reals, integers, code, workspace)
+def normal_32_run(out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
+    fill_run(normal_32, True, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins)
 
 
 @kernel
-def normal_32_tiles(out, plan, stream, domain, reals, integers, code, workspace):
-    fill_tiles(normal_32, out, plan, stream, domain, reals, integers, code, workspace)
+def normal_32_tiles(out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
+    fill_tiles(normal_32, True, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins)
 
 
 @kernel
-def normal_64_run(out, plan, stream, domain, reals, integers, code, workspace):
-    fill_run(normal_64, out, plan, stream, domain, reals, integers, code, workspace)
+def normal_64_run(out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
+    fill_run(normal_64, True, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins)
 
 
 @kernel
-def normal_64_tiles(out, plan, stream, domain, reals, integers, code, workspace):
-    fill_tiles(normal_64, out, plan, stream, domain, reals, integers, code, workspace)
+def normal_64_tiles(out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
+    fill_tiles(normal_64, True, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins)
 
 
 @kernel
-def truncated_32_run(out, plan, stream, domain, reals, integers, code, workspace):
-    fill_run(truncated_32, out, plan, stream, domain, reals, integers, code, workspace)
+def truncated_32_run(out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
+    fill_run(truncated_32, False, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins)
 
 
 @kernel
-def truncated_32_tiles(out, plan, stream, domain, reals, integers, code, workspace):
-    fill_tiles(truncated_32, out, plan, stream, domain, reals, integers, code, workspace)
+def truncated_32_tiles(out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
+    fill_tiles(truncated_32, False, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins)
 
 
 @kernel
-def truncated_deep_32_run(out, plan, stream, domain, reals, integers, code, workspace):
-    fill_run(truncated_deep_32, out, plan, stream, domain, reals, integers, code, workspace)
+def truncated_deep_32_run(out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
+    fill_run(truncated_deep_32, False, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins)
 
 
 @kernel
-def truncated_deep_32_tiles(out, plan, stream, domain, reals, integers, code, workspace):
-    fill_tiles(truncated_deep_32, out, plan, stream, domain, reals, integers, code, workspace)
+def truncated_deep_32_tiles(out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
+    fill_tiles(truncated_deep_32, False, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins)
 
 
 @kernel
-def truncated_64_run(out, plan, stream, domain, reals, integers, code, workspace):
-    fill_run(truncated_64, out, plan, stream, domain, reals, integers, code, workspace)
+def truncated_64_run(out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
+    fill_run(truncated_64, False, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins)
 
 
 @kernel
-def truncated_64_tiles(out, plan, stream, domain, reals, integers, code, workspace):
-    fill_tiles(truncated_64, out, plan, stream, domain, reals, integers, code, workspace)
+def truncated_64_tiles(out, plan, stream, domain, reals, integers, code, own_words, scratch, begins):
+    fill_tiles(truncated_64, False, out, plan, stream, domain, reals, integers, code, own_words, scratch, begins)
 
 
 @inline
@@ -909,15 +1113,19 @@ def tally_values(values, centre, inverse, counts):
 
 def fill(kernel, out, plan, stream, domain, reals, integers, code):  # type: ignore[no-untyped-def]
     """Run a kernel on one thread: `out` as one line of storage elements, `plan` as fill_run says."""
-    run = plan[4] == 1 and (plan[1] == 1 or plan[3] >= k.BLOCK)
-    arguments = (np.array(plan, i64), stream, u32(domain), reals, integers, code, _workspace(reals.dtype))
-    _call(ENTRIES[kernel, run], out, arguments)
+    entry = ENTRIES[kernel, plan[4] == 1 and (plan[1] == 1 or plan[3] >= k.BLOCK)]
+    arguments = (stream, domain, reals, integers, code, *_workspace(reals.dtype))
+    if (entry, out.dtype) not in _ready:
+        _compile(entry, out, arguments)
+    entry(out, plan, *arguments)
 
 
 def thin(out, plan, stream, need, left, down, keep):  # type: ignore[no-untyped-def]
     """Run thin_lines on one thread; the element's place on its line is told by `left`, how many are left there."""
-    workspace = _workspace(np.dtype(np.float32))
-    _call(thin_lines, out, (np.array(plan, i64), stream, need, u32(left), down, keep, workspace[0]))
+    arguments = (stream, need, u32(left), down, keep, _workspace(np.dtype(np.float32))[0])
+    if (thin_lines, out.dtype) not in _ready:
+        _compile(thin_lines, out, arguments)
+    thin_lines(out, plan, *arguments)
 
 
 def tally(values, centre, inverse, counts):  # type: ignore[no-untyped-def]
@@ -929,12 +1137,11 @@ def tally(values, centre, inverse, counts):  # type: ignore[no-untyped-def]
     return tally_values(values, f64(centre), f64(inverse), counts)
 
 
-def _call(entry, out, arguments):  # type: ignore[no-untyped-def]
-    if (entry, out.dtype) not in _ready:
-        with fork_lock:
-            entry(out, np.zeros(7, i64), *arguments[1:])
-            _ready.add((entry, out.dtype))
-    entry(out, *arguments)
+def _compile(entry, out, arguments):  # type: ignore[no-untyped-def]
+    """A first call, which compiles, with a plan of no rows."""
+    with fork_lock:
+        entry(out, (0,) * 7, *arguments)
+        _ready.add((entry, out.dtype))
 
 
 ENTRIES = {
@@ -942,27 +1149,28 @@ ENTRIES = {
     for name, entry in list(globals().items())
     if name.endswith(("_run", "_tiles")) and not name.startswith("fill_")
 }
-_ready: set[Any] = set()  # what is compiled: a first call compiles, which must not be interrupted by a fork
+_ready: set[Any] = set()  # what is compiled: a first call must not be interrupted by a fork
 _thread = threading.local()
 
 
 def _workspace(dtype):  # type: ignore[no-untyped-def]
-    """Scratch memory of the calling thread: words, low words, values, row beginnings, a turned tile; up to 400 KiB."""
+    """Scratch memory of the calling thread, up to 400 KiB, in few arrays: Numba takes 0.1 us to pass one.
+
+    The words and the low words of a block; the values of a tile, a block to spare and a turned tile; where the rows of
+    a tile begin.
+    """
     mine = _thread.__dict__
     if dtype.char not in mine:
-        low = k.BLOCK if dtype == f64 else 1
+        turned = 0 if dtype == f64 else k.TILE_ROWS * k.TILE_COLS  # float64 is never turned here: nothing rounds it
         mine[dtype.char] = (
-            np.empty(k.BLOCK, u32),
-            np.empty(low, u32),
-            np.empty(k.WORKSPACE, dtype),
+            np.empty(2 * k.BLOCK, u32),
+            np.empty(k.TILE + k.BLOCK + turned, dtype),
             np.empty(k.TILE_ROWS, i64),
-            np.empty(1 if dtype == f64 else k.TILE_ROWS * k.TILE_COLS, dtype),
         )
     return mine[dtype.char]
 
 
 def target() -> dict[str, Any]:
     """The processor LLVM compiles for, and where compiled code is kept."""
-    _, cpu, features = numba.core.registry.cpu_target.target_context.codegen().magic_tuple()
-    wide = [name for name in ("sse2", "avx2", "f16c", "avx512f", "avx512dq") if f"+{name}" in features.split(",")]
-    return {"cpu": cpu, "cpu_features": wide, "cache_folder": normal_32_run._cache.cache_path}
+    wide = [name for name in ("sse2", "avx2", "f16c", "avx512f", "avx512dq") if name in FEATURES]
+    return {"cpu": CPU, "cpu_features": wide, "cache_folder": normal_32_run._cache.cache_path}

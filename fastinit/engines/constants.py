@@ -23,7 +23,7 @@ GROUP = 64  # elements in a group: four words of each counter
 BLOCK = 1024  # elements between words and law: 4 KiB of words and 4 KiB of values stay in the first-level cache
 # A tile of a transposed buffer: 256 rows of float32 are 16 cache lines of each column. Rows begin anywhere in a group.
 TILE_ROWS, TILE_COLS = 256, 128
-WORKSPACE = TILE_ROWS * (TILE_COLS + GROUP)
+TILE = TILE_ROWS * (TILE_COLS + GROUP)  # elements of its groups
 
 MINUS_2_LN_2 = -1.3862943611198906
 
@@ -32,6 +32,9 @@ HALF_32 = np.float32(0.5 - 2.0**-25)  # the largest float32 below 1/2: at 1/2 it
 
 # Below this tail probability the inverse may need its far half (w >= 5.3, p = 0.00125); above, it never does.
 DEEP_TAIL_32 = np.float32(0.00126)
+
+# The same for float64: beyond r = 5, that is p = e^-25 = 1.39e-11.
+DEEP_TAIL_64 = 1.4e-11
 
 # sin(pi t / 4) / t in t^2; largest relative error 2.8e-8.
 SIN_32 = (

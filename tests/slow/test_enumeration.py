@@ -293,7 +293,7 @@ def scan_inverse(begin, end):
     largest, before, shallow = 0.0, np.inf, 0.0
     for pattern in range(begin, end):
         p = from_bits(u32(pattern))
-        x = np.float64(magnitude_32(p, True))
+        x = np.float64(magnitude_32(p))
         exact = inverse(np.float64(p), x)
         error = abs(x - exact) / exact
         if not error <= worst:
@@ -337,20 +337,20 @@ def test_the_inverse_normal_of_every_tail_probability():
 
 @jit
 def one_magnitude(p):
-    return magnitude_32(p, True)
+    return magnitude_32(p)
 
 
 @jit
 def scan_truncated(begin, end, reals, integers, deep):
     row, block, before = empty_row(0), np.empty(BLOCK, f32), -np.inf
-    words, low_words = np.empty(BLOCK, u32), np.empty(1, u32)
+    words, low_words, spare = np.empty(BLOCK, u32), np.empty(1, u32), np.empty(BLOCK, f32)
     for start in range(begin, end, BLOCK):
         for i in range(BLOCK):
             words[i] = u32(start + i)
         if deep:
-            compiled.truncated_deep_32(words, low_words, block, reals, integers)
+            compiled.truncated_deep_32(words, low_words, block, reals, integers, spare)
         else:
-            compiled.truncated_32(words, low_words, block, reals, integers)
+            compiled.truncated_32(words, low_words, block, reals, integers, spare)
         gather(row, block, before, 0.0)
         before = np.float64(block[-1])
     return row
