@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from fastinit.laws import Constant, Normal
-from fastinit.page import html
 from fastinit.plan import Plan, Tensor
 from fastinit.show import show
+from fastinit.show.page import html
 from fastinit.write import write
 
 LAYERS, WIDTH, CONTEXT, VOCABULARY = 12, 768, 1024, 50257

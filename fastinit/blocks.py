@@ -18,11 +18,11 @@ from fastinit.address import Shard, stream_words
 from fastinit.dtypes import FORMATS, storage_dtype
 from fastinit.files.safetensors import Slot
 from fastinit.fill import fill
+from fastinit.fill.runs import Job
 from fastinit.laws import Padded, Sparse
 from fastinit.laws.law import ShapedLaw
 from fastinit.laws.patterns import Pattern
 from fastinit.plan import Tensor
-from fastinit.runs import Job
 
 Array = np.ndarray[Any, Any]
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from fastinit.address import Shard
 from fastinit.fill import fill
-from fastinit.gaussian import truncated_std
+from fastinit.fill.runs import Progress
 from fastinit.laws import Constant, Law, Normal, TruncatedNormal, Uniform
+from fastinit.laws.gaussian import truncated_std
 from fastinit.laws.law import finite, real
-from fastinit.runs import Progress
 
 
 class Options(TypedDict, total=False):

@@ -12,8 +12,8 @@ from typing import Any
 
 from fastinit.cli.options import DONE, FAILED, command, plain
 from fastinit.cli.progress import Progress
-from fastinit.page import html
 from fastinit.show import show
+from fastinit.show.page import html
 from fastinit.verify import DIFFERS, UNKNOWN, Verified, verify
 
 EXAMPLES = """

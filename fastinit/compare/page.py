@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from string import Template
 
 from fastinit.compare.chart import colours, drawing, panels
 from fastinit.compare.comparison import Comparison
 from fastinit.compare.report import LEFT, cells
 from fastinit.compare.verdict import verdict
-from fastinit.page import text
-from fastinit.table import NONE
+from fastinit.pages import page, safe
+from fastinit.wording import NONE
 
 
 def html(comparison: Comparison) -> str:
@@ -32,26 +31,27 @@ def html(comparison: Comparison) -> str:
     columns = [name for name in rows[0] if any(row[name] != NONE for row in rows)]
     # For the reader's pointer: what each curve is at each layer, as words.
     values = [[[f"{y:.2g}" for y in panel.curves[name]] for name in names] for panel in shown]
-    return Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8")).substitute(
-        activation=text(comparison.activation),
+    return page(
+        Path(__file__).with_suffix(".html"),
+        activation=safe(comparison.activation),
         facts="".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items()),
         verdict="good" if judged.confirmed else "alert",
-        conclusion=text(judged.words),
+        conclusion=safe(judged.words),
         findings="".join(
-            f'<li class="{"good" if one.confirms else "alert"}">{text(one.words)}</li>' for one in judged.findings
+            f'<li class="{"good" if one.confirms else "alert"}">{safe(one.words)}</li>' for one in judged.findings
         ),
         light=colours(names, dark=False),
         dark=colours(names, dark=True),
         key="".join(
             f'<button type="button" data-start="{i}" aria-pressed="false"><svg width="26" height="10"><path '
-            f'class="curve c{i}{" fitting" if name == fitting else ""}" d="M1 5h24"/></svg>{text(name)}</button>'
+            f'class="curve c{i}{" fitting" if name == fitting else ""}" d="M1 5h24"/></svg>{safe(name)}</button>'
             for i, name in enumerate(names)
         ),
         charts="".join(f"<figure>{drawing(panel, fitting)}<figcaption></figcaption></figure>" for panel in shown),
         heads="".join(f'<th scope="col"{"" if name in LEFT else " class=figure"}>{name}</th>' for name in columns),
         rows="\n".join(
             f"<tr{' class=fitting' if row['start'].endswith('*') else ''}>"
-            + "".join(f"<td{'' if name in LEFT else ' class=figure'}>{text(row[name])}</td>" for name in columns)
+            + "".join(f"<td{'' if name in LEFT else ' class=figure'}>{safe(row[name])}</td>" for name in columns)
             + "</tr>"
             for row in rows
         ),

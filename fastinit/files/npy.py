@@ -21,14 +21,14 @@ import numpy as np
 
 from fastinit import engines
 from fastinit.address import Shard, new_seed, stream_words
-from fastinit.buffers import check
 from fastinit.files import measure
 from fastinit.files.layout import Layout, exact_shape, existing_layout, new_layout
 from fastinit.files.publish import cannot_write, publishing, write_at
 from fastinit.fill import fill
+from fastinit.fill.buffers import check
+from fastinit.fill.runs import Job
 from fastinit.laws import Law
 from fastinit.laws.law import ShapedLaw
-from fastinit.runs import Job
 from fastinit.threads import for_each, resolve
 
 STAGING = 1 << 20  # bytes of one staging buffer, one a thread

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastinit import engines, memory
+from fastinit import engines
 from fastinit.address import STREAM, Shard
 from fastinit.blocks import Piece, Source, items, unit
 from fastinit.files.safetensors import lay_out
+from fastinit.fill import memory
 from fastinit.plan import Tensor
 from fastinit.threads import for_each
 from fastinit.torch.shards import local_part

@@ -17,7 +17,7 @@ from torch.nn import init
 from torch.nn.init import calculate_gain as calculate_gain
 
 from fastinit import laws
-from fastinit.memory import SMALLEST_HUGE_BUFFER
+from fastinit.fill.memory import SMALLEST_HUGE_BUFFER
 from fastinit.torch.addresses import note
 from fastinit.torch.tensors import draw, why_not
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastinit import buffers, engines
+from fastinit import engines
 from fastinit.dtypes import FORMATS, Format, storage_dtype
-from fastinit.fill import fill
+from fastinit.fill import buffers, fill
 from fastinit.laws import Draw, Law
 from fastinit.laws.law import IndependentLaw, ShapedLaw
 from fastinit.torch.addresses import address, address_words, note

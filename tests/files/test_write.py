@@ -22,7 +22,6 @@ from safetensors import safe_open
 
 import fastinit
 from fastinit import engines
-from fastinit import write as writing
 from fastinit.files.safetensors import read_header
 from fastinit.laws import (
     Constant,
@@ -37,6 +36,7 @@ from fastinit.laws import (
 )
 from fastinit.plan import Plan, Tensor
 from fastinit.write import write
+from fastinit.write.checkpoint import split
 
 PLAN = Plan(
     [
@@ -462,7 +462,7 @@ def test_memory_does_not_grow_with_the_checkpoint(tmp_path: Path) -> None:
 
 
 def test_thousands_of_small_tensors_are_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastinit import task
+    from fastinit.write import task
 
     passes = []
     real = task.for_each
@@ -475,7 +475,7 @@ def test_thousands_of_small_tensors_are_one_pass(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("limit", [1, SMALL, 10**9])
 def test_split_leaves_no_tensor_out_and_keeps_to_the_limit(limit: int) -> None:
-    groups = writing.split(PLAN, limit)
+    groups = split(PLAN, limit)
     assert sorted(t.name for group in groups for t in group) == sorted(t.name for t in PLAN.tensors)
     assert all(len(group) == 1 or sum(t.bytes for t in group) <= limit for group in groups)
-    assert writing.split(Plan([]), 1) == [()]
+    assert split(Plan([]), 1) == [()]

@@ -48,7 +48,7 @@ def test_it_is_the_matrix_of_the_scalar_engine(engine, shape):
 
 
 def test_blocks_of_reflectors_give_what_one_reflector_at_a_time_gives(monkeypatch):
-    from fastinit import orthogonal
+    from fastinit.fill import orthogonal
 
     whole = draw(Orthogonal(), (90, 70), "float64")
     monkeypatch.setattr(orthogonal, "BLOCK", 1)

@@ -11,7 +11,7 @@ import mpmath
 import pytest
 import scipy.stats
 
-from fastinit import gaussian
+from fastinit.laws import gaussian
 
 
 @pytest.fixture(autouse=True)

@@ -22,13 +22,12 @@ import fastinit
 from fastinit import laws
 from fastinit.dtypes import storage_dtype
 from fastinit.files.safetensors import DTYPES, SafetensorsError, lay_out
-from fastinit.histogram import numbers
 from fastinit.laws.encoded import to_json
-from fastinit.page import html
 from fastinit.plan import Plan, Tensor
-from fastinit.show import ITEM, show
-from fastinit.shown import Shown, TensorShown
-from fastinit.table import columns_of, printable
+from fastinit.show import ITEM, html, show
+from fastinit.show.histogram import numbers
+from fastinit.show.shown import Shown, TensorShown
+from fastinit.wording import columns_of, printable
 from fastinit.write import write
 
 RNG = np.random.default_rng(1)

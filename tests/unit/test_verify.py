@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 from processes import run_python
 
-from fastinit import audit, engines
+from fastinit import engines
 from fastinit.blocks import items
 from fastinit.dtypes import FORMATS, decoded, storage_dtype
 from fastinit.files.safetensors import SafetensorsError, Slot, lay_out, read_header
@@ -21,7 +21,7 @@ from fastinit.laws import Constant, DeltaOrthogonal, Normal, Orthogonal, Padded,
 from fastinit.laws.encoded import to_json
 from fastinit.laws.patterns import Dirac, GateBias, Identity, StateLogs
 from fastinit.plan import Plan, Tensor
-from fastinit.verify import verify
+from fastinit.verify import audit, verify
 from fastinit.write import write
 
 TENSORS = (

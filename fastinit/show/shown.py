@@ -9,10 +9,11 @@ import numpy as np
 
 from fastinit.dtypes import FORMATS, Format
 from fastinit.files.safetensors import DTYPES
-from fastinit.histogram import Grid, probabilities
 from fastinit.laws import Law
 from fastinit.laws.law import Element
-from fastinit.table import size, table
+from fastinit.show.histogram import Grid, probabilities
+from fastinit.show.table import table
+from fastinit.wording import size
 
 FAR = 5.0  # standard errors: by chance one in a million of such numbers is farther
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import html as escaping
 from pathlib import Path
-from string import Template
 
-from fastinit.shown import Histogram, Shown, TensorShown
-from fastinit.table import law, number, printable, shape, size
+from fastinit.pages import page, safe
+from fastinit.show.shown import Histogram, Shown, TensorShown
+from fastinit.wording import law, number, shape, size
 
 HEIGHT = 40  # of a histogram, in the units of its drawing; a bin is one wide
 # A bin this much higher than the second is cut off, and marked so: the zeros of a sparse tensor would flatten the rest.
@@ -39,10 +38,10 @@ def html(shown: Shown, title: str) -> str:
         "marked": f"{marked:,}",
     }
     several = len(shown.files) > 1
-    template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=text(title),
-        path=text(shown.path),
+    return page(
+        Path(__file__).with_suffix(".html"),
+        title=safe(title),
+        path=safe(shown.path),
         facts="".join(
             f"<div{' class=alert' if name == 'marked' and marked else ''}><dt>{name}</dt><dd>{value}</dd></div>"
             for name, value in facts.items()
@@ -52,14 +51,9 @@ def html(shown: Shown, title: str) -> str:
     )
 
 
-def text(words: str) -> str:
-    """Text that is safe between tags and in quoted attributes."""
-    return escaping.escape(printable(words), quote=True)
-
-
 def _breakable(name: str) -> str:
     """A name that a narrow column may break behind its dots and underscores."""
-    return text(name).replace(".", ".<wbr>").replace("_", "_<wbr>")
+    return safe(name).replace(".", ".<wbr>").replace("_", "_<wbr>")
 
 
 def _head(column: tuple[str, str, str]) -> str:
@@ -71,13 +65,13 @@ def _head(column: tuple[str, str, str]) -> str:
 def _row(tensor: TensorShown, several: bool) -> str:
     """A row; `data-value` is what a cell sorts by, where that is not its text."""
     expected = tensor.expected
-    name = text(tensor.name)
-    where = f"<small>{text(tensor.file)}</small>" if several else ""
-    remarks = "".join(f"<b>{text(one)}</b>" for one in tensor.remarks)
+    name = safe(tensor.name)
+    where = f"<small>{safe(tensor.file)}</small>" if several else ""
+    remarks = "".join(f"<b>{safe(one)}</b>" for one in tensor.remarks)
     good = expected is not None and not remarks
     nothing = "no law" if tensor.law is None else "empty"
     check = remarks or ('<i class="good">fits</i>' if good else f'<i class="none">{nothing}</i>')
-    drawn_from = text(law(tensor.law))
+    drawn_from = safe(law(tensor.law))
     rank = 2 if remarks else 0 if good else 1
     mean = _figure("figure", tensor.mean, expected.mean if expected else None)
     std = _figure("figure", tensor.std, expected.std if expected else None)
@@ -120,9 +114,9 @@ def _drawing(tensor: TensorShown) -> str:
         if count
     )
     low, high = (_end(edge, histogram) for edge in (histogram.low, histogram.high))
-    words = f"{text(tensor.name)}: {inside:,} values from {low} to {high}"
+    words = f"{safe(tensor.name)}: {inside:,} values from {low} to {high}"
     return (
-        f'<button type="button" class="open" aria-label="Enlarge the histogram of {text(tensor.name)}">'
+        f'<button type="button" class="open" aria-label="Enlarge the histogram of {safe(tensor.name)}">'
         f'<svg viewBox="0 0 {bins} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{words}">'
         f'<path class="bars" d="M0 {HEIGHT}{bars}V{HEIGHT}z"/>'
         + (f'<path class="line" d="M0 {HEIGHT}{line}V{HEIGHT}"/>' if wanted else "")

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from fastinit import buffers, engines, memory
+from fastinit import engines
 from fastinit import threads as pool
 from fastinit.address import Axis, Shard, collapse
+from fastinit.fill import buffers, memory
+from fastinit.fill.runs import SMALLEST_CHUNK, Job, Target, fill_staged, populate
 from fastinit.laws import Sparse
-from fastinit.runs import SMALLEST_CHUNK, Job, Target, fill_staged, populate
 
 Array = np.ndarray[Any, Any]
 

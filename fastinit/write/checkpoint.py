@@ -19,8 +19,8 @@ from fastinit.address import STREAM, new_seed, stream_words
 from fastinit.files.folder import INDEX, SINGLE, Folder
 from fastinit.laws.encoded import to_json
 from fastinit.plan import Plan, Tensor
-from fastinit.task import FileTask, run
 from fastinit.threads import resolve
+from fastinit.write.task import FileTask, run
 
 Progress = Callable[[int, int], object]
 

@@ -22,8 +22,8 @@ import numpy as np
 
 from fastinit.dtypes import FORMATS
 from fastinit.engines.constants import DOMAIN_ORTHOGONAL
+from fastinit.fill.runs import Job, Target, fill_direct, fill_memory
 from fastinit.laws import Constant, DeltaOrthogonal, Draw, Orthogonal
-from fastinit.runs import Job, Target, fill_direct, fill_memory
 
 Array = np.ndarray[Any, Any]
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from fastinit import buffers
 from fastinit import threads as pool
 from fastinit.address import STREAM, Shard, index_strides, new_seed, stream_words
 from fastinit.dtypes import FORMATS, array_dtype, format_of
+from fastinit.fill import buffers
+from fastinit.fill.runs import SMALLEST_CHUNK, Job, Progress, Target, fill_memory
+from fastinit.fill.shaped import fill_shaped
 from fastinit.laws import Law
 from fastinit.laws.law import ShapedLaw
-from fastinit.runs import SMALLEST_CHUNK, Job, Progress, Target, fill_memory
-from fastinit.shaped import fill_shaped
 
 Array = np.ndarray[Any, Any]
 

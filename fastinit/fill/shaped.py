@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from fastinit.fill.orthogonal import fill_delta_orthogonal, fill_orthogonal
+from fastinit.fill.runs import Target, fill_memory
+from fastinit.fill.sparse import fill_sparse
 from fastinit.laws import Constant, DeltaOrthogonal, Orthogonal, Padded, Sparse
 from fastinit.laws.law import ShapedLaw
 from fastinit.laws.patterns import Pattern
-from fastinit.orthogonal import fill_delta_orthogonal, fill_orthogonal
-from fastinit.runs import Target, fill_memory
-from fastinit.sparse import fill_sparse
 
 Array = np.ndarray[Any, Any]
 

@@ -26,11 +26,11 @@ import numpy as np
 from fastinit import engines
 from fastinit.dtypes import storage_dtype
 from fastinit.files.safetensors import DTYPES, Slot, read_at, read_header
-from fastinit.histogram import Grid, count, grid_between, grid_of_law, grid_of_values, moments
 from fastinit.laws import Constant, Law
 from fastinit.laws.encoded import from_json
 from fastinit.laws.law import Element
-from fastinit.shown import Expected, Histogram, Shown, TensorShown, expect
+from fastinit.show.histogram import Grid, count, grid_between, grid_of_law, grid_of_values, moments
+from fastinit.show.shown import Expected, Histogram, Shown, TensorShown, expect
 from fastinit.threads import for_each, resolve
 
 Progress = Callable[[int, int], object]

@@ -19,7 +19,6 @@ from typing import Any
 
 from fastinit import engines
 from fastinit.address import STREAM
-from fastinit.audit import File, Tally, audit
 from fastinit.dtypes import storage_dtype
 from fastinit.files.folder import INDEX
 from fastinit.files.safetensors import LARGEST_HEADER, read_header, refuse, unique
@@ -28,6 +27,7 @@ from fastinit.laws.encoded import from_json
 from fastinit.laws.law import ShapedLaw, real
 from fastinit.plan import Tensor
 from fastinit.threads import resolve
+from fastinit.verify.audit import File, Tally, audit
 
 Progress = Callable[[int, int], object]
 

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.lib.stride_tricks import as_strided
 
-from fastinit import buffers, engines, memory
+from fastinit import engines
 from fastinit import threads as pool
 from fastinit.address import Axis, Shard, collapse, index_strides
 from fastinit.dtypes import Format
 from fastinit.engines import reference
 from fastinit.engines.constants import TILE_ROWS
+from fastinit.fill import buffers, memory
 from fastinit.laws import Constant, Draw, Law
 
 Array = np.ndarray[Any, Any]

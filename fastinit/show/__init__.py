@@ -1,0 +1,8 @@
+"""Look at weights: read the tensors of safetensors files, and set them out as a table or a page."""
+
+from fastinit.show.files import ITEM as ITEM
+from fastinit.show.files import show as show
+from fastinit.show.page import html as html
+from fastinit.show.shown import Shown as Shown
+from fastinit.show.shown import TensorShown as TensorShown
+from fastinit.show.table import table as table

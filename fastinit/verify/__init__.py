@@ -1,0 +1,6 @@
+"""Audit a checkpoint: draw again what its files say, and compare bit by bit."""
+
+from fastinit.verify.checkpoint import DIFFERS as DIFFERS
+from fastinit.verify.checkpoint import UNKNOWN as UNKNOWN
+from fastinit.verify.checkpoint import Verified as Verified
+from fastinit.verify.checkpoint import verify as verify

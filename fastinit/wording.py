@@ -1,0 +1,89 @@
+"""How tables and pages word names, numbers, sizes and laws, and how wide a text is."""
+
+from __future__ import annotations
+
+import dataclasses
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from fastinit.laws import Law
+
+NONE = "\u2013"
+
+
+def number(value: Any) -> str:
+    """Four significant digits; whole numbers of up to six digits in full; a dash for none."""
+    if value is None:
+        return NONE
+    if isinstance(value, complex):
+        return f"{value:.4g}"
+    return str(int(value)) if isinstance(value, int) and abs(value) < 10**6 else f"{float(value):.4g}"
+
+
+def size(nbytes: int) -> str:
+    """Bytes in the unit that suits them."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if nbytes >= factor:
+            return f"{nbytes / factor:.4g} {unit}"
+    return f"{nbytes} B"
+
+
+def shape(lengths: Sequence[int]) -> str:
+    """Lengths with a cross between them; a scalar is "scalar"."""
+    return "\u00d7".join(map(str, lengths)) or "scalar"
+
+
+def law(value: Law | None) -> str:
+    """A law and its parameters, to four digits; left out is what nobody set, such as axis=0."""
+    if value is None:
+        return NONE
+    words = []
+    for field in dataclasses.fields(value):  # type: ignore[arg-type]
+        content = getattr(value, field.name)
+        if dataclasses.is_dataclass(content):
+            words.append(law(content))  # type: ignore[arg-type]
+        elif isinstance(content, (bool, str)):
+            if content != field.default:
+                words.append(
+                    printable(str(content)) if field.name == "value" else f"{field.name}={printable(str(content))}"
+                )
+        elif content is not None and (isinstance(content, float) or content != field.default):
+            words.append(number(content))
+    return f"{type(value).__name__}({', '.join(words)})"
+
+
+def printable(name: str) -> str:
+    r"""A name with its control characters, direction marks and lone surrogates written out, as \x00 and \u202e.
+
+    In a terminal they would move the cursor, in a page be illegal. The joiner of emoji stays.
+    """
+    return "".join(
+        one if unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Zl", "Zp") or one == "\u200d" else _escape(one)
+        for one in name
+    )
+
+
+def _escape(one: str) -> str:
+    return one.encode("unicode_escape").decode()
+
+
+def columns_of(text: str) -> int:
+    """How many columns of a terminal a text takes: two for wide characters, none for marks that combine."""
+    return sum(map(_columns, text))
+
+
+def _columns(one: str) -> int:
+    if unicodedata.combining(one) or one in "\u200d\ufe0f":
+        return 0
+    return 2 if unicodedata.east_asian_width(one) in "WF" else 1
+
+
+def shortened(text: str, width: int) -> str:
+    """A text with its middle replaced by an ellipsis where it is wider: both ends of a tensor's name tell it apart."""
+    if columns_of(text) <= width:
+        return text
+    head, tail = list(text[: len(text) // 2]), list(text[len(text) // 2 :])
+    while columns_of("".join(head + tail)) > width - 1:
+        head.pop() if len(head) >= len(tail) else tail.pop(0)
+    return "".join(head) + "…" + "".join(tail)

@@ -1,0 +1,5 @@
+"""Write a plan as a checkpoint: files one after the other, each by all threads, each whole or absent."""
+
+from fastinit.write.checkpoint import SHARD_SIZE as SHARD_SIZE
+from fastinit.write.checkpoint import Written as Written
+from fastinit.write.checkpoint import write as write
