@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastinit.cli.options import DONE, FAILED, command, plain
+from fastinit.cli.progress import Progress
 
 EXAMPLES = """
   fastinit compare --activation relu --depth 50 --width 512 --html relu.html
@@ -59,18 +60,19 @@ def _run(options: argparse.Namespace) -> int:
         rate=options.rate,
         seed=options.seed,
     )
-    shown = sys.stderr.isatty() and not (options.quiet or options.json)
+    hidden = options.quiet or options.json or not sys.stderr.isatty()
     try:
-        comparison = compare(
-            options.activation,
-            depth=options.depth,
-            width=options.width,
-            batch=options.batch,
-            seed=options.seed,
-            negative_slope=options.negative_slope,
-            training=None if options.no_training else training,
-            progress=_count if shown else None,
-        )
+        with Progress(hidden=hidden, unit="starts") as progress:
+            comparison = compare(
+                options.activation,
+                depth=options.depth,
+                width=options.width,
+                batch=options.batch,
+                seed=options.seed,
+                negative_slope=options.negative_slope,
+                training=None if options.no_training else training,
+                progress=progress.show,
+            )
         if options.png is not None:
             from fastinit.compare.picture import save_png
 
@@ -90,9 +92,3 @@ def _run(options: argparse.Namespace) -> int:
     elif not options.quiet:
         print(report(comparison, shutil.get_terminal_size((120, 24)).columns))
     return DONE
-
-
-def _count(done: int, total: int) -> None:
-    """A line that counts the starts, and is gone in the end."""
-    text = f"fastinit: {done} of {total} starts" if done < total else ""
-    print(f"\r{text:<40}\r{text}", end="", file=sys.stderr, flush=True)

@@ -8,10 +8,13 @@ from typing import Any
 
 
 class Progress:
-    """A bar by tqdm where that is installed, else one line a second; nothing where nobody looks."""
+    """A bar by tqdm where that is installed, else one line a second; nothing where nobody looks.
 
-    def __init__(self, *, hidden: bool) -> None:
-        self.hidden = hidden
+    It counts bytes, or what `unit` says.
+    """
+
+    def __init__(self, *, hidden: bool, unit: str = "B") -> None:
+        self.hidden, self.unit = hidden, unit
         self.bar: Any = None
         self.began = self.printed = time.monotonic()
 
@@ -23,11 +26,11 @@ class Progress:
             self.bar.close()
 
     def show(self, done: int, total: int) -> None:
-        """Report that `done` of `total` bytes are written."""
+        """Report that `done` of `total` are done."""
         if self.hidden:
             return
         if self.bar is None:
-            self.bar = _bar(total)
+            self.bar = _bar(total, self.unit)
         if self.bar is not False:
             self.bar.update(done - self.bar.n)
             return
@@ -35,13 +38,14 @@ class Progress:
         if now - self.printed >= 1.0:
             self.printed = now
             speed = done / (now - self.began) / 1e9
-            print(f"fastinit: {done / total:4.0%} of {total / 1e9:.2f} GB, {speed:.2f} GB/s", file=sys.stderr)
+            size = f"{total / 1e9:.2f} GB, {speed:.2f} GB/s" if self.unit == "B" else f"{total} {self.unit}"
+            print(f"fastinit: {done / total:4.0%} of {size}", file=sys.stderr)
 
 
-def _bar(total: int) -> Any:
+def _bar(total: int, unit: str) -> Any:
     """A tqdm bar, or False."""
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:
         return False
-    return tqdm(total=total, unit="B", unit_scale=True)
+    return tqdm(total=total, unit=unit if unit == "B" else f" {unit}", unit_scale=unit == "B")

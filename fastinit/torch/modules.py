@@ -96,7 +96,7 @@ def materialize_(
     """
     stream_words(seed, "", STREAM)
     workers = resolve(threads)
-    targets = [target for target in targets_of(module, rules, prefix, dtype) if target.parameter.is_meta]
+    targets = targets_of(module, rules, prefix, dtype, meta_only=True)
     for target in targets:
         if is_sharded(target.parameter):
             raise ValueError(

@@ -35,8 +35,12 @@ def targets_of(
     dtype: torch.dtype | None = None,
     *,
     buffers: bool = False,
+    meta_only: bool = False,
 ) -> list[Target]:
-    """Every parameter that no rule skips, and the buffers of a state dict if asked, with its law."""
+    """Every parameter that no rule skips, and the buffers of a state dict if asked, with its law.
+
+    With `meta_only` those that have memory need no law, and are left out.
+    """
     chosen = [Rule(".*", DEFAULT)] if rules is None else list(rules)
     tensors = _distinct(module, buffers)
     defaults = default_laws(module)
@@ -50,7 +54,7 @@ def targets_of(
                 "so they must differ"
             )
         rule = first_match(chosen, name)
-        if rule is not None and rule.scheme == SKIP:
+        if (rule is not None and rule.scheme == SKIP) or (meta_only and not tensor.is_meta):
             continue
         shape, own = tuple(tensor.shape), dtype_name(tensor.dtype)
         law = None if rule is None else defaults.get(raw[0]) if rule.scheme == DEFAULT else rule.law(name, shape)

@@ -317,17 +317,31 @@ def test_without_tqdm_a_line_a_second_is_printed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress, "_bar", lambda total: False)
+    monkeypatch.setattr(progress, "_bar", lambda total, unit: False)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     with progress.Progress(hidden=False) as bar:
         for tick in range(1, 31):
             now[0] = tick / 10
             bar.show(tick * 10**8, 3 * 10**9)
+    with progress.Progress(hidden=False, unit="starts") as bar:
+        now[0] += 1.5
+        bar.show(2, 8)
     assert capsys.readouterr().err.splitlines() == [
         "fastinit:  33% of 3.00 GB, 1.00 GB/s",
         "fastinit:  67% of 3.00 GB, 1.00 GB/s",
         "fastinit: 100% of 3.00 GB, 1.00 GB/s",
+        "fastinit:  25% of 8 starts",
     ]
+
+
+def test_a_terminal_sees_how_many_starts_are_compared() -> None:
+    words = ("--activation", "relu", "--depth", 3, "--width", 8, "--batch", 4, "--no-training")
+    child, terminal = on_a_terminal("compare", *words)
+    shown = read_all(terminal)
+    out, _ = child.communicate(timeout=60)
+    assert child.returncode == 0
+    assert "100%" in shown and "starts" in shown
+    assert "Verdict" in out
 
 
 def test_ctrl_c_exits_with_1_and_leaves_nothing(tmp_path: Path) -> None:

@@ -274,6 +274,19 @@ def test_parameters_with_memory_are_left_alone():
     assert not model[1].weight.is_meta
 
 
+def test_parameters_with_memory_need_no_law():
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.by = nn.Parameter(torch.full((3,), 7.0))
+
+    model = nn.Sequential(Scale(), on_meta(lambda: nn.Linear(3, 3)))
+    materialize_(model, 0)
+    assert model[0].by.tolist() == [7.0] * 3
+    with pytest.raises(ValueError, match="no law for '0.by'"):
+        materialize_(nn.Sequential(on_meta(Scale)), 0)
+
+
 class Rotary(nn.Module):
     def __init__(self):
         super().__init__()
