@@ -283,7 +283,7 @@ def test_parameters_with_memory_need_no_law():
     model = nn.Sequential(Scale(), on_meta(lambda: nn.Linear(3, 3)))
     materialize_(model, 0)
     assert model[0].by.tolist() == [7.0] * 3
-    with pytest.raises(ValueError, match="no law for '0.by'"):
+    with pytest.raises(ValueError, match=r"no law for .0\.by."):
         materialize_(nn.Sequential(on_meta(Scale)), 0)
 
 
