@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 import numpy as np
 
 from fastinit.address import Shard
+from fastinit.engines.gaussian import truncated_std
 from fastinit.fill import fill
 from fastinit.fill.runs import Progress
 from fastinit.laws import Constant, Law, Normal, TruncatedNormal, Uniform
-from fastinit.laws.gaussian import truncated_std
 from fastinit.laws.law import finite, real
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 from fastinit.cli.options import DONE, FAILED, command, plain
 from fastinit.cli.progress import Progress
-from fastinit.show import show
-from fastinit.show.page import html
+from fastinit.show import html, show, table
 from fastinit.verify import DIFFERS, UNKNOWN, Verified, verify
 
 EXAMPLES = """
@@ -83,5 +82,5 @@ def _run_show(options: argparse.Namespace) -> int:
         ]
         print(json.dumps(plain({"path": str(options.path), "tensors": tensors})))
     elif not options.quiet:
-        print(shown.table(shutil.get_terminal_size((120, 24)).columns))
+        print(table(shown, shutil.get_terminal_size((120, 24)).columns))
     return DONE

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from fastinit.engines import constants as k
-from fastinit.laws.gaussian import EXP_DEGREE, LN_2, LN_2_HIGH, LN_2_LOW
+from fastinit.engines.gaussian import EXP_DEGREE, LN_2, LN_2_HIGH, LN_2_LOW
 
 Array = Any  # an ndarray; NumPy types the results of mixed scalars and arrays as Any
 LOW_HALF = np.uint64(0xFFFFFFFF)

@@ -12,7 +12,6 @@ from fastinit.files.safetensors import DTYPES
 from fastinit.laws import Law
 from fastinit.laws.law import Element
 from fastinit.show.histogram import Grid, probabilities
-from fastinit.show.table import table
 from fastinit.wording import size
 
 FAR = 5.0  # standard errors: by chance one in a million of such numbers is farther
@@ -139,10 +138,6 @@ class Shown:
             f"{count:,} tensor{'s' * (count != 1)}, {self.elements:,} elements, {size(self.bytes)} in {files:,} "
             f"file{'s' * (files != 1)}; {fitting:,} of {known:,} with a law follow it, {marked:,} marked"
         )
-
-    def table(self, width: int = 100) -> str:
-        """A table for a terminal of so many columns, and the summary; deterministic."""
-        return table(self, width)
 
 
 def expect(element: Element, grid: Grid, dtype: str, elements: int) -> Expected:

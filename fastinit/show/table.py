@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from fastinit.show.shown import Histogram, Shown, TensorShown
 from fastinit.wording import columns_of, law, number, printable, shape, shortened
-
-if TYPE_CHECKING:
-    from fastinit.show.shown import Histogram, Shown, TensorShown
 
 LEVELS = " ▁▂▃▄▅▆▇█"
 SPARKS = 13  # characters of the histogram; 65 bins are five each
@@ -17,8 +13,11 @@ DISPENSABLE = ("max", "min", "zeros", "dtype", "shape", "law's std", "law's mean
 LEFT = {"tensor", "dtype", "law", "histogram", "remarks"}
 
 
-def table(shown: Shown, width: int) -> str:
-    """All tensors, a line each, and the summary; no line is wider than `width` while names have 16 columns."""
+def table(shown: Shown, width: int = 100) -> str:
+    """All tensors, a line each, and the summary, for a terminal of so many columns; deterministic.
+
+    No line is wider than `width` while names have 16 columns.
+    """
     rows = [_cells(tensor) for tensor in shown.tensors]
     if not rows:
         return shown.summary

@@ -11,7 +11,7 @@ import mpmath
 import pytest
 import scipy.stats
 
-from fastinit.laws import gaussian
+from fastinit.engines import gaussian
 
 
 @pytest.fixture(autouse=True)

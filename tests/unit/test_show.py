@@ -24,7 +24,7 @@ from fastinit.dtypes import storage_dtype
 from fastinit.files.safetensors import DTYPES, SafetensorsError, lay_out
 from fastinit.laws.encoded import to_json
 from fastinit.plan import Plan, Tensor
-from fastinit.show import ITEM, html, show
+from fastinit.show import ITEM, html, show, table
 from fastinit.show.histogram import numbers
 from fastinit.show.shown import Shown, TensorShown
 from fastinit.wording import columns_of, printable
@@ -41,13 +41,13 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 def store(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> Path:
     """A safetensors file of these arrays, in the order they are given, without any padding of the header."""
-    table: dict[str, Any] = {"__metadata__": metadata} if metadata is not None else {}
+    entries: dict[str, Any] = {"__metadata__": metadata} if metadata is not None else {}
     at = 0
     for name, array in arrays.items():
         code = DTYPES[array.dtype.name][0]
-        table[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
+        entries[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
         at += array.nbytes
-    header = json.dumps(table).encode()
+    header = json.dumps(entries).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + b"".join(a.tobytes() for a in arrays.values()))
     return path
 
@@ -168,13 +168,13 @@ def test_the_ends_of_float64_do_no_harm(engine, tmp_path):
 def test_scalars_and_empty_tensors_and_an_empty_file(tmp_path):
     nothing = store(tmp_path / "nothing.safetensors", {})
     assert show(nothing).tensors == ()
-    assert show(nothing).table(80).startswith("0 tensors")
+    assert table(show(nothing), 80).startswith("0 tensors")
     path = store(tmp_path / "x.safetensors", {"s": np.array(2.5), "e": np.empty((0, 3), "f4"), "i": np.array(7, "i8")})
     scalar, empty, integer = show(path).tensors
     assert (scalar.mean, scalar.shape, total(scalar)) == (2.5, (), 1)
     assert (empty.mean, empty.minimum, total(empty), empty.remarks) == (None, None, 0, ())
     assert integer.minimum == 7
-    assert show(path).table(60)
+    assert table(show(path), 60)
     html(show(nothing), "nothing")
     html(show(path), "small")
 
@@ -427,7 +427,7 @@ def test_threads_and_repetition_change_nothing(engine, tmp_path):
     for threads in (1, 2, 5):
         again = show(tmp_path, threads=threads)
         assert again == first
-        assert again.table(120) == first.table(120)
+        assert table(again, 120) == table(first, 120)
         assert html(again, "t") == html(first, "t")
 
 
@@ -474,7 +474,7 @@ def test_memory_is_bounded_whatever_the_file(tmp_path):
 @pytest.mark.parametrize("width", [60, 80, 100, 140, 200])
 def test_the_table_is_aligned_and_no_wider_than_the_terminal(width, tmp_path):
     shown = show(checkpoint(tmp_path))
-    lines = shown.table(width).splitlines()
+    lines = table(shown, width).splitlines()
     assert len(lines) == 2 + 32 + 2
     assert max(columns_of(line) for line in lines[:-2]) <= width
     rule = lines[1]
@@ -488,10 +488,10 @@ def test_the_table_is_aligned_and_no_wider_than_the_terminal(width, tmp_path):
 def test_numbers_have_four_digits_and_long_names_lose_their_middle(tmp_path):
     name = "model.layers.10.self_attention.query_key_value.weight"
     path = store(tmp_path / "x.safetensors", {name: np.array([1 / 3, 2 / 3, 1.0])})
-    table = show(path).table(44)
-    assert "0.6667" in table
-    assert "0.66667" not in table
-    row = table.splitlines()[2]
+    text = table(show(path), 44)
+    assert "0.6667" in text
+    assert "0.66667" not in text
+    row = text.splitlines()[2]
     assert row.startswith("model.lay")
     assert "…" in row
     assert "weight" in row

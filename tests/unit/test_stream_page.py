@@ -14,8 +14,7 @@ import pytest
 import scalar_engine
 
 from fastinit import address, dtypes, laws
-from fastinit.engines import constants
-from fastinit.laws import gaussian
+from fastinit.engines import constants, gaussian
 
 PAGE = (Path(__file__).parents[2] / "docs" / "stream.md").read_text(encoding="utf-8")
 POLYNOMIALS = sorted(name for name, number in vars(constants).items() if isinstance(number, tuple))
