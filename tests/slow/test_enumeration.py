@@ -18,7 +18,7 @@ import pytest
 from fastinit import laws
 from fastinit.dtypes import FORMATS
 from fastinit.engines import compiled
-from fastinit.engines.compiled import bits, from_bits, magnitude_32, radius_32, unit_32
+from fastinit.engines.compiled import bits, from_bits, magnitude_32, near_magnitude_32, radius_32, unit_32
 from fastinit.threads import available_cpus
 
 pytestmark = pytest.mark.slow
@@ -304,7 +304,7 @@ def scan_inverse(begin, end):
         before = x
         largest = max(largest, x)
         if p > 0.00126:
-            shallow += bits(magnitude_32(p, False)) != bits(f32(x))
+            shallow += bits(near_magnitude_32(p)) != bits(f32(x))
     return worst, where, zeros, rising, rises, largest, shallow
 
 
