@@ -361,7 +361,9 @@ def draw(results: dict[str, Any]) -> None:
         for i, (key, rate) in enumerate(rates(row).items()):
             y = place + 0.32 - 0.16 * i
             axes.barh(y, rate, 0.15, color=SERIES[key][1])
-            axes.annotate(f"{rate:.2g}", (rate, y), (3, 0), textcoords="offset points", va="center", fontsize=7)
+            label = axes.annotate(f"{rate:.2g}", (rate, y), (3, 0), textcoords="offset points", va="center", fontsize=7)
+            # Legible where a ceiling crosses it.
+            label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6})
         ceiling = row["rivals"]["ceiling"]["gb_per_second"]
         axes.plot([ceiling, ceiling], [place - 0.42, place + 0.42], color="black", linewidth=1.2)
     axes.set_xscale("log")
