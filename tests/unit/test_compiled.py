@@ -107,7 +107,8 @@ def test_vectors_are_interleaved(assembly, wide, kernel):
     # One at a time, each of some 40 operations waits for the one before: 1.4 times as slow.
     ways = {"uniform_32_run": 4, "uniform_64_run": 4, "normal_64_run": 4, "truncated_64_run": 2}.get(kernel, 8)
     found, loop = loop_of_the_law(kernel, assembly[kernel], wide)
-    assert found == ways, f"{found} at once in a loop of {len(loop)} instructions"
+    # Older LLVMs unroll the woven loop besides.
+    assert found and found % ways == 0, f"{found} at once in a loop of {len(loop)} instructions"
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
