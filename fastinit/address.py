@@ -68,7 +68,7 @@ def stream_words(seed: object, name: object, stream: str = STREAM) -> np.ndarray
     """Key and stream id as four uint32: seed low, seed high, id low, id high; `seed` is an integer in [0, 2^64)."""
     if stream != STREAM:
         raise ValueError(f"stream={stream!r} is unknown here; this version of fastinit computes {STREAM!r}")
-    key = seed if type(seed) is int else integer(seed, "seed")
+    key = integer(seed, "seed")
     if not 0 <= key < 1 << 64:
         raise ValueError(f"seed is {key}; it must be in [0, 2**64)")
     sid = stream_id(name)
