@@ -300,4 +300,5 @@ class TruncatedNormal(IndependentLaw):
             )
         kernel = "truncated_deep" if smallest < DEEP_TAIL_32 and format.working == "float32" else "truncated"
         reals = (base_a, base_b, mass, self.parent_mean, self.parent_std, lowest, highest)
-        return draw(kernel, format, reals, (last, flip_a, all_words))
+        centred = base_a == base_b and last == 0x7FFFFFFF and self.parent_mean == 0.0 and lowest == -highest
+        return draw(kernel, format, reals, (last, flip_a, all_words, int(centred)))

@@ -1,0 +1,455 @@
+"""Straight-line code on several vectors at once, in the order in which it is written.
+
+A law is a chain of some fifty operations that wait for each other, and a core finds work for the meantime only among
+the next sixty-four. So an expression here acts on each vector of a turn before the next expression begins: eight
+chains, side by side. LLVM would take them apart again, one chain after the other, to save registers; an empty piece of
+assembly behind each operation keeps them where they are (the truncated law: 1.5 times as fast).
+
+`loop` makes an intrinsic for Numba of a function that looks like NumPy: its arguments are the arrays of a law, `x[0]`
+loads a vector or stores one, and operators and the functions below are traced into LLVM's language, as JAX traces. All
+operations are those of the elements, in the order written: nothing is fused, and nothing depends on the width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Union
+
+import llvmlite.binding
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from fastinit.engines.constants import GROUP, LANES
+
+# The processor that LLVM compiles for; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES choose another.
+_, CPU, _features = numba.core.registry.cpu_target.target_context.codegen().magic_tuple()
+FEATURES = {feature[1:] for feature in _features.split(",") if feature.startswith("+")}
+
+
+def lacks(feature: str) -> bool:
+    """Whether this is an x86 processor without a feature."""
+    return "sse2" in FEATURES and feature not in FEATURES
+
+
+REGISTER = 512 if "avx512f" in FEATURES else 256 if "avx2" in FEATURES else 128  # bits of the widest register
+# What assembly calls a vector register; where this is not known, nothing keeps the order.
+if "sse2" in FEATURES:
+    LETTER: str | None = "x" if lacks("avx512f") else "v"
+else:
+    LETTER = "w" if llvmlite.binding.get_process_triple().startswith(("aarch64", "arm64")) else None
+# Vectors of a turn: enough to fill the gaps, few enough for 16 registers (truncated law: 0.90 ns an element in eight,
+# 1.00 in six, 1.32 in twelve; Zen 3).
+WAYS = 8
+
+Number = int | float | np.float32
+Operand = Union["Vectors", Number]
+word_32, word_64 = ir.IntType(32), ir.IntType(64)
+single, double = ir.FloatType(), ir.DoubleType()
+INTEGER = {single: word_32, double: word_64}
+REAL = {word_32: single, word_64: double}
+
+
+def own_code(builder: ir.IRBuilder) -> None:
+    """Keep the function that is being built out of its callers, with a stack on which a vector lies in one line.
+
+    Inlined, it would have the caller's stack: vectors across two cache lines, every other load of one twice as long
+    (the truncated law: 2.5 ns an element in place of 1.5, by the luck of the address).
+    """
+    builder.function.attributes.add("noinline")
+    builder.function.attributes.alignstack = 64
+
+
+class Turn:
+    """One turn of a loop: where its code goes, and how many vectors of how many lanes it takes."""
+
+    def __init__(self, builder: ir.IRBuilder, before: ir.Block, ways: int, lanes: int, ordered: bool = True) -> None:
+        self.builder, self.before, self.ways, self.lanes = builder, before, ways, lanes
+        self.letter = LETTER if ordered else None
+
+    def type_of(self, element: ir.Type) -> ir.Type:
+        """The type of a vector of such elements; without lanes, of one."""
+        return ir.VectorType(element, self.lanes) if self.lanes else element
+
+    def spread(self, value: ir.Value) -> Vectors:
+        """A number in every lane."""
+        return Vectors(self, [spread(self.builder, value, self.lanes)] * self.ways)
+
+    def number(self, value: Number, element: ir.Type) -> Vectors:
+        """A constant in every lane."""
+        value = float(value) if element in INTEGER else int(value)
+        constant = ir.Constant(self.type_of(element), [value] * self.lanes if self.lanes else value)
+        return Vectors(self, [constant] * self.ways)
+
+    def here(self, value: ir.Value) -> ir.Value:
+        """The value, computed at this place and in a register."""
+        if self.letter is None or not self.lanes or not _is_register(value.type):
+            return value
+        kind = ir.FunctionType(value.type, [value.type])
+        barrier = ir.InlineAsm(kind, "", f"={self.letter},0", side_effect=True)
+        return self.builder.call(barrier, [value], attrs=("nounwind",))
+
+
+def _is_register(kind: ir.VectorType) -> bool:
+    width = {word_32: 32, word_64: 64, single: 32, double: 64}[kind.element] * kind.count
+    return width in (128, 256, 512) and width <= REGISTER
+
+
+def spread(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
+    """A vector with this value in every lane."""
+    if not lanes:
+        return value
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, value, word_32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(word_32, lanes), [0] * lanes))
+
+
+class Vectors:
+    """The same step of every vector of a turn: floats, or integers of 32 or 64 bits, signed or not."""
+
+    def __init__(self, turn: Turn, values: Sequence[ir.Value], signed: bool = False) -> None:
+        self.turn, self.values, self.signed = turn, list(values), signed
+        kind = self.values[0].type
+        self.element = kind.element if isinstance(kind, ir.VectorType) else kind
+
+    def step(self, operation: Callable[..., ir.Value], *others: Operand, signed: bool | None = None) -> Vectors:
+        """operation(this vector, the others' vectors), one vector after the other."""
+        turn = self.turn
+        operands = [self, *(x if isinstance(x, Vectors) else turn.number(x, self.element) for x in others)]
+        signed = self.signed if signed is None else signed
+        if all(x.is_number for x in operands):
+            return Vectors(turn, [operation(*(x.values[0] for x in operands))] * turn.ways, signed)
+        # A number is fetched once, and not by every vector: a core does two loads a cycle, and four operations.
+        columns = [[turn.here(x.values[0])] * turn.ways if x.is_number else x.values for x in operands]
+        return Vectors(turn, [turn.here(operation(*row)) for row in zip(*columns, strict=True)], signed)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether all vectors are one and the same."""
+        return self.turn.ways > 1 and all(x is self.values[0] for x in self.values)
+
+    def _arithmetic(self, real: str, integer: str, other: Operand, swapped: bool = False) -> Vectors:
+        operation = getattr(self.turn.builder, real if self.element in INTEGER else integer)
+        return self.step((lambda x, y: operation(y, x)) if swapped else operation, other)
+
+    def __add__(self, other: Operand) -> Vectors:
+        return self._arithmetic("fadd", "add", other)
+
+    __radd__ = __add__
+
+    def __mul__(self, other: Operand) -> Vectors:
+        return self._arithmetic("fmul", "mul", other)
+
+    __rmul__ = __mul__
+
+    def __sub__(self, other: Operand) -> Vectors:
+        return self._arithmetic("fsub", "sub", other)
+
+    def __rsub__(self, other: Operand) -> Vectors:
+        return self._arithmetic("fsub", "sub", other, swapped=True)
+
+    def __truediv__(self, other: Operand) -> Vectors:
+        return self.step(self.turn.builder.fdiv, other)
+
+    def __rtruediv__(self, other: Number) -> Vectors:
+        return self.step(lambda x, y: self.turn.builder.fdiv(y, x), other)
+
+    def __and__(self, other: Vectors | int) -> Vectors:
+        return self.step(self.turn.builder.and_, other)
+
+    def __or__(self, other: Vectors | int) -> Vectors:
+        return self.step(self.turn.builder.or_, other)
+
+    def __xor__(self, other: Vectors | int) -> Vectors:
+        return self.step(self.turn.builder.xor, other)
+
+    def __lshift__(self, places: int) -> Vectors:
+        return self._shift(self.turn.builder.shl, places)
+
+    def __rshift__(self, places: int) -> Vectors:
+        return self._shift(self.turn.builder.ashr if self.signed else self.turn.builder.lshr, places)
+
+    def _shift(self, operation: Callable[..., ir.Value], places: int) -> Vectors:
+        kind = self.values[0].type  # the instruction holds how far
+        count = ir.Constant(kind, [places] * self.turn.lanes if self.turn.lanes else places)
+        return self.step(lambda x: operation(x, count))
+
+    def __lt__(self, other: Operand) -> Mask:
+        return self._compare("<", other)
+
+    def __le__(self, other: Operand) -> Mask:
+        return self._compare("<=", other)
+
+    def __gt__(self, other: Operand) -> Mask:
+        return self._compare(">", other)
+
+    def _compare(self, how: str, other: Operand) -> Mask:
+        builder = self.turn.builder
+        integers = builder.icmp_signed if self.signed else builder.icmp_unsigned
+        return Mask(builder.fcmp_ordered if self.element in INTEGER else integers, how, self, other)
+
+    def cast(self, operation: Callable[..., ir.Value], element: ir.Type, signed: bool = False) -> Vectors:
+        """operation(this vector, the type of a vector of such elements)."""
+        return self.step(lambda x: operation(x, self.turn.type_of(element)), signed=signed)
+
+
+class Mask:
+    """A comparison, which is made where it decides: together they are one instruction or two."""
+
+    def __init__(self, compare: Callable[..., ir.Value], how: str, x: Vectors, y: Operand) -> None:
+        self.compare, self.how, self.x, self.y = compare, how, x, y
+
+
+def where(mask: Mask, x: Operand, y: Operand) -> Vectors:
+    """Choose x where the mask holds and y elsewhere; one of the two is no plain number."""
+    one = x if isinstance(x, Vectors) else y
+    assert isinstance(one, Vectors)
+    x, y = (z if isinstance(z, Vectors) else one.turn.number(z, one.element) for z in (x, y))
+    select, compare, how = one.turn.builder.select, mask.compare, mask.how
+    if isinstance(mask.y, int) and mask.y == 0:  # kept in sight: whether an integer is below zero is one bit of it
+        return x.step(lambda x, y, a: select(compare(how, a, ir.Constant(a.type, None)), x, y), y, mask.x)
+    other = mask.y if isinstance(mask.y, Vectors) else one.turn.number(mask.y, mask.x.element)
+    return x.step(lambda x, y, a, b: select(compare(how, a, b), x, y), y, mask.x, other)
+
+
+def minimum(x: Vectors, y: Operand) -> Vectors:
+    """The smaller of the two; no NaN."""
+    builder = x.turn.builder
+    return x.step(lambda x, y: builder.select(builder.fcmp_ordered("<", x, y), x, y), y)
+
+
+def maximum(x: Vectors, y: Operand) -> Vectors:
+    """The larger of the two; no NaN."""
+    builder = x.turn.builder
+    return x.step(lambda x, y: builder.select(builder.fcmp_ordered(">", x, y), x, y), y)
+
+
+def clamp(x: Vectors, lowest: Vectors, highest: Vectors) -> Vectors:
+    """x, moved into [lowest, highest]."""
+    return minimum(maximum(x, lowest), highest)
+
+
+def and_not(x: Vectors | int, mask: Vectors) -> Vectors:
+    """The bits of x that the mask does not have: x & ~mask."""
+    builder = mask.turn.builder
+    return mask.step(lambda mask, x: builder.and_(x, builder.not_(mask)), x)
+
+
+def signed(x: Vectors) -> Vectors:
+    """The integers, taken as signed: what `>>`, `<`, `real` and `wide` do depends on it."""
+    return Vectors(x.turn, x.values, True)
+
+
+def bits(x: Vectors) -> Vectors:
+    """The bits of floats as unsigned integers of their size."""
+    kind = x.turn.type_of(INTEGER[x.element])
+    return Vectors(x.turn, [x.turn.builder.bitcast(value, kind) for value in x.values])
+
+
+def from_bits(x: Vectors) -> Vectors:
+    """The floats whose bits are these integers."""
+    kind = x.turn.type_of(REAL[x.element])
+    return Vectors(x.turn, [x.turn.builder.bitcast(value, kind) for value in x.values])
+
+
+def real(x: Vectors, element: ir.Type | None = None) -> Vectors:
+    """The floats nearest to integers, of their size if nothing else is said."""
+    builder = x.turn.builder
+    return x.cast(builder.sitofp if x.signed else builder.uitofp, element or REAL[x.element])
+
+
+def wide(x: Vectors) -> Vectors:
+    """Integers of 32 bits in 64."""
+    builder = x.turn.builder
+    return x.cast(builder.sext if x.signed else builder.zext, word_64, x.signed)
+
+
+def product(x: Vectors, y: Vectors | int) -> Vectors:
+    """The 64-bit products of the low halves of 64-bit lanes: one instruction (vpmuludq), which masks for nothing."""
+    builder, low = x.turn.builder, ir.Constant(x.values[0].type, [0xFFFFFFFF] * x.turn.lanes)
+    return x.step(lambda x, y: builder.mul(builder.and_(x, low), builder.and_(y, low)), y)
+
+
+def square_root(x: Vectors) -> Vectors:
+    """The square roots, rounded once."""
+    builder, kind = x.turn.builder, x.values[0].type
+    size = {single: "f32", double: "f64"}[x.element]
+    name = f"llvm.sqrt.v{x.turn.lanes}{size}" if x.turn.lanes else f"llvm.sqrt.{size}"
+    kinds = ir.FunctionType(kind, [kind])
+    function = cgutils.get_or_insert_function(builder.module, kinds, name)  # type: ignore[no-untyped-call]
+    return x.step(lambda x: builder.call(function, [x]))
+
+
+def horner(x: Vectors, coefficients: Sequence[Number]) -> Vectors:
+    """The polynomial with these coefficients, lowest first: multiply, then add, from the highest down."""
+    total: Vectors = x * coefficients[-1] + coefficients[-2]
+    for term in coefficients[-3::-1]:
+        total = total * x + term
+    return total
+
+
+# --- loops ------------------------------------------------------------------------------------------------------------
+
+
+class Line:
+    """An array: [0] is where the vectors of a turn lie, or the first of each pair, and [1] the second, 16 further."""
+
+    def __init__(self, turn: Turn, data: ir.Value, index: ir.Value, pairs: bool) -> None:
+        self.turn, self.data, self.index, self.pairs = turn, data, index, pairs
+
+    def _places(self, half: int) -> list[ir.Value]:
+        builder, kind = self.turn.builder, self.turn.type_of(self.data.type.pointee).as_pointer()
+        places = [way * self.turn.lanes for way in range(self.turn.ways)]
+        if self.pairs:
+            places = [2 * LANES * (place // LANES) + place % LANES + LANES * half for place in places]
+        indices = [builder.add(self.index, word_64(place)) for place in places]
+        return [builder.bitcast(builder.gep(self.data, [index]), kind) for index in indices]
+
+    def _align(self) -> int:
+        return 8 if self.data.type.pointee in (double, word_64) else 4
+
+    def __getitem__(self, half: int) -> Vectors:
+        loads = [self.turn.builder.load(place) for place in self._places(half)]
+        for load in loads:
+            load.align = self._align()
+        return Vectors(self.turn, [self.turn.here(load) for load in loads])
+
+    def __setitem__(self, half: int, x: Vectors) -> None:
+        for place, value in zip(self._places(half), x.values, strict=True):
+            self.turn.builder.store(value, place).align = self._align()
+
+
+class Numbers:
+    """An array of numbers that are the same for every element, read before the loop: [i] is the i-th in every lane."""
+
+    def __init__(self, turn: Turn, data: ir.Value) -> None:
+        self.turn, self.data = turn, data
+        self.read: dict[int, Vectors] = {}
+
+    def __getitem__(self, i: int) -> Vectors:
+        if i not in self.read:
+            builder = self.turn.builder
+            with builder.goto_block(self.turn.before):
+                self.read[i] = self.turn.spread(builder.load(builder.gep(self.data, [word_64(i)])))
+        return self.read[i]
+
+
+def beginning(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.Value) -> ir.Value:
+    """Where the elements of an array begin."""
+    return cgutils.create_struct_proxy(kind)(context, builder, array).data  # type: ignore[no-untyped-call]
+
+
+def loop(law: Callable[..., None], pairs: bool = False, ways: int = WAYS) -> Any:
+    """An intrinsic (count, words, low words, out, reals, integers, spare) that does a law for `count` elements.
+
+    `law` has the arguments after `count`: Lines, but for the two of Numbers. The elements are whole groups; with
+    `pairs` each place of a line stands for two elements, 16 apart.
+    """
+
+    @intrinsic
+    def run(typing_context, count, words, low_words, out, reals, integers, spare):  # type: ignore[no-untyped-def]
+        kinds = (words, low_words, out, reals, integers, spare)
+
+        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            own_code(builder)
+            data = [beginning(context, builder, *array) for array in zip(kinds, arguments[1:], strict=True)]
+            lanes = REGISTER // reals.dtype.bitwidth
+            before = builder.append_basic_block("numbers")
+            builder.branch(before)
+            begin, source = word_64(0), before
+            builder.position_at_end(builder.append_basic_block("turns"))
+            first = builder.block
+            # As many vectors as a turn takes, then what is left of the last group.
+            for number in sorted({ways, math.gcd(ways, (GROUP // 2 if pairs else GROUP) // lanes)}, reverse=True):
+                here = builder.block
+                index = builder.phi(word_64)
+                index.add_incoming(begin, source)
+                end = builder.add(index, word_64(number * lanes * (2 if pairs else 1)))
+                inside, after = builder.append_basic_block("turn"), builder.append_basic_block("turns")
+                builder.cbranch(builder.icmp_signed("<=", end, arguments[0]), inside, after)
+                builder.position_at_end(inside)
+                turn = Turn(builder, before, number, lanes)
+                lines = [
+                    (Numbers(turn, where) if array in (3, 4) else Line(turn, where, index, pairs))
+                    for array, where in enumerate(data)
+                ]
+                law(*lines)
+                builder.branch(here)
+                index.add_incoming(end, builder.block)
+                begin, source = index, here
+                builder.position_at_end(after)
+            with builder.goto_block(before):
+                builder.branch(first)
+            return context.get_dummy_value()
+
+        return types.void(count, *kinds), codegen
+
+    return run
+
+
+def loop_over_counters(generator: Callable[..., Sequence[Vectors]]) -> Any:
+    """An intrinsic (out, begin, group, groups, domain, stream): the words of whole groups, from out[begin] on.
+
+    `generator` makes the four words of counters, in the low halves of 64-bit lanes, from counter and key. The order is
+    left to LLVM, which keeps to it here, and knows integers from floats better without assembly between.
+    """
+
+    @intrinsic
+    def run(typing_context, out, begin, group, groups, domain, stream):  # type: ignore[no-untyped-def]
+        signature = types.void(out, begin, group, groups, domain, stream)
+
+        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            own_code(builder)
+            data, stream = (beginning(context, builder, signature.args[i], arguments[i]) for i in (0, 5))
+            begin, group, groups, purpose = (
+                context.cast(builder, arguments[i], signature.args[i], types.int64) for i in (1, 2, 3, 4)
+            )
+            lanes = REGISTER // 64
+            number = min(WAYS // 2, LANES // lanes)  # vectors of a turn: a group or less
+            before, inside, after = (builder.append_basic_block(name) for name in ("numbers", "turn", "words"))
+            builder.branch(before)
+            builder.position_at_end(before)
+            parts = [builder.load(builder.gep(stream, [word_64(i)])) for i in range(4)]
+            parts = [builder.zext(part, word_64) for part in parts]
+            end = builder.mul(groups, word_64(LANES))
+            builder.position_at_end(inside)
+            index = builder.phi(word_64)
+            turn = Turn(builder, before, number, lanes, ordered=False)
+            first = builder.add(builder.mul(group, word_64(LANES)), index)
+            high = builder.or_(builder.shl(purpose, word_64(24)), builder.lshr(first, word_64(32)))
+            # The lanes of two registers take turns by twos: packing them is one shuffle without crossings.
+            low = [
+                builder.add(spread(builder, first, lanes), ir.Constant(ir.VectorType(word_64, lanes), places))
+                for places in (
+                    [4 * (lane // 2) + lane % 2 + 2 * (way % 2) + 2 * lanes * (way // 2) for lane in range(lanes)]
+                    for way in range(number)
+                )
+            ]
+            key_0, key_1, name_0, name_1 = (turn.spread(part) for part in parts)
+            words = generator((Vectors(turn, low), turn.spread(high), name_0, name_1), (key_0, key_1))
+            at = builder.add(begin, builder.mul(builder.lshr(index, word_64(4)), word_64(GROUP)))
+            at = builder.add(at, builder.and_(index, word_64(LANES - 1)))
+            halves = ir.VectorType(word_32, 2 * lanes)
+            low_halves = [4 * (i // 4) + i % 2 * 2 + 2 * lanes * (i % 4 // 2) for i in range(2 * lanes)]
+            for which, word in enumerate(words):
+                for way in range(0, number, 2):
+                    two = [builder.bitcast(value, halves) for value in word.values[way : way + 2]]
+                    packed = builder.shuffle_vector(*two, ir.Constant(ir.VectorType(word_32, 2 * lanes), low_halves))
+                    offset = builder.add(at, word_64(LANES * which + lanes * way))
+                    target = builder.bitcast(builder.gep(data, [offset]), halves.as_pointer())
+                    builder.store(packed, target).align = 4
+            following = builder.add(index, word_64(number * lanes))
+            index.add_incoming(word_64(0), before)
+            index.add_incoming(following, inside)
+            builder.cbranch(builder.icmp_signed("<", following, end), inside, after)
+            with builder.goto_block(before):
+                builder.cbranch(builder.icmp_signed("<", word_64(0), end), inside, after)
+            builder.position_at_end(after)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return run
