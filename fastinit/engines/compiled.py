@@ -119,24 +119,32 @@ def words(out, group, groups, domain, stream):
 # whole groups, `spare` has room for as many values, and the float32 forms do not look at the low words.
 
 
-def block(law, **options):  # type: ignore[no-untyped-def]
-    """A law of arithmetic.py over a block of words."""
+def block(name, law, **options):  # type: ignore[no-untyped-def]
+    """A law of arithmetic.py over a block of words, under a name of its own.
+
+    Machine code that another process kept is linked by names. Functions of one name Numba tells apart by a number that
+    each process counts anew, and one law would be called for another.
+    """
     turns = loop(law, **options)
 
     def fill_block(words, low_words, out, reals, integers, spare):
         turns(len(out), words, low_words, out, reals, integers, spare)
 
+    fill_block.__name__ = fill_block.__qualname__ = name
     return routine(fill_block)
 
 
-uniform_32, uniform_64 = block(arithmetic.uniform_32), block(arithmetic.uniform_64)
-normal_32, normal_64 = block(arithmetic.normal_32, pairs=True), block(arithmetic.normal_64, pairs=True)
-any_32, any_deep_32 = (block(partial(arithmetic.truncated_32, deep=deep)) for deep in (False, True))
-centred_32, centred_deep_32 = (block(partial(arithmetic.centred_32, deep=deep)) for deep in (False, True))
-near_64 = block(arithmetic.truncated_64)
-far_32, far_64 = (
-    block(far, ways=k.LANES * size // REGISTER) for far, size in ((arithmetic.far_32, 32), (arithmetic.far_64, 64))
-)
+uniform_32 = block("uniform_32", arithmetic.uniform_32)
+uniform_64 = block("uniform_64", arithmetic.uniform_64)
+normal_32 = block("normal_32", arithmetic.normal_32, pairs=True)
+normal_64 = block("normal_64", arithmetic.normal_64, pairs=True)
+near_32 = block("near_32", arithmetic.truncated_32)
+near_deep_32 = block("near_deep_32", partial(arithmetic.truncated_32, deep=True))
+centred_32 = block("centred_32", arithmetic.centred_32)
+centred_deep_32 = block("centred_deep_32", partial(arithmetic.centred_32, deep=True))
+near_64 = block("near_64", arithmetic.truncated_64)
+far_32 = block("far_32", arithmetic.far_32, ways=k.LANES * 32 // REGISTER)
+far_64 = block("far_64", arithmetic.far_64, ways=k.LANES * 64 // REGISTER)
 
 
 @routine
@@ -145,7 +153,7 @@ def truncated_32(words, low_words, out, reals, integers, spare):
     if integers[3] != u32(0):
         centred_32(words, low_words, out, reals, integers, spare)
     else:
-        any_32(words, low_words, out, reals, integers, spare)
+        near_32(words, low_words, out, reals, integers, spare)
 
 
 @intrinsic
@@ -199,7 +207,7 @@ def truncated_deep_32(words, low_words, out, reals, integers, spare):
     if integers[3] != u32(0):
         centred_deep_32(words, low_words, out, reals, integers, spare)
     else:
-        any_deep_32(words, low_words, out, reals, integers, spare)
+        near_deep_32(words, low_words, out, reals, integers, spare)
     draw_far(far_32, k.DEEP_TAIL_32 + k.DEEP_TAIL_32, words, low_words, out, reals, integers, spare)
 
 

@@ -244,3 +244,34 @@ def test_machine_code_is_kept_where_numba_is_told_to(tmp_path):
     output = run(NOWHERE, NUMBA_CACHE_DIR=str(tmp_path / "kept"), FASTINIT_ENGINE="numba")
     assert output.split()[1].startswith(str(tmp_path / "kept"))
     assert list((tmp_path / "kept").rglob("*normal_32*.nbi"))
+
+
+# Fill with the laws that are named, in that order, and print what came.
+SHARED = """
+import hashlib, json, sys, numpy as np, fastinit
+from fastinit import laws
+found = {}
+for case in sys.argv[1:]:
+    kind, dtype = case.split()
+    law = {"cut": laws.TruncatedNormal(0, 1, -1, 2), "deep": laws.TruncatedNormal(0, 1, -8, 7)}[kind]
+    x = np.empty(10_000, dtype)
+    fastinit.fill(x, law, seed=0)
+    found[case] = hashlib.sha256(x.tobytes()).hexdigest()
+print(json.dumps(found))
+"""
+
+
+def test_machine_code_of_several_processes_is_used_together(tmp_path):
+    # Numba tells functions of one name apart by a number that each process counts anew; one process calls what the
+    # other kept by its name and number.
+    cases = ["cut float32", "deep float16", "deep float32", "cut float16"]
+    correct = json.loads(run(SHARED, *cases, FASTINIT_ENGINE="numpy"))
+    for i, case in enumerate(cases):
+        for order in ([case], cases[i:] + cases[:i], cases[::-1]):
+            found = json.loads(run(SHARED, *order, FASTINIT_ENGINE="numba", NUMBA_CACHE_DIR=str(tmp_path)))
+            assert found == {case: correct[case] for case in order}
+
+
+def test_no_two_functions_of_the_engine_have_one_name():
+    names = [one.py_func.__qualname__ for one in vars(compiled).values() if hasattr(one, "py_func")]
+    assert len(names) == len(set(names))
