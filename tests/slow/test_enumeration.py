@@ -191,7 +191,7 @@ def scan_angle(begin, end):
         signed = high if high < 1 << 28 else high - (1 << 29)
         first_cosine, first_sine = angle_32(u32(high << 3))
         for low in range(1, 8):
-            cosine_32, sine_32 = angle_32(u32(high << 3) | u32(low))
+            cosine_32, sine_32 = angle_32(u32(u32(high << 3) | u32(low)))
             wrong += bits(sine_32) != bits(first_sine)
             wrong += bits(cosine_32) != bits(-first_cosine if low & 1 else first_cosine)
         sine, cosine = np.float64(first_sine), np.float64(first_cosine)
