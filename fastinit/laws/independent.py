@@ -269,7 +269,11 @@ class TruncatedNormal(IndependentLaw):
         return self._scipy().cdf(x) if self.parent_std else Constant(self.parent_mean).cdf(x)
 
     def prepare(self, format: Format) -> Draw:
-        """Reals: base of side A, base of side B, mass, mean, std, smallest, largest; integers: last of A, flips."""
+        """What a kernel receives.
+
+        Reals: base of side A, base of side B, mass, mean, std, smallest, largest. Integers: last word of A, flips of A
+        and B, whether the law is symmetric about 0, for which the compiled engine has a shorter form.
+        """
         farthest = min(max(abs(self.low), abs(self.high)), abs(self.parent_mean) + 17.0 * self.parent_std)
         refuse_overflow(self, farthest, format)
         if not self.parent_std:
@@ -300,5 +304,7 @@ class TruncatedNormal(IndependentLaw):
             )
         kernel = "truncated_deep" if smallest < DEEP_TAIL_32 and format.working == "float32" else "truncated"
         reals = (base_a, base_b, mass, self.parent_mean, self.parent_std, lowest, highest)
-        centred = base_a == base_b and last == 0x7FFFFFFF and self.parent_mean == 0.0 and lowest == -highest
+        # Of a std near the smallest float32 values may round to zero, and the shorter form would give zero a sign.
+        symmetric = base_a == base_b and last == 0x7FFFFFFF and lowest == -highest
+        centred = symmetric and self.parent_mean == 0.0 and self.parent_std > 1e-30
         return draw(kernel, format, reals, (last, flip_a, all_words, int(centred)))

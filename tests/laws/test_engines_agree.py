@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from drawing import LAWS, STORAGE, draw, empty, same_bits
 
 import fastinit
-from fastinit import Shard, engines
+from fastinit import Shard, engines, laws
 
 # The laws that between them use every piece of arithmetic there is.
 CASES = ["uniform around zero", "normal", "truncated at two sigma", "upper half-line", "far lower tail"]
 TEN_MILLION = 10_000_037
+# Symmetric intervals, for which the compiled engine has a shorter form if they lie about zero.
+SYMMETRIC = {
+    "wide": laws.TruncatedNormal(0.0, 0.02, -2.0, 2.0),
+    "narrow": laws.TruncatedNormal(0.0, 3.0, -0.25, 0.25),
+    "the whole line": laws.TruncatedNormal(0.0, 1.0, -math.inf, math.inf),
+    "about another mean": laws.TruncatedNormal(0.5, 0.25, 0.0, 1.0),
+    "bounds that round unevenly": laws.TruncatedNormal(1e-9, 1.0, -2.0, 2.0),
+    "values that round to zero": laws.TruncatedNormal(0.0, 1e-43, -2e-43, 2e-43),
+}
 
 
 @pytest.mark.parametrize("dtype", STORAGE)
@@ -20,6 +31,17 @@ def test_engines_agree_over_ten_million_elements(case, dtype):
         expected = draw(LAWS[case], TEN_MILLION, dtype, seed=17, name=case)
     with engines.use("numba"):
         same_bits(draw(LAWS[case], TEN_MILLION, dtype, seed=17, name=case), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("case", SYMMETRIC)
+@pytest.mark.filterwarnings("ignore:std .* is under:UserWarning")
+def test_engines_agree_on_symmetric_intervals(case, dtype):
+    results = []
+    for name in ("numba", "numpy"):
+        with engines.use(name):
+            results.append(draw(SYMMETRIC[case], 300_007, dtype, seed=19, name=case))
+    same_bits(*results)
 
 
 @pytest.mark.parametrize("dtype", STORAGE)
