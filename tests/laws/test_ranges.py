@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from drawing import LAWS, STORAGE, draw
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import fastinit
@@ -34,6 +34,9 @@ def test_every_value_is_finite_and_within_the_support(case, dtype):
     assert x.max() < high if isinstance(LAWS[case], laws.Uniform) else x.max() <= high
 
 
+# A float8 may hold too few values for so narrow a range: that it says so is right, and another test's business.
+@pytest.mark.filterwarnings("ignore:std .* is under 4 times:UserWarning")
+@example(a=0.0, b=0.0078125, dtype="float8_e4m3fn", seed=0)
 @given(a=SMALL, b=SMALL, dtype=st.sampled_from(sorted(STORAGE)), seed=st.integers(0, 99))
 def test_uniform_bounds_hold_after_rounding(a, b, dtype, seed):
     low, high = min(a, b), max(a, b)
