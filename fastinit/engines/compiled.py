@@ -116,7 +116,7 @@ def words(out, group, groups, domain, stream):
 # --- the laws: words in element order become float32 or float64 ------------------------------------------------------
 #
 # Every law has the arguments (words, low words, out, reals, integers, spare), so that one walk serves all; `out` holds
-# whole groups, `spare` has room for as many values, and the float32 forms do not look at the low words.
+# whole groups, `spare` has room for as many values, and float32 has no low words: a far tail keeps places there.
 
 
 def block(name, law, **options):  # type: ignore[no-untyped-def]
