@@ -63,13 +63,18 @@ def unit_64(w: Vectors, w_low: Vectors) -> Vectors:
     return high + low
 
 
-def uniform_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
-    """Reals: low, span, smallest, largest."""
-    out[0] = clamp(reals[0] + reals[1] * unit_32(words[0]), reals[2], reals[3])
+def uniform_32(w: Vectors, reals: Numbers) -> Vectors:
+    """The uniform law of a word. Reals: low, span, smallest, largest."""
+    return clamp(reals[0] + reals[1] * unit_32(w), reals[2], reals[3])
+
+
+def uniform_steps_32(w: Vectors, reals: Numbers) -> Vectors:
+    """The same values by two operations less, where none is above the largest and span 2^-24, a step, is exact."""
+    return maximum(reals[0] + (reals[1] * 2.0**-24) * real(signed(w >> 8)), reals[2])
 
 
 def uniform_64(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
-    """As uniform_32."""
+    """As uniform_32, of a word and its low word."""
     out[0] = clamp(reals[0] + reals[1] * unit_64(words[0], low_words[0]), reals[2], reals[3])
 
 

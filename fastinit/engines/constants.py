@@ -20,10 +20,12 @@ FLOAT16, BFLOAT16, FLOAT8_E4M3FN, FLOAT8_E5M2 = 1, 2, 3, 4
 LANES = 16  # counters in a group
 GROUP = 64  # elements in a group: four words of each counter
 
-BLOCK = 1024  # elements between words and law: 4 KiB of words and 4 KiB of values stay in the first-level cache
-# A tile of a transposed buffer: 256 rows of float32 are 16 cache lines of each column. Rows begin anywhere in a group.
-TILE_ROWS, TILE_COLS = 256, 128
+BLOCK = 4096  # elements between words and law: 16 KiB of words and 16 KiB of values stay in the first-level cache
+SHORTEST_RUN = 1024  # rows of as many elements are filled one by one, shorter ones by tiles of several
+# A tile of a transposed buffer: 64 columns of 4 KiB (float32), one page each. Rows begin anywhere in a group.
+TILE_ROWS, TILE_COLS = 1024, 64
 TILE = TILE_ROWS * (TILE_COLS + GROUP)  # elements of its groups
+STRIP_STEP = TILE_ROWS + 16  # from column to column of a strip; at a power of two all would share a place in a cache
 
 MINUS_2_LN_2 = -1.3862943611198906
 

@@ -390,39 +390,49 @@ def loop(law: Callable[..., None], pairs: bool = False, ways: int = WAYS) -> Any
     return run
 
 
-def loop_over_counters(generator: Callable[..., Sequence[Vectors]]) -> Any:
-    """An intrinsic (out, begin, group, groups, domain, stream): the words of whole groups, from out[begin] on.
+def loop_over_counters(
+    generator: Callable[..., Sequence[Vectors]], law: Callable[[Vectors, Numbers], Vectors] = lambda words, reals: words
+) -> Any:
+    """An intrinsic (out, first, pitch, rows, groups, domain, stream, reals): rows of whole groups, one after another.
 
-    `generator` makes the four words of counters, in the low halves of 64-bit lanes, from counter and key. The order is
-    left to LLVM, which keeps to it here, and knows integers from floats better without assembly between.
+    Row r begins with the group of element first + r pitch. `generator` makes the four words of counters, in the low
+    halves of 64-bit lanes, from counter and key. Stored is what a law makes of a word, or the word. The order is left
+    to LLVM, which keeps to it here, and knows integers from floats better without assembly between.
     """
 
     @intrinsic
-    def run(typing_context, out, begin, group, groups, domain, stream):  # type: ignore[no-untyped-def]
-        signature = types.void(out, begin, group, groups, domain, stream)
+    def run(typing_context, out, first, pitch, rows, groups, domain, stream, reals):  # type: ignore[no-untyped-def]
+        signature = types.void(out, first, pitch, rows, groups, domain, stream, reals)
 
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             own_code(builder)
-            data, stream = (beginning(context, builder, signature.args[i], arguments[i]) for i in (0, 5))
-            begin, group, groups, purpose = (
-                context.cast(builder, arguments[i], signature.args[i], types.int64) for i in (1, 2, 3, 4)
+            data, stream, reals = (beginning(context, builder, signature.args[i], arguments[i]) for i in (0, 6, 7))
+            first, pitch, rows, groups, purpose = (
+                context.cast(builder, arguments[i], signature.args[i], types.int64) for i in range(1, 6)
             )
             lanes = REGISTER // 64
             number = min(WAYS // 2, LANES // lanes)  # vectors of a turn: a group or less
-            before, inside, after = (builder.append_basic_block(name) for name in ("numbers", "turn", "words"))
+            names = ("numbers", "row", "turn", "next_row", "words")
+            before, start, inside, stop, after = (builder.append_basic_block(name) for name in names)
             builder.branch(before)
             builder.position_at_end(before)
             parts = [builder.load(builder.gep(stream, [word_64(i)])) for i in range(4)]
             parts = [builder.zext(part, word_64) for part in parts]
-            end = builder.mul(groups, word_64(LANES))
+            length = builder.mul(groups, word_64(LANES))
+
+            builder.position_at_end(start)
+            row, element, begin = (builder.phi(word_64) for _ in range(3))
+            counter = builder.mul(builder.lshr(element, word_64(GROUP.bit_length() - 1)), word_64(LANES))
+            builder.branch(inside)
+
             builder.position_at_end(inside)
             index = builder.phi(word_64)
             turn = Turn(builder, before, number, lanes, ordered=False)
-            first = builder.add(builder.mul(group, word_64(LANES)), index)
-            high = builder.or_(builder.shl(purpose, word_64(24)), builder.lshr(first, word_64(32)))
+            low = builder.add(counter, index)
+            high = builder.or_(builder.shl(purpose, word_64(24)), builder.lshr(low, word_64(32)))
             # The lanes of two registers take turns by twos: packing them is one shuffle without crossings.
             low = [
-                builder.add(spread(builder, first, lanes), ir.Constant(ir.VectorType(word_64, lanes), places))
+                builder.add(spread(builder, low, lanes), ir.Constant(ir.VectorType(word_64, lanes), places))
                 for places in (
                     [4 * (lane // 2) + lane % 2 + 2 * (way % 2) + 2 * lanes * (way // 2) for lane in range(lanes)]
                     for way in range(number)
@@ -434,19 +444,31 @@ def loop_over_counters(generator: Callable[..., Sequence[Vectors]]) -> Any:
             at = builder.add(at, builder.and_(index, word_64(LANES - 1)))
             halves = ir.VectorType(word_32, 2 * lanes)
             low_halves = [4 * (i // 4) + i % 2 * 2 + 2 * lanes * (i % 4 // 2) for i in range(2 * lanes)]
+            packed, places = [], []
             for which, word in enumerate(words):
                 for way in range(0, number, 2):
                     two = [builder.bitcast(value, halves) for value in word.values[way : way + 2]]
-                    packed = builder.shuffle_vector(*two, ir.Constant(ir.VectorType(word_32, 2 * lanes), low_halves))
-                    offset = builder.add(at, word_64(LANES * which + lanes * way))
-                    target = builder.bitcast(builder.gep(data, [offset]), halves.as_pointer())
-                    builder.store(packed, target).align = 4
+                    packed.append(builder.shuffle_vector(*two, ir.Constant(halves, low_halves)))
+                    places.append(builder.add(at, word_64(LANES * which + lanes * way)))
+            turn = Turn(builder, before, len(packed), 2 * lanes, ordered=False)
+            values = law(Vectors(turn, packed), Numbers(turn, reals)).values
+            for place, value in zip(places, values, strict=True):
+                target = builder.bitcast(builder.gep(data, [place]), value.type.as_pointer())
+                builder.store(value, target).align = 4
             following = builder.add(index, word_64(number * lanes))
-            index.add_incoming(word_64(0), before)
+            index.add_incoming(word_64(0), start)
             index.add_incoming(following, inside)
-            builder.cbranch(builder.icmp_signed("<", following, end), inside, after)
+            builder.cbranch(builder.icmp_signed("<", following, length), inside, stop)
+
+            builder.position_at_end(stop)
+            steps = (word_64(1), pitch, builder.mul(groups, word_64(GROUP)))
+            for here, from_, step in zip((row, element, begin), (word_64(0), first, word_64(0)), steps, strict=True):
+                here.add_incoming(from_, before)
+                here.add_incoming(builder.add(here, step), stop)
+            builder.cbranch(builder.icmp_signed("<", row.incomings[1][0], rows), start, after)
             with builder.goto_block(before):
-                builder.cbranch(builder.icmp_signed("<", word_64(0), end), inside, after)
+                some = builder.and_(*(builder.icmp_signed("<", word_64(0), count) for count in (rows, groups)))
+                builder.cbranch(some, start, after)
             builder.position_at_end(after)
             return context.get_dummy_value()
 

@@ -27,6 +27,7 @@ from fastinit.laws.law import (
 SMALLEST_MASS = 2.0**-110
 # A float32 tail probability has 24 bits: an interval with less than 2^-16 of the tail it lies in has under 256 values.
 NARROWEST = 2.0**-16
+LARGEST_UNIT = np.float32(1 - 2.0**-24)  # of the uniform float32 in [0, 1)
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,12 @@ class Uniform(IndependentLaw):
         if lowest > highest:
             raise ValueError(f"{self} holds no {format.name} value; use a wider range or a wider dtype")
         warn_if_lost(self.mean, self.std, format)
-        return draw("uniform", format, (self.low, span, lowest, highest))
+        kernel = "uniform_steps" if format.name == "float32" and self._goes_by_steps(span, highest) else "uniform"
+        return draw(kernel, format, (self.low, span, lowest, highest))
+
+    def _goes_by_steps(self, span: float, highest: float) -> bool:
+        """Whether span 2^-24 is an exact float32, and no value is above the highest: so it is for most laws."""
+        return span >= 2.0**-102 and bool(np.float32(self.low) + np.float32(span) * LARGEST_UNIT <= highest)
 
 
 @dataclass(frozen=True)

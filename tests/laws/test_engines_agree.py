@@ -22,6 +22,13 @@ SYMMETRIC = {
     "bounds that round unevenly": laws.TruncatedNormal(1e-9, 1.0, -2.0, 2.0),
     "values that round to zero": laws.TruncatedNormal(0.0, 1e-43, -2e-43, 2e-43),
 }
+# Intervals for which the compiled engine leaves out the cut at the top, and others.
+UNIFORM = {
+    "symmetric": laws.Uniform(-0.1, 0.1),
+    "rounded up to high": laws.Uniform(0.5, 0.99),
+    "whose step is no float32": laws.Uniform(0.0, 3e-37),
+    "of few values": laws.Uniform(1.0, 1.0 + 2.0**-20),
+}
 
 
 @pytest.mark.parametrize("dtype", STORAGE)
@@ -41,6 +48,17 @@ def test_engines_agree_on_symmetric_intervals(case, dtype):
     for name in ("numba", "numpy"):
         with engines.use(name):
             results.append(draw(SYMMETRIC[case], 300_007, dtype, seed=19, name=case))
+    same_bits(*results)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("case", UNIFORM)
+@pytest.mark.filterwarnings("ignore:std .* is under:UserWarning")
+def test_engines_agree_on_uniform_intervals(case, dtype):
+    results = []
+    for name in ("numba", "numpy"):
+        with engines.use(name):
+            results.append(draw(UNIFORM[case], 300_007, dtype, seed=20, name=case))
     same_bits(*results)
 
 

@@ -177,6 +177,30 @@ def test_uniform_draws_include_low_and_never_high_after_rounding(engine, dtype, 
             assert drawn.min() == FORMATS[dtype].at_least(low)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "kernel"),
+    [
+        (0.0, 1.0, "uniform_steps_32"),
+        (-0.1, 0.1, "uniform_steps_32"),
+        (-1.0, 0.5, "uniform_steps_32"),
+        (0.0, 2.0**-101, "uniform_steps_32"),  # the smallest step that is exact
+        (2.0, 3.0, "uniform_32"),  # the last values round up to high
+        (0.0, 2.0**-102 * (1 - 2.0**-24), "uniform_32"),
+    ],
+)
+def test_a_uniform_that_goes_by_steps_has_all_its_values_within_the_interval(low, high, kernel):
+    f32 = np.float32
+    prepared = Uniform(low, high).prepare(FORMATS["float32"])
+    assert prepared.kernel == kernel
+    start, span, lowest, highest = prepared.reals
+    u = np.arange(1 << 24, dtype=f32)  # all that a word can be
+    exact = start + span * (u * f32(2.0**-24))
+    by_steps = start + (span * f32(2.0**-24)) * u
+    same = (by_steps == exact).all() and exact.max() <= highest
+    assert same == (kernel == "uniform_steps_32")
+    assert (np.maximum(by_steps, lowest) == np.clip(exact, lowest, highest)).all() == same
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     "law",
