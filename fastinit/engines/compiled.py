@@ -102,24 +102,26 @@ turns_of_words = loop_over_counters(arithmetic.philox)
 
 
 @routine
-def draw_words(out, first, pitch, rows, groups, domain, stream):
+def draw_words(out, counters):
     """Write the words of whole groups in the order of the elements that take them, one row behind the other.
 
-    Row r begins with the group of element first + r * pitch.
+    counters = (first, pitch, rows, groups, domain, stream); row r begins with the group of element first + r * pitch.
     """
-    turns_of_words(out, first, pitch, rows, groups, domain, stream, stream)
+    first, pitch, rows, groups, domain, stream = counters
+    turns_of_words(out, first, pitch, rows, groups, domain, stream, stream)  # words need no numbers
 
 
 @kernel  # from Python: the raw words, for the self-test and the statistics
 def words(out, group, groups, domain, stream):
     """Write the words of whole groups, in the order of the elements that take them."""
-    draw_words(out, group * 64, 0, 1, groups, domain, stream)
+    draw_words(out, (group * 64, 0, 1, groups, domain, stream))
 
 
 # --- the laws: words in element order become float32 or float64 ------------------------------------------------------
 #
-# Every law has the arguments (words, low words, out, reals, integers, spare), so that one walk serves all; `out` holds
-# whole groups, `spare` has room for as many values, and float32 has no low words: a far tail keeps places there.
+# Every law has the arguments (words, low words, out, reals, integers, spare, counters), so that one walk serves all;
+# `out` holds whole groups, `spare` has room for as many values, and float32 has no low words: a far tail keeps places
+# there. Who needs no words (ONE_LOOP) draws its own from the counters.
 
 
 def block(name, law, **options):  # type: ignore[no-untyped-def]
@@ -130,7 +132,7 @@ def block(name, law, **options):  # type: ignore[no-untyped-def]
     """
     turns = loop(law, **options)
 
-    def fill_block(words, low_words, out, reals, integers, spare):
+    def fill_block(words, low_words, out, reals, integers, spare, counters):
         turns(len(out), words, low_words, out, reals, integers, spare)
 
     fill_block.__name__ = fill_block.__qualname__ = name
@@ -144,7 +146,8 @@ def one_loop(name, law):  # type: ignore[no-untyped-def]
     """
     turns = loop_over_counters(arithmetic.philox, law)
 
-    def draw_and_fill(out, first, pitch, rows, groups, domain, stream, reals):
+    def draw_and_fill(words, low_words, out, reals, integers, spare, counters):
+        first, pitch, rows, groups, domain, stream = counters
         turns(out, first, pitch, rows, groups, domain, stream, reals)
 
     draw_and_fill.__name__ = draw_and_fill.__qualname__ = name
@@ -169,12 +172,12 @@ far_64 = block("far_64", arithmetic.far_64, ways=k.LANES * 64 // REGISTER)
 
 
 @routine
-def truncated_32(words, low_words, out, reals, integers, spare):
+def truncated_32(words, low_words, out, reals, integers, spare, counters):
     """For laws that stop within 3.02 standard deviations."""
     if integers[3] != u32(0):
-        centred_32(words, low_words, out, reals, integers, spare)
+        centred_32(words, low_words, out, reals, integers, spare, counters)
     else:
-        near_32(words, low_words, out, reals, integers, spare)
+        near_32(words, low_words, out, reals, integers, spare, counters)
 
 
 @intrinsic
@@ -202,7 +205,7 @@ def trailing_zeros(typing_context, x):
 
 
 @inline
-def draw_far(far, deep, words, low_words, out, reals, integers, spare):
+def draw_far(far, deep, words, low_words, out, reals, integers, spare, counters):
     """Draw the elements whose tail probability, in `spare`, is below `deep`: one in 400 of a law that reaches all.
 
     Their words and probabilities are moved to the front, and their places into the low words, whose work is done.
@@ -217,26 +220,26 @@ def draw_far(far, deep, words, low_words, out, reals, integers, spare):
             count += 1
     if count > 0:
         whole = (count + k.LANES - 1) // k.LANES * k.LANES
-        far(words, low_words, spare[:whole], reals, integers, spare)
+        far(words, low_words, spare[:whole], reals, integers, spare, counters)
         for j in range(count):
             out[low_words[j]] = spare[j]
 
 
 @routine
-def truncated_deep_32(words, low_words, out, reals, integers, spare):
+def truncated_deep_32(words, low_words, out, reals, integers, spare, counters):
     """For all others: the far elements are drawn again; both forms give the same bits nearer than those."""
     if integers[3] != u32(0):
-        centred_deep_32(words, low_words, out, reals, integers, spare)
+        centred_deep_32(words, low_words, out, reals, integers, spare, counters)
     else:
-        near_deep_32(words, low_words, out, reals, integers, spare)
-    draw_far(far_32, k.DEEP_TAIL_32 + k.DEEP_TAIL_32, words, low_words, out, reals, integers, spare)
+        near_deep_32(words, low_words, out, reals, integers, spare, counters)
+    draw_far(far_32, k.DEEP_TAIL_32 + k.DEEP_TAIL_32, words, low_words, out, reals, integers, spare, counters)
 
 
 @routine
-def truncated_64(words, low_words, out, reals, integers, spare):
+def truncated_64(words, low_words, out, reals, integers, spare, counters):
     """The elements beyond 6.6 standard deviations are drawn again."""
-    near_64(words, low_words, out, reals, integers, spare)
-    draw_far(far_64, k.DEEP_TAIL_64, words, low_words, out, reals, integers, spare)
+    near_64(words, low_words, out, reals, integers, spare, counters)
+    draw_far(far_64, k.DEEP_TAIL_64, words, low_words, out, reals, integers, spare, counters)
 
 
 # --- rounding float32 to narrow storage, to nearest even --------------------------------------------------------------
@@ -350,42 +353,24 @@ def _settle(out, at, scratch, count, code):
     return lambda out, at, scratch, count, code: copy_rounded(out, at, scratch, 0, count, code)
 
 
-def draw_low_words(low_words, first, pitch, rows, groups, stream, reals):
-    """The low words that float64 adds; nothing for float32."""
+def draw_own_words(law, own_words, low_words, reals, counters):
+    """The words that a law takes, and the low words that float64 adds; nothing for a law that draws its own."""
     raise TypeError("compiled code only")
 
 
-@overload(draw_low_words, jit_options={"forceinline": True})
-def _draw_low_words(low_words, first, pitch, rows, groups, stream, reals):
+@overload(draw_own_words, jit_options={"forceinline": True})
+def _draw_own_words(law, own_words, low_words, reals, counters):
+    if law.dispatcher in ONE_LOOP:
+        return lambda law, own_words, low_words, reals, counters: None
     if reals.dtype == types.float32:
-        return lambda low_words, first, pitch, rows, groups, stream, reals: None
-    return lambda low_words, first, pitch, rows, groups, stream, reals: draw_words(
-        low_words, first, pitch, rows, groups, k.DOMAIN_LOW, stream
-    )
+        return lambda law, own_words, low_words, reals, counters: draw_words(own_words, counters)
 
+    def both(law, own_words, low_words, reals, counters):
+        first, pitch, rows, groups, _, stream = counters
+        draw_words(own_words, counters)
+        draw_words(low_words, (first, pitch, rows, groups, k.DOMAIN_LOW, stream))
 
-def draw(law, out, first, pitch, rows, groups, domain, stream, reals, integers, own_words, spare):
-    """Fill `out` with rows of whole groups, one behind the other; row r begins with the group of first + r * pitch."""
-    raise TypeError("compiled code only")
-
-
-@overload(draw, jit_options={"forceinline": True})
-def _draw(law, out, first, pitch, rows, groups, domain, stream, reals, integers, own_words, spare):
-    def at_once(law, out, first, pitch, rows, groups, domain, stream, reals, integers, own_words, spare):
-        law(out, first, pitch, rows, groups, domain, stream, reals)
-
-    def words_first(law, out, first, pitch, rows, groups, domain, stream, reals, integers, own_words, spare):
-        length, low_words = 64 * groups, own_words[k.BLOCK :]
-        most = k.BLOCK // length if length < k.BLOCK else 1  # rows whose words stay in the cache until they are values
-        for top in range(0, rows, most):
-            below = top + most if top + most < rows else rows
-            start = first + top * pitch
-            draw_words(own_words, start, pitch, below - top, groups, domain, stream)
-            draw_low_words(low_words, start, pitch, below - top, groups, stream, reals)
-            # One call, for each is another copy of the law to compile.
-            law(own_words, low_words, out[length * top : length * below], reals, integers, spare)
-
-    return at_once if law.dispatcher in ONE_LOOP else words_first
+    return both
 
 
 @inline
@@ -397,7 +382,7 @@ def fill_run(law, out, plan, stream, domain, reals, integers, code, own_words, s
     copied.
     """
     offset, rows, row_step, cols, first, pitch = plan[0], plan[1], plan[2], plan[3], plan[5], plan[6]
-    spare = scratch[k.TILE :]
+    low_words, spare = own_words[k.BLOCK :], scratch[k.TILE :]
     for r in range(rows):
         done = 0
         while done < cols:
@@ -408,7 +393,10 @@ def fill_run(law, out, plan, stream, domain, reals, integers, code, own_words, s
             count = left if left < most else most  # `min` would be one more function to compile on first use
             groups = count // 64 if whole else 1
             target = destination(out, scratch, at, count) if whole else scratch[:64]
-            draw(law, target, index, 0, 1, groups, domain, stream, reals, integers, own_words, spare)
+            counters = (index, 0, 1, groups, domain, stream)
+            draw_own_words(law, own_words, low_words, reals, counters)
+            # One call, for each is another copy of the law to compile.
+            law(own_words, low_words, target, reals, integers, spare, counters)
             if whole:
                 settle(out, at, scratch, count, code)
             else:
@@ -501,7 +489,7 @@ def fill_tiles(law, out, plan, stream, domain, reals, integers, code, own_words,
     """As fill_run, for short rows and for any column step: tiles of several rows are drawn at once and then placed."""
     offset, rows, row_step, cols = plan[0], plan[1], plan[2], plan[3]
     col_step, first, pitch = plan[4], plan[5], plan[6]
-    spare, strip = scratch[k.TILE :], scratch[k.TILE + k.BLOCK :]
+    low_words, spare, strip = own_words[k.BLOCK :], scratch[k.TILE :], scratch[k.TILE + k.BLOCK :]
     transposed = abs(row_step) < abs(col_step)
     # Of rows that begin anywhere in a group, a tile of twice the width draws less that it does not need.
     times = 2 if pitch % 64 != 0 else 1
@@ -519,7 +507,13 @@ def fill_tiles(law, out, plan, stream, domain, reals, integers, code, own_words,
             groups = (width + (63 if pitch % 64 != 0 else corner % 64) + 63) // 64
             for i in range(height):
                 begins[i] = 64 * groups * i + (corner + i * pitch) % 64
-            draw(law, scratch, corner, pitch, height, groups, domain, stream, reals, integers, own_words, spare)
+            # Rows whose words stay in the first-level cache until they are values.
+            length, batch = 64 * groups, max(1, k.BLOCK // (64 * groups))
+            for top in range(0, height, batch):
+                below = min(height, top + batch)
+                counters = (corner + top * pitch, pitch, below - top, groups, domain, stream)
+                draw_own_words(law, own_words, low_words, reals, counters)
+                law(own_words, low_words, scratch[length * top : length * below], reals, integers, spare, counters)
             at = offset + r * row_step + done * col_step
             put(out, at, row_step, height, col_step, width, scratch, begins, strip, code)
             done += width
@@ -589,7 +583,7 @@ def thin_lines(out, plan, stream, need, left, down, keep, own_words):
             skip = index % 64
             width = min(cols - done, k.BLOCK - skip) if height == 1 else cols
             groups = (skip + (height - 1) * pitch + width + 63) // 64
-            draw_words(own_words, index, 0, 1, groups, k.DOMAIN_SPARSE, stream)
+            draw_words(own_words, (index, 0, 1, groups, k.DOMAIN_SPARSE, stream))
             for r in range(top, top + height):
                 w = own_words[skip + (r - top) * pitch :][:width]
                 if down:

@@ -355,9 +355,9 @@ def scan_truncated(begin, end, reals, integers, deep):
         for i in range(BLOCK):
             words[i] = u32(start + i)
         if deep:
-            compiled.truncated_deep_32(words, low_words, block, reals, integers, spare)
+            compiled.truncated_deep_32(words, low_words, block, reals, integers, spare, None)
         else:
-            compiled.truncated_32(words, low_words, block, reals, integers, spare)
+            compiled.truncated_32(words, low_words, block, reals, integers, spare, None)
         gather(row, block, before, 0.0)
         before = np.float64(block[-1])
     return row
