@@ -30,7 +30,7 @@ from fastinit.engines.vectors import CPU, FEATURES, REGISTER, beginning, loop, l
 # SHA-256 of these files one after the other: what they say is compiled in, and editing this line is what makes Numba's
 # cache see that they were edited.
 SOURCES = ("arithmetic.py", "constants.py", "vectors.py")
-DIGEST = "bfc9dcf9cef9f777dd455a56853d6e014030d10017316e5aa0d9f54d2d9fe816"
+DIGEST = "37f536f1f2a54298b325166d4677e3742f443b515daabb6235cd6820672481c7"
 
 u8, u16, u32, u64 = np.uint8, np.uint16, np.uint32, np.uint64
 i32, i64, f32, f64 = np.int32, np.int64, np.float32, np.float64
@@ -121,11 +121,11 @@ def words(out, group, groups, domain, stream):
 #
 # Every law has the arguments (words, low words, out, reals, integers, spare, counters), so that one walk serves all;
 # `out` holds whole groups, `spare` has room for as many values, and float32 has no low words: a far tail keeps places
-# there. Who needs no words (ONE_LOOP) draws its own from the counters.
+# there. The laws in ONE_LOOP look at no words: they draw from the counters.
 
 
 def block(name, law, **options):  # type: ignore[no-untyped-def]
-    """A law of arithmetic.py over a block of words, under a name of its own.
+    """A law of arithmetic.py over a block of words, under a name of its own; options as `loop` has them.
 
     Machine code that another process kept is linked by names. Functions of one name Numba tells apart by a number that
     each process counts anew, and one law would be called for another.
@@ -160,13 +160,13 @@ uniform_32 = one_loop("uniform_32", arithmetic.uniform_32)
 uniform_steps_32 = one_loop("uniform_steps_32", arithmetic.uniform_steps_32)
 
 uniform_64 = block("uniform_64", arithmetic.uniform_64)
-normal_32 = block("normal_32", arithmetic.normal_32, pairs=True)
-normal_64 = block("normal_64", arithmetic.normal_64, pairs=True)
+normal_32 = block("normal_32", arithmetic.normal_32, pairs=True, lag=11)
+normal_64 = block("normal_64", arithmetic.normal_64, pairs=True, lag=8)
 near_32 = block("near_32", arithmetic.truncated_32)
 near_deep_32 = block("near_deep_32", partial(arithmetic.truncated_32, deep=True))
 centred_32 = block("centred_32", arithmetic.centred_32)
 centred_deep_32 = block("centred_deep_32", partial(arithmetic.centred_32, deep=True))
-near_64 = block("near_64", arithmetic.truncated_64)
+near_64 = block("near_64", arithmetic.truncated_64, lag=8)
 far_32 = block("far_32", arithmetic.far_32, ways=k.LANES * 32 // REGISTER)
 far_64 = block("far_64", arithmetic.far_64, ways=k.LANES * 64 // REGISTER)
 
@@ -409,7 +409,7 @@ def transpose(typing_context, source, begins, r, c, target, at, step):
     """Do target[at + j * step + i] = source[begins[r + i] + c + j] for i, j < the lanes of a register.
 
     Rounds of shuffles: no conversion and no arithmetic, so it cannot change a bit; one element at a time takes two
-    loads and a store each. Two registers a row would not find place: 0.4 against 0.2 ns an element.
+    loads and a store each. A row is one register, so that a square finds place in them.
     """
     signature = types.void(source, begins, r, c, target, at, step)
 

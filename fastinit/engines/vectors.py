@@ -66,9 +66,13 @@ def own_code(builder: ir.IRBuilder) -> None:
 class Turn:
     """One turn of a loop: where its code goes, and how many vectors of how many lanes it takes."""
 
-    def __init__(self, builder: ir.IRBuilder, before: ir.Block, ways: int, lanes: int, ordered: bool = True) -> None:
+    def __init__(
+        self, builder: ir.IRBuilder, before: ir.Block, ways: int, lanes: int, first: int = 0, ordered: bool = True
+    ) -> None:
         self.builder, self.before, self.ways, self.lanes = builder, before, ways, lanes
+        self.first = first  # which vector of a line is the first of this turn
         self.letter = LETTER if ordered else None
+        self.steps: list[int] = []  # how many instructions the block had at the end of each step
 
     def type_of(self, element: ir.Type) -> ir.Type:
         """The type of a vector of such elements; without lanes, of one."""
@@ -124,7 +128,9 @@ class Vectors:
             return Vectors(turn, [operation(*(x.values[0] for x in operands))] * turn.ways, signed)
         # A number is fetched once, and not by every vector: a core does two loads a cycle, and four operations.
         columns = [[turn.here(x.values[0])] * turn.ways if x.is_number else x.values for x in operands]
-        return Vectors(turn, [turn.here(operation(*row)) for row in zip(*columns, strict=True)], signed)
+        values = [turn.here(operation(*row)) for row in zip(*columns, strict=True)]
+        turn.steps.append(len(turn.builder.block.instructions))
+        return Vectors(turn, values, signed)
 
     @property
     def is_number(self) -> bool:
@@ -302,7 +308,7 @@ class Line:
 
     def _places(self, half: int) -> list[ir.Value]:
         builder, kind = self.turn.builder, self.turn.type_of(self.data.type.pointee).as_pointer()
-        places = [way * self.turn.lanes for way in range(self.turn.ways)]
+        places = [(self.turn.first + way) * self.turn.lanes for way in range(self.turn.ways)]
         if self.pairs:
             places = [2 * LANES * (place // LANES) + place % LANES + LANES * half for place in places]
         indices = [builder.add(self.index, word_64(place)) for place in places]
@@ -342,11 +348,30 @@ def beginning(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.
     return cgutils.create_struct_proxy(kind)(context, builder, array).data  # type: ignore[no-untyped-call]
 
 
-def loop(law: Callable[..., None], pairs: bool = False, ways: int = WAYS) -> Any:
+def merge(instructions: list[ir.Instruction], begin: int, turns: Sequence[Turn], lag: int) -> None:
+    """Put turns that were traced one behind another, from `begin` on, side by side: each `lag` steps after the last.
+
+    They know nothing of each other, so that any order is right. Where one turn does a polynomial, which waits for
+    itself, the other does something else: normal laws take 0.85 to 0.9 of the time of eight vectors in step.
+    """
+    steps = []
+    for which, turn in enumerate(turns):
+        for number, end in enumerate(turn.steps):
+            steps.append((number + lag * which, which, instructions[begin:end]))
+            begin = end
+    rest = instructions[begin:]
+    del instructions[len(instructions) - len(rest) - sum(len(step) for _, _, step in steps) :]
+    for _, _, step in sorted(steps, key=lambda step: step[:2]):
+        instructions.extend(step)
+    instructions.extend(rest)
+
+
+def loop(law: Callable[..., None], pairs: bool = False, ways: int = WAYS, lag: int = 0) -> Any:
     """An intrinsic (count, words, low words, out, reals, integers, spare) that does a law for `count` elements.
 
     `law` has the arguments after `count`: Lines, but for the two of Numbers. The elements are whole groups; with
-    `pairs` each place of a line stands for two elements, 16 apart.
+    `pairs` each place of a line stands for two elements, 16 apart. With a lag, the second half of the vectors follows
+    the first so many steps behind, and not at once.
     """
 
     @intrinsic
@@ -371,12 +396,19 @@ def loop(law: Callable[..., None], pairs: bool = False, ways: int = WAYS) -> Any
                 inside, after = builder.append_basic_block("turn"), builder.append_basic_block("turns")
                 builder.cbranch(builder.icmp_signed("<=", end, arguments[0]), inside, after)
                 builder.position_at_end(inside)
-                turn = Turn(builder, before, number, lanes)
-                lines = [
-                    (Numbers(turn, where) if array in (3, 4) else Line(turn, where, index, pairs))
-                    for array, where in enumerate(data)
+                parts = 2 if lag and number == ways else 1
+                start = len(inside.instructions)
+                turns = [
+                    Turn(builder, before, number // parts, lanes, part * (number // parts)) for part in range(parts)
                 ]
-                law(*lines)
+                for turn in turns:
+                    lines = [
+                        (Numbers(turn, where) if array in (3, 4) else Line(turn, where, index, pairs))
+                        for array, where in enumerate(data)
+                    ]
+                    law(*lines)
+                    turn.steps.append(len(inside.instructions))
+                merge(inside.instructions, start, turns, lag)
                 builder.branch(here)
                 index.add_incoming(end, builder.block)
                 begin, source = index, here
