@@ -30,7 +30,7 @@ from fastinit.engines.vectors import CPU, FEATURES, REGISTER, beginning, loop, l
 # SHA-256 of these files one after the other: what they say is compiled in, and editing this line is what makes Numba's
 # cache see that they were edited.
 SOURCES = ("arithmetic.py", "constants.py", "vectors.py")
-DIGEST = "37f536f1f2a54298b325166d4677e3742f443b515daabb6235cd6820672481c7"
+DIGEST = "4d10a48b6f461310aec4e666f38ae49578626cce1bc66dfcb55604a37e1722d9"
 
 u8, u16, u32, u64 = np.uint8, np.uint16, np.uint32, np.uint64
 i32, i64, f32, f64 = np.int32, np.int64, np.float32, np.float64
@@ -124,23 +124,28 @@ def words(out, group, groups, domain, stream):
 # there. The laws in ONE_LOOP look at no words: they draw from the counters.
 
 
-def block(name, law, **options):  # type: ignore[no-untyped-def]
-    """A law of arithmetic.py over a block of words, under a name of its own; options as `loop` has them.
+def named_routine(name, function):  # type: ignore[no-untyped-def]
+    """A routine under a name of its own.
 
     Machine code that another process kept is linked by names. Functions of one name Numba tells apart by a number that
     each process counts anew, and one law would be called for another.
     """
+    function.__name__ = function.__qualname__ = name
+    return routine(function)
+
+
+def block(name, law, **options):  # type: ignore[no-untyped-def]
+    """A law of arithmetic.py over a block of words; options as `loop` has them."""
     turns = loop(law, **options)
 
     def fill_block(words, low_words, out, reals, integers, spare, counters):
         turns(len(out), words, low_words, out, reals, integers, spare)
 
-    fill_block.__name__ = fill_block.__qualname__ = name
-    return routine(fill_block)
+    return named_routine(name, fill_block)
 
 
 def one_loop(name, law):  # type: ignore[no-untyped-def]
-    """A law in one loop with the generator, if it is short enough for the registers that are left, and named so too.
+    """A law in one loop with the generator, if it is short enough for the registers that are left.
 
     No words come and go, and the stores are spread over the loop: uniform float32 is drawn 1.2 times as fast.
     """
@@ -150,8 +155,7 @@ def one_loop(name, law):  # type: ignore[no-untyped-def]
         first, pitch, rows, groups, domain, stream = counters
         turns(out, first, pitch, rows, groups, domain, stream, reals)
 
-    draw_and_fill.__name__ = draw_and_fill.__qualname__ = name
-    ONE_LOOP.add(function := routine(draw_and_fill))
+    ONE_LOOP.add(function := named_routine(name, draw_and_fill))
     return function
 
 

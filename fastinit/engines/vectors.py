@@ -348,22 +348,20 @@ def beginning(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.
     return cgutils.create_struct_proxy(kind)(context, builder, array).data  # type: ignore[no-untyped-call]
 
 
-def merge(instructions: list[ir.Instruction], begin: int, turns: Sequence[Turn], lag: int) -> None:
-    """Put turns that were traced one behind another, from `begin` on, side by side: each `lag` steps after the last.
+def merge(instructions: list[ir.Instruction], start: int, turns: Sequence[Turn], lag: int) -> None:
+    """Put turns that were traced one behind another, from `start` on, side by side: each `lag` steps after the last.
 
     They know nothing of each other, so that any order is right. Where one turn does a polynomial, which waits for
     itself, the other does something else: normal laws take 0.85 to 0.9 of the time of eight vectors in step.
     """
-    steps = []
+    steps, begin = [], start
     for which, turn in enumerate(turns):
         for number, end in enumerate(turn.steps):
             steps.append((number + lag * which, which, instructions[begin:end]))
             begin = end
-    rest = instructions[begin:]
-    del instructions[len(instructions) - len(rest) - sum(len(step) for _, _, step in steps) :]
+    del instructions[start:]
     for _, _, step in sorted(steps, key=lambda step: step[:2]):
         instructions.extend(step)
-    instructions.extend(rest)
 
 
 def loop(law: Callable[..., None], pairs: bool = False, ways: int = WAYS, lag: int = 0) -> Any:
