@@ -10,6 +10,7 @@ from typing import Any
 
 from fastinit import engines
 from fastinit.address import STREAM
+from fastinit.fill.memory import SMALLEST_PAST_CACHE, goes_past_cache
 from fastinit.threads import available_cpus, resolve
 
 
@@ -37,6 +38,7 @@ def info() -> dict[str, Any]:
     for package in ("numpy", "numba", "scipy", "ml_dtypes", "torch", "jax"):
         report[package] = version(package) if importlib.util.find_spec(package) else None
     report["huge_pages"] = os.environ.get("FASTINIT_HUGE_PAGES") != "0"
+    report["past_cache"] = goes_past_cache(SMALLEST_PAST_CACHE)
     if report["engine"] == "numba":
         from fastinit.engines import compiled
 

@@ -31,8 +31,9 @@ class Engine(Protocol):
         reals: np.ndarray[Any, Any],
         integers: np.ndarray[Any, Any],
         code: int,
+        past_cache: bool = False,
     ) -> None:
-        """Fill rows of a buffer on the calling thread."""
+        """Fill rows of a buffer on the calling thread, by stores that leave the cache as it is if the engine can."""
 
     def thin(
         self,

@@ -360,6 +360,7 @@ def fill(
     reals: Array,
     integers: Array,
     code: int,
+    past_cache: bool = False,
 ) -> None:
     """Fill rows x cols elements of `out`, of which row r, column c has the index first + r * pitch + c.
 

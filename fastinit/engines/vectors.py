@@ -5,25 +5,24 @@ the next sixty-four. So an expression here acts on each vector of a turn before 
 chains, side by side. LLVM would take them apart again, one chain after the other, to save registers; an empty piece of
 assembly behind each operation keeps them where they are (the truncated law: 1.5 times as fast).
 
-`loop` makes an intrinsic for Numba of a function that looks like NumPy: its arguments are the arrays of a law, `x[0]`
-loads a vector or stores one, and operators and the functions below are traced into LLVM's language, as JAX traces. All
-operations are those of the elements, in the order written: nothing is fused, and nothing depends on the width.
+`loop` (loops.py) makes an intrinsic for Numba of a function that looks like NumPy: its arguments are the arrays of a
+law, `x[0]` loads a vector or stores one, and operators and the functions below are traced into LLVM's language, as JAX
+traces. All operations are those of the elements, in the order written: nothing is fused, and nothing depends on the
+width.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, Union
+from typing import Union
 
 import llvmlite.binding
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
-from fastinit.engines.constants import GROUP, LANES
+from fastinit.engines.constants import LANES
 
 # The processor that LLVM compiles for; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES choose another.
 _, CPU, _features = numba.core.registry.cpu_target.target_context.codegen().magic_tuple()
@@ -51,16 +50,6 @@ word_32, word_64 = ir.IntType(32), ir.IntType(64)
 single, double = ir.FloatType(), ir.DoubleType()
 INTEGER = {single: word_32, double: word_64}
 REAL = {word_32: single, word_64: double}
-
-
-def own_code(builder: ir.IRBuilder) -> None:
-    """Keep the function that is being built out of its callers, with a stack on which a vector lies in one line.
-
-    Inlined, it would have the caller's stack: vectors across two cache lines, every other load of one twice as long
-    (the truncated law: 2.5 ns an element in place of 1.5, by the luck of the address).
-    """
-    builder.function.attributes.add("noinline")
-    builder.function.attributes.alignstack = 64
 
 
 class Turn:
@@ -238,6 +227,12 @@ def clamp(x: Vectors, lowest: Vectors, highest: Vectors) -> Vectors:
     return minimum(maximum(x, lowest), highest)
 
 
+def choose_bits(mask: Vectors, x: Vectors, y: Vectors) -> Vectors:
+    """The bits of x where those of the mask are set and of y elsewhere: one instruction of AVX-512 (vpternlogd)."""
+    builder = mask.turn.builder
+    return mask.step(lambda m, x, y: builder.xor(y, builder.and_(builder.xor(x, y), m)), x, y)
+
+
 def and_not(x: Vectors | int, mask: Vectors) -> Vectors:
     """The bits of x that the mask does not have: x & ~mask."""
     builder = mask.turn.builder
@@ -279,6 +274,21 @@ def product(x: Vectors, y: Vectors | int) -> Vectors:
     return x.step(lambda x, y: builder.mul(builder.and_(x, low), builder.and_(y, low)), y)
 
 
+def hidden(x: Vectors) -> Vectors:
+    """The same integers, of which LLVM does not know where they come from.
+
+    Where it knows that one operand of an exclusive or has no high half, it masks the other before the loop, forgets
+    what that was for, and multiplies whole lanes by vpmullq: three times as long as the product of the low halves.
+    """
+    builder, kind = x.turn.builder, x.values[0].type
+    if LETTER is None or not _is_register(kind):
+        return x
+    barrier = ir.InlineAsm(ir.FunctionType(kind, [kind]), "", f"={LETTER},0")
+    distinct = x.values[:1] if x.is_number else x.values
+    values = [builder.call(barrier, [value], attrs=("readnone", "nounwind")) for value in distinct]
+    return Vectors(x.turn, values * (x.turn.ways // len(values)))
+
+
 def square_root(x: Vectors) -> Vectors:
     """The square roots, rounded once."""
     builder, kind = x.turn.builder, x.values[0].type
@@ -297,7 +307,7 @@ def horner(x: Vectors, coefficients: Sequence[Number]) -> Vectors:
     return total
 
 
-# --- loops ------------------------------------------------------------------------------------------------------------
+# --- arrays -----------------------------------------------------------------------------------------------------------
 
 
 class Line:
@@ -341,167 +351,3 @@ class Numbers:
             with builder.goto_block(self.turn.before):
                 self.read[i] = self.turn.spread(builder.load(builder.gep(self.data, [word_64(i)])))
         return self.read[i]
-
-
-def beginning(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.Value) -> ir.Value:
-    """Where the elements of an array begin."""
-    return cgutils.create_struct_proxy(kind)(context, builder, array).data  # type: ignore[no-untyped-call]
-
-
-def merge(instructions: list[ir.Instruction], start: int, turns: Sequence[Turn], lag: int) -> None:
-    """Put turns that were traced one behind another, from `start` on, side by side: each `lag` steps after the last.
-
-    They know nothing of each other, so that any order is right. Where one turn does a polynomial, which waits for
-    itself, the other does something else: normal laws take 0.85 to 0.9 of the time of eight vectors in step.
-    """
-    steps, begin = [], start
-    for which, turn in enumerate(turns):
-        for number, end in enumerate(turn.steps):
-            steps.append((number + lag * which, which, instructions[begin:end]))
-            begin = end
-    del instructions[start:]
-    for _, _, step in sorted(steps, key=lambda step: step[:2]):
-        instructions.extend(step)
-
-
-def loop(law: Callable[..., None], pairs: bool = False, ways: int = WAYS, lag: int = 0) -> Any:
-    """An intrinsic (count, words, low words, out, reals, integers, spare) that does a law for `count` elements.
-
-    `law` has the arguments after `count`: Lines, but for the two of Numbers. The elements are whole groups; with
-    `pairs` each place of a line stands for two elements, 16 apart. With a lag, the second half of the vectors follows
-    the first so many steps behind, and not at once.
-    """
-
-    @intrinsic
-    def run(typing_context, count, words, low_words, out, reals, integers, spare):  # type: ignore[no-untyped-def]
-        kinds = (words, low_words, out, reals, integers, spare)
-
-        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            own_code(builder)
-            data = [beginning(context, builder, *array) for array in zip(kinds, arguments[1:], strict=True)]
-            lanes = REGISTER // reals.dtype.bitwidth
-            before = builder.append_basic_block("numbers")
-            builder.branch(before)
-            begin, source = word_64(0), before
-            builder.position_at_end(builder.append_basic_block("turns"))
-            first = builder.block
-            # As many vectors as a turn takes, then what is left of the last group.
-            for number in sorted({ways, math.gcd(ways, (GROUP // 2 if pairs else GROUP) // lanes)}, reverse=True):
-                here = builder.block
-                index = builder.phi(word_64)
-                index.add_incoming(begin, source)
-                end = builder.add(index, word_64(number * lanes * (2 if pairs else 1)))
-                inside, after = builder.append_basic_block("turn"), builder.append_basic_block("turns")
-                builder.cbranch(builder.icmp_signed("<=", end, arguments[0]), inside, after)
-                builder.position_at_end(inside)
-                parts = 2 if lag and number == ways else 1
-                start = len(inside.instructions)
-                turns = [
-                    Turn(builder, before, number // parts, lanes, part * (number // parts)) for part in range(parts)
-                ]
-                for turn in turns:
-                    lines = [
-                        (Numbers(turn, where) if array in (3, 4) else Line(turn, where, index, pairs))
-                        for array, where in enumerate(data)
-                    ]
-                    law(*lines)
-                    turn.steps.append(len(inside.instructions))
-                merge(inside.instructions, start, turns, lag)
-                builder.branch(here)
-                index.add_incoming(end, builder.block)
-                begin, source = index, here
-                builder.position_at_end(after)
-            with builder.goto_block(before):
-                builder.branch(first)
-            return context.get_dummy_value()
-
-        return types.void(count, *kinds), codegen
-
-    return run
-
-
-def loop_over_counters(
-    generator: Callable[..., Sequence[Vectors]], law: Callable[[Vectors, Numbers], Vectors] = lambda words, reals: words
-) -> Any:
-    """An intrinsic (out, first, pitch, rows, groups, domain, stream, reals): rows of whole groups, one after another.
-
-    Row r begins with the group of element first + r pitch. `generator` makes the four words of counters, in the low
-    halves of 64-bit lanes, from counter and key. Stored is what a law makes of a word, or the word. The order is left
-    to LLVM, which keeps to it here, and knows integers from floats better without assembly between.
-    """
-
-    @intrinsic
-    def run(typing_context, out, first, pitch, rows, groups, domain, stream, reals):  # type: ignore[no-untyped-def]
-        signature = types.void(out, first, pitch, rows, groups, domain, stream, reals)
-
-        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            own_code(builder)
-            data, stream, reals = (beginning(context, builder, signature.args[i], arguments[i]) for i in (0, 6, 7))
-            first, pitch, rows, groups, purpose = (
-                context.cast(builder, arguments[i], signature.args[i], types.int64) for i in range(1, 6)
-            )
-            lanes = REGISTER // 64
-            number = min(WAYS // 2, LANES // lanes)  # vectors of a turn: a group or less
-            names = ("numbers", "row", "turn", "next_row", "words")
-            before, start, inside, stop, after = (builder.append_basic_block(name) for name in names)
-            builder.branch(before)
-            builder.position_at_end(before)
-            parts = [builder.load(builder.gep(stream, [word_64(i)])) for i in range(4)]
-            parts = [builder.zext(part, word_64) for part in parts]
-            length = builder.mul(groups, word_64(LANES))
-
-            builder.position_at_end(start)
-            row, element, begin = (builder.phi(word_64) for _ in range(3))
-            counter = builder.mul(builder.lshr(element, word_64(GROUP.bit_length() - 1)), word_64(LANES))
-            builder.branch(inside)
-
-            builder.position_at_end(inside)
-            index = builder.phi(word_64)
-            turn = Turn(builder, before, number, lanes, ordered=False)
-            low = builder.add(counter, index)
-            high = builder.or_(builder.shl(purpose, word_64(24)), builder.lshr(low, word_64(32)))
-            # The lanes of two registers take turns by twos: packing them is one shuffle without crossings.
-            low = [
-                builder.add(spread(builder, low, lanes), ir.Constant(ir.VectorType(word_64, lanes), places))
-                for places in (
-                    [4 * (lane // 2) + lane % 2 + 2 * (way % 2) + 2 * lanes * (way // 2) for lane in range(lanes)]
-                    for way in range(number)
-                )
-            ]
-            key_0, key_1, name_0, name_1 = (turn.spread(part) for part in parts)
-            words = generator((Vectors(turn, low), turn.spread(high), name_0, name_1), (key_0, key_1))
-            at = builder.add(begin, builder.mul(builder.lshr(index, word_64(4)), word_64(GROUP)))
-            at = builder.add(at, builder.and_(index, word_64(LANES - 1)))
-            halves = ir.VectorType(word_32, 2 * lanes)
-            low_halves = [4 * (i // 4) + i % 2 * 2 + 2 * lanes * (i % 4 // 2) for i in range(2 * lanes)]
-            packed, places = [], []
-            for which, word in enumerate(words):
-                for way in range(0, number, 2):
-                    two = [builder.bitcast(value, halves) for value in word.values[way : way + 2]]
-                    packed.append(builder.shuffle_vector(*two, ir.Constant(halves, low_halves)))
-                    places.append(builder.add(at, word_64(LANES * which + lanes * way)))
-            turn = Turn(builder, before, len(packed), 2 * lanes, ordered=False)
-            values = law(Vectors(turn, packed), Numbers(turn, reals)).values
-            for place, value in zip(places, values, strict=True):
-                target = builder.bitcast(builder.gep(data, [place]), value.type.as_pointer())
-                builder.store(value, target).align = 4
-            following = builder.add(index, word_64(number * lanes))
-            index.add_incoming(word_64(0), start)
-            index.add_incoming(following, inside)
-            builder.cbranch(builder.icmp_signed("<", following, length), inside, stop)
-
-            builder.position_at_end(stop)
-            steps = (word_64(1), pitch, builder.mul(groups, word_64(GROUP)))
-            for here, from_, step in zip((row, element, begin), (word_64(0), first, word_64(0)), steps, strict=True):
-                here.add_incoming(from_, before)
-                here.add_incoming(builder.add(here, step), stop)
-            builder.cbranch(builder.icmp_signed("<", row.incomings[1][0], rows), start, after)
-            with builder.goto_block(before):
-                some = builder.and_(*(builder.icmp_signed("<", word_64(0), count) for count in (rows, groups)))
-                builder.cbranch(some, start, after)
-            builder.position_at_end(after)
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    return run

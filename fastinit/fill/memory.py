@@ -11,12 +11,15 @@ import mmap
 import os
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 MADV_HUGEPAGE, MADV_POPULATE_WRITE = 14, 23
 HUGE_PAGE = 2 << 20
+# From here on stores that pass the cache are faster for whoever reads the buffer next, too; at 16 MiB they are not.
+SMALLEST_PAST_CACHE = 32 << 20
 # Below this a fill gains less than the two system calls and the zeroing of a whole huge page cost.
 SMALLEST_HUGE_BUFFER = 4 << 20
 
@@ -51,6 +54,44 @@ def advise_huge_pages(address: int, size: int) -> None:
     end = (address + size) // HUGE_PAGE * HUGE_PAGE
     if begin < end:
         _madvise()(begin, end - begin, MADV_HUGEPAGE)  # only advice: a kernel without huge pages refuses it
+
+
+@cache
+def _is_intel() -> bool:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as file:
+            return "GenuineIntel" in file.read(4096)
+    except OSError:
+        return False
+
+
+def goes_past_cache(size: int) -> bool:
+    """Whether a fill of so many bytes stores past the cache, which need not read a line to overwrite all of it.
+
+    On Intel's processors, where a core reads what it overwrites as slowly as it writes: 1.4 times as fast.
+    FASTINIT_PAST_CACHE=1 or 0 switches it on or off everywhere.
+    """
+    chosen = os.environ.get("FASTINIT_PAST_CACHE")
+    return size >= SMALLEST_PAST_CACHE and (chosen == "1" if chosen in ("0", "1") else _is_intel())
+
+
+@cache
+def _mincore() -> Any:
+    """The C library's mincore, or None off Linux."""
+    if not sys.platform.startswith("linux"):
+        return None
+    function = ctypes.CDLL(None, use_errno=True).mincore
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
+    return function
+
+
+def is_resident(address: int) -> bool:
+    """Whether the page of this address has memory; a fresh one gets it when it is written, cleared and in the cache."""
+    if _mincore() is None:
+        return True
+    answer = ctypes.create_string_buffer(1)
+    page = address // mmap.PAGESIZE * mmap.PAGESIZE
+    return _mincore()(page, 1, answer) != 0 or answer.raw[0] & 1 == 1
 
 
 def populate(address: int, size: int) -> None:

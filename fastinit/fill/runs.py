@@ -46,13 +46,23 @@ class Job(NamedTuple):
         assert format is not None  # buffers.check, or the plan, has refused what is no float
         return cls(words, law.prepare(format), None, format)
 
-    def run(self, engine: engines.Engine, line: Array, plan: tuple[int, ...]) -> None:
+    def run(self, engine: engines.Engine, line: Array, plan: tuple[int, ...], past_cache: bool = False) -> None:
         """Fill one plan (offset, rows, row step, cols, col step, first, pitch) on the calling thread."""
         if self.draw is not None and self.format is not None:
             draw = self.draw
             if draw.kernel in reference.NOT_COMPILED:
                 engine = reference
-            engine.fill(draw.kernel, line, plan, self.words, draw.domain, draw.reals, draw.integers, self.format.code)
+            engine.fill(
+                draw.kernel,
+                line,
+                plan,
+                self.words,
+                draw.domain,
+                draw.reals,
+                draw.integers,
+                self.format.code,
+                past_cache,
+            )
             return
         offset, rows, row_step, cols, col_step = plan[:5]
         steps = (row_step * line.itemsize, col_step * line.itemsize)
@@ -155,6 +165,11 @@ def walk(storage: Array, first: int, pitches: tuple[int, ...], workers: int) -> 
         rows_per = -(-rows_per // tile_rows) * tile_rows
     cols_per = max(cols_per, 64)
     lead = first % 64 if cols_per < cols.size else 0
+    page = memory.HUGE_PAGE // storage.itemsize
+    if rows.size == 1 and cols.step == 1 and page <= cols_per < cols.size:
+        # Chunks are whole huge pages: of one that two threads touch first, each clears a copy.
+        cols_per -= cols_per % page
+        lead = storage.ctypes.data % memory.HUGE_PAGE // storage.itemsize
     if cols_per >= cols.size:
         cols_per = cols.size
     return Walk(tuple(outer), rows, cols, min(rows_per, rows.size), cols_per, lead)
@@ -176,6 +191,7 @@ def fill_direct(
     line, offset = buffers.line_of(storage)
     itemsize, address = storage.itemsize, line.ctypes.data
     cut = walk(storage, first, pitches, workers)
+    past_cache = memory.goes_past_cache(total)
     if not mapped:
         memory.advise_huge_pages(address, line.nbytes)
 
@@ -183,7 +199,8 @@ def fill_direct(
         plan = cut.plan(chunk, offset, first)
         if mapped:
             populate(plan, address, itemsize)
-        job.run(engine, line, plan)
+        # What is fresh the kernel clears, and leaves in the cache: there an ordinary store is faster.
+        job.run(engine, line, plan, past_cache and memory.is_resident(address + plan[0] * itemsize))
 
     count = cut.chunks
 

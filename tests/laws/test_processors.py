@@ -19,6 +19,7 @@ from drawing import LAWS, STORAGE, digest, draw, empty
 
 import fastinit
 from fastinit import Shard, engines
+from fastinit.fill import memory
 
 OLDER = {
     "SSE2": {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse,+sse2"},
@@ -50,6 +51,15 @@ def digests():
         x = empty((257, 61), dtype, "F")
         fastinit.fill(x, LAWS[case], seed=21, dtype=dtype, shard=Shard((300, 70), (5, 3)))
         found[f"{case}, {dtype}, transposed"] = digest(x)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTINIT_PAST_CACHE", "1")
+        patch.setattr(memory, "SMALLEST_PAST_CACHE", 0)
+        for dtype in STORAGE:
+            for case in ("uniform around zero", "normal"):
+                found[f"{case}, {dtype}, past the cache"] = digest(draw(LAWS[case], 300_007, dtype, seed=21))
+                x = empty((320, 128), dtype, "F")
+                fastinit.fill(x, LAWS[case], seed=21, dtype=dtype)
+                found[f"{case}, {dtype}, transposed, past the cache"] = digest(x)
     return found
 
 

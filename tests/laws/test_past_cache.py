@@ -1,0 +1,172 @@
+"""Large fills store past the cache on some processors: the same bits, wherever a buffer begins and ends in a line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawing import LAWS, STORAGE, empty, same_bits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastinit
+from fastinit import Shard, engines
+from fastinit.fill import memory, runs
+
+CASES = ["uniform around zero", "normal", "truncated at two sigma", "upper half-line"]
+# Elements in front of the buffer, which begins at a multiple of 64 bytes with none.
+LEADS = [0, 1, 3, 17]
+# (shape of the block, order, shard of a tensor that it is)
+LAYOUTS = [
+    ((2000, 300), "F", None),
+    ((2048, 320), "F", None),
+    ((1000, 77), "F", None),
+    ((40, 4096), "F", None),
+    ((3000, 130), "F", Shard((3001, 200), (1, 1))),
+    ((3000, 130), "F", Shard((3001, 256), (1, 64))),
+    ((5000, 128), "C", Shard((5000, 1024), (0, 384))),
+    ((5000, 128), "C", Shard((5000, 1024), (0, 390))),
+    ((100, 4160), "C", Shard((100, 8192), (0, 64))),
+    ((700, 192), "C", Shard((800, 1000), (50, 64))),
+    ((700, 192), "C", Shard((800, 1024), (50, 64))),
+]
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Every fill goes past the cache, however small it is."""
+    monkeypatch.setenv("FASTINIT_PAST_CACHE", "1")
+    monkeypatch.setattr(memory, "SMALLEST_PAST_CACHE", 0)
+    monkeypatch.setattr(runs, "SMALLEST_CHUNK", 1 << 16)  # so that small buffers have several chunks
+
+
+def framed(shape, dtype, lead, order="C"):
+    """A block that begins so many elements behind a cache line, and all the memory that holds it."""
+    count = int(np.prod(shape))
+    itemsize = np.dtype(STORAGE[dtype]).itemsize
+    raw = empty((count + lead + 64) * itemsize + 64, "float8_e5m2")
+    begin = -raw.ctypes.data % 64
+    whole = raw[begin : begin + (count + lead + 64) * itemsize].view(STORAGE[dtype])
+    return whole, whole[lead : lead + count].reshape(shape, order=order)
+
+
+def fill_both(law, shape, dtype, lead, order="C", shard=None, **options):
+    """Fill with both engines; the same bits, in the block and around it."""
+    results = []
+    for engine in ("numba", "numpy"):
+        whole, block = framed(shape, dtype, lead, order)
+        with engines.use(engine):
+            fastinit.fill(block, law, seed=23, dtype=dtype, shard=shard, **options)
+        results.append(whole)
+    same_bits(*results)
+
+
+@pytest.mark.parametrize("dtype", STORAGE)
+@pytest.mark.parametrize("case", CASES)
+def test_runs_have_the_same_bits(always, case, dtype):
+    for lead in LEADS:
+        for count in (1, 63, 64, 65, 200, 5000, 70_001):
+            fill_both(LAWS[case], count, dtype, lead, name=case)
+        fill_both(LAWS[case], 70_001, dtype, lead, shard=Shard((80_000,), (37,)), name=case)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_layouts_have_the_same_bits(always, layout, dtype):
+    shape, order, shard = layout
+    for case in CASES[:2]:
+        for lead in LEADS[:3]:
+            fill_both(LAWS[case], shape, dtype, lead, order, shard, name=case)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_any_block_has_the_same_bits(data):
+    rows, cols = data.draw(st.integers(1, 300), "rows"), data.draw(st.integers(1, 700), "cols")
+    offsets = tuple(data.draw(st.integers(0, 130), "offset") for _ in range(2))
+    beyond = tuple(
+        data.draw(st.sampled_from([0, 1, 64 - (n + o) % 64]), "beyond")
+        for n, o in zip((rows, cols), offsets, strict=True)
+    )
+    shard = Shard((rows + offsets[0] + beyond[0], cols + offsets[1] + beyond[1]), offsets)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTINIT_PAST_CACHE", "1")
+        patch.setattr(memory, "SMALLEST_PAST_CACHE", 0)
+        fill_both(
+            LAWS[data.draw(st.sampled_from(CASES), "law")],
+            (rows, cols),
+            data.draw(st.sampled_from(sorted(STORAGE)), "dtype"),
+            data.draw(st.integers(0, 20), "lead"),
+            data.draw(st.sampled_from("CF"), "order"),
+            shard,
+        )
+
+
+def test_a_large_buffer_on_several_threads(always):
+    # Chunks that begin and end anywhere in a huge page and a cache line, all of them at work at once.
+    results = []
+    for threads in (1, 3):
+        whole, block = framed((9 << 20) + 77, "float32", 5)
+        with engines.use("numba"):
+            fastinit.fill(block, LAWS["normal"], seed=29, threads=threads)
+        results.append(whole)
+    same_bits(*results)
+    with engines.use("numpy"):
+        last = np.empty(1000, np.float32)
+        fastinit.fill(last, LAWS["normal"], seed=29, shard=Shard(((9 << 20) + 77,), ((9 << 20) + 77 - 1000,)))
+    same_bits(results[0][5:-64][-1000:], last)
+
+
+def test_which_fills_go_past_the_cache(monkeypatch):
+    size = memory.SMALLEST_PAST_CACHE
+    for value, expected in (("1", True), ("0", False)):
+        monkeypatch.setenv("FASTINIT_PAST_CACHE", value)
+        assert memory.goes_past_cache(size) is expected
+        assert memory.goes_past_cache(size - 1) is False
+    monkeypatch.delenv("FASTINIT_PAST_CACHE")
+    if sys.platform.startswith("linux"):
+        assert memory.goes_past_cache(size) is ("GenuineIntel" in Path("/proc/cpuinfo").read_text(errors="replace"))
+    assert fastinit.info()["past_cache"] is memory.goes_past_cache(size)
+
+
+@pytest.mark.parametrize(("nbytes", "expected"), [(32 << 20, {True}), ((32 << 20) - 4, {False})])
+def test_an_engine_is_told(monkeypatch, nbytes, expected):
+    told = set()
+
+    class Told:
+        def fill(self, *arguments):
+            told.add(arguments[-1])
+
+    monkeypatch.setenv("FASTINIT_PAST_CACHE", "1")
+    monkeypatch.setattr(engines, "chosen", lambda elements: Told())
+    buf = np.ones(nbytes // 4, np.float32)
+    fastinit.fill(buf, LAWS["normal"], seed=0)
+    assert told == expected
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the Linux kernel")
+def test_fresh_memory_is_not_resident():
+    # The kernel clears it when it is touched, and leaves it in the cache: there an ordinary store is faster.
+    buf = np.empty(64 << 20, np.uint8)
+    middle = buf.ctypes.data + (32 << 20)
+    assert not memory.is_resident(middle)
+    buf[32 << 20] = 1
+    assert memory.is_resident(middle)
+
+
+def test_chunks_of_a_large_buffer_are_whole_huge_pages():
+    # Of a page that two threads touch first, each clears a copy: every page twice, a third more time.
+    buf = np.empty((64 << 20) + 12_345, np.float32)
+    cut = runs.walk(buf, 0, (1,), 2)
+    begins = [buf.ctypes.data + 4 * cut.plan(chunk, 0, 0)[0] for chunk in range(cut.chunks)]
+    assert all(begin % memory.HUGE_PAGE == 0 for begin in begins[1:])
+    assert sum(cut.plan(chunk, 0, 0)[3] for chunk in range(cut.chunks)) == buf.size
+
+
+def test_two_groups_at_once_do_not_share_a_high_word():
+    # At element 2^34 the low word of the counter begins anew; a turn of two groups would take the wrong high word.
+    for groups in (1, 2, 3):
+        first = (1 << 34) - 64 * groups
+        fill_both(LAWS["normal"], 640, "float32", 0, shard=Shard((1 << 35,), (first,)))
