@@ -191,14 +191,76 @@ def two_registers_to_bfloat16(typing_context, out, values, i):
 
 @intrinsic
 def deliver(typing_context, freight):
-    """Carry all, and have it in memory before what this thread stores next."""
+    """Carry all of it now."""
 
     def codegen(context, builder, signature, arguments):
         Freight(builder, arguments[0]).carry_rest()
-        builder.fence("seq_cst")
         return context.get_dummy_value()
 
     return types.void(freight), codegen
+
+
+@intrinsic
+def fence(typing_context):
+    """Have what went past the cache in memory before anything that this thread stores next."""
+
+    def codegen(context, builder, signature, arguments):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def ones(typing_context, x):
+    """How many bits are set."""
+    return types.int64(types.int64), lambda context, builder, signature, arguments: builder.ctpop(arguments[0])
+
+
+@intrinsic
+def choose_sixteen(typing_context, w, left, need):
+    """Which of sixteen neighbours on a line survive, as bits; or -1, if those before one of them decide about it.
+
+    Element i survives if (w[i] (left - i)) >> 32 is below `need` less the survivors before it, fifteen at most: where
+    none lies between need - 15 and need, they do not wait for each other.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        w, left, need = arguments
+        long = ir.VectorType(word_64, 16)
+        words = builder.load(builder.bitcast(w, ir.VectorType(word_32, 16).as_pointer()))
+        words.align = 4
+        factors = builder.sub(spread(builder, left, 16), ir.Constant(words.type, list(range(16))))
+        scaled = builder.mul(builder.zext(words, long), builder.zext(factors, long))
+        scaled = builder.trunc(builder.lshr(scaled, ir.Constant(long, [32] * 16)), words.type)
+        some = builder.icmp_unsigned(">", need, word_32(15))
+        least = builder.select(some, builder.sub(need, word_32(15)), word_32(0))
+        chosen, sure = (
+            builder.bitcast(builder.icmp_unsigned("<", scaled, spread(builder, limit, 16)), ir.IntType(16))
+            for limit in (need, least)
+        )
+        alike = builder.icmp_unsigned("==", chosen, sure)
+        return builder.select(alike, builder.zext(chosen, word_64), word_64(-1))
+
+    return types.int64(w, left, need), codegen
+
+
+@intrinsic
+def keep_sixteen(typing_context, x, alive):
+    """Store +0.0 over those of sixteen neighbours whose bit is not set."""
+
+    def codegen(context, builder, signature, arguments):
+        x, alive = arguments
+        kind = ir.VectorType(x.type.pointee, 16)
+        place = builder.bitcast(x, kind.as_pointer())
+        values = builder.load(place)
+        values.align = signature.args[0].dtype.bitwidth // 8
+        flags = builder.bitcast(builder.trunc(alive, ir.IntType(16)), ir.VectorType(ir.IntType(1), 16))
+        kept = builder.select(flags, values, ir.Constant(kind, None))
+        builder.store(kept, place).align = values.align
+        return context.get_dummy_value()
+
+    return types.void(x, alive), codegen
 
 
 def transposing(past_cache: bool) -> Any:

@@ -47,6 +47,9 @@ class Engine(Protocol):
     ) -> None:
         """Zero what does not survive on the lines of a sparse tensor, on the calling thread."""
 
+    def store(self, out: np.ndarray[Any, Any], plan: tuple[int, ...], values: np.ndarray[Any, Any]) -> None:
+        """Store rows of neighbours, on the calling thread, leaving the cache as it is if the engine can."""
+
     def tally(
         self, values: np.ndarray[Any, Any], centre: float, inverse: float, counts: np.ndarray[Any, Any]
     ) -> tuple[int, int, int, float, float, float, float]:

@@ -386,6 +386,13 @@ def fill(
             as_strided(out[at:], (h, w), steps)[...] = rounded(values, out.dtype, code)
 
 
+def store(out: Array, plan: tuple[int, ...], values: Array) -> None:
+    """Store rows of neighbours, whose values lie one row behind the other; plan as in `fill`."""
+    offset, rows, row_step, cols = plan[:4]
+    steps = (row_step * out.itemsize, out.itemsize)
+    as_strided(out[offset:], (rows, cols), steps)[...] = values[: rows * cols].reshape(rows, cols)
+
+
 # --- sparse: which elements survive -----------------------------------------------------------------------------------
 
 

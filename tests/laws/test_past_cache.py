@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import fastinit
 from fastinit import Shard, engines
-from fastinit.fill import memory, runs
+from fastinit.fill import memory, runs, sparse
+from fastinit.laws import Sparse
 
 CASES = ["uniform around zero", "normal", "truncated at two sigma", "upper half-line"]
 # Elements in front of the buffer, which begins at a multiple of 64 bytes with none.
@@ -79,6 +80,23 @@ def test_layouts_have_the_same_bits(always, layout, dtype):
     for case in CASES[:2]:
         for lead in LEADS[:3]:
             fill_both(LAWS[case], shape, dtype, lead, order, shard, name=case)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_sparse_laws_have_the_same_bits(always, monkeypatch, axis, dtype):
+    # Thinned in memory of the thread's own, by blocks that leave a rest, and carried from there.
+    monkeypatch.setattr(sparse, "STAGED", 1 << 15)
+    law = Sparse(LAWS["normal"], 0.8, axis=axis)
+    for shape, order, shard in [
+        ((30, 4000), "C", None),
+        ((900, 300), "C", None),
+        ((900, 300), "F", None),
+        ((130, 700), "C", Shard((200, 1024), (7, 64))),
+        ((130, 700), "C", Shard((200, 1000), (7, 5))),
+    ]:
+        for lead in (0, 3):
+            fill_both(law, shape, dtype, lead, order, shard)
 
 
 @settings(max_examples=40, deadline=None)

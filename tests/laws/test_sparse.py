@@ -171,3 +171,23 @@ def test_a_memory_map_is_filled_and_the_disk_asked_first(tmp_path):
     x = np.lib.format.open_memmap(tmp_path / "w.npy", mode="w+", dtype=np.float32, shape=(500, 400))
     fastinit.fill_sparse(x, 0.9, seed=0)
     same_bits(np.asarray(x), draw(Sparse(Normal(0.0, 0.01), 0.9), (500, 400), "float32"))
+
+
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float8_e5m2"])
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.9, 0.9999, 1.0])
+def test_engines_agree_along_long_lines(sparsity, dtype, order):
+    # From 2048 elements on the compiled engine decides about sixteen at once, where none of them waits for another.
+    for shape, offsets, block in [
+        ((5, 2048), (0, 0), (5, 2048)),
+        ((3, 20_011), (0, 0), (3, 20_011)),
+        ((4, 9000), (1, 3001), (3, 5999)),
+    ]:
+        results = []
+        for name in ("numba", "numpy"):
+            x = empty(block, dtype, order)
+            with engines.use(name):
+                law = Sparse(INNER, sparsity, axis=1)
+                fastinit.fill(x, law, seed=31, dtype=dtype, shard=Shard(shape, offsets))
+            results.append(x)
+        same_bits(*results)
