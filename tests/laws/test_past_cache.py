@@ -183,8 +183,8 @@ def test_chunks_of_a_large_buffer_are_whole_huge_pages():
     assert sum(cut.plan(chunk, 0, 0)[3] for chunk in range(cut.chunks)) == buf.size
 
 
-def test_two_groups_at_once_do_not_share_a_high_word():
-    # At element 2^34 the low word of the counter begins anew; a turn of two groups would take the wrong high word.
-    for groups in (1, 2, 3):
+def test_groups_at_once_do_not_share_a_high_word():
+    # At element 2^34 the low word of the counter begins anew; a turn of several groups would take the wrong high word.
+    for groups in (1, 2, 3, 4, 5):
         first = (1 << 34) - 64 * groups
         fill_both(LAWS["normal"], 640, "float32", 0, shard=Shard((1 << 35,), (first,)))
