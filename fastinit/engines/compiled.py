@@ -283,11 +283,12 @@ def _rounded(out, x, code):
 
 # --- the walk: which elements go where --------------------------------------------------------------------------------
 
-# The scratch memory of a thread, in bytes: words and low words of a block; where the rows of a tile begin; the values
-# of a tile, a block to spare, and a strip of a turned tile. As a number it costs nothing to pass; an array, 0.1 us.
+# The scratch memory of a thread, in bytes: words and low words of a block; where the rows of two tiles begin; the
+# values of two tiles, a block to spare, a strip of a turned tile. A number costs nothing to pass; an array, 0.1 us.
+FIRST_TILE = k.TILE_ROWS + 16
 PLACES = 2 * k.BLOCK * 4
-VALUES = PLACES + (k.TILE_ROWS + 16) * 8
-ROOM = VALUES + (k.TILE + k.BLOCK + 16 * k.STRIP_STEP) * 8
+VALUES = PLACES + 2 * FIRST_TILE * 8
+ROOM = VALUES + (2 * k.TILE + k.BLOCK + 16 * k.STRIP_STEP) * 8
 words_at, places_at = pointers_to(types.uint32), pointers_to(types.int64)
 
 
@@ -295,8 +296,8 @@ words_at, places_at = pointers_to(types.uint32), pointers_to(types.int64)
 def parts_of(room, reals):
     """Words, low words, tile, spare block, strip, places of rows."""
     own_words, tile = words_at(room), as_elements_of(words_at(room + VALUES), reals)
-    strip = ahead(tile, k.TILE + k.BLOCK)
-    return own_words, ahead(own_words, k.BLOCK), tile, ahead(tile, k.TILE), strip, places_at(room + PLACES)
+    spare = ahead(tile, 2 * k.TILE)
+    return own_words, ahead(own_words, k.BLOCK), tile, spare, ahead(spare, k.BLOCK), places_at(room + PLACES)
 
 
 def destination(out, scratch, at):
@@ -504,34 +505,37 @@ def _takes_lines(out, scratch):
     return lambda out, scratch: takes
 
 
-def put_lines(out, lead, rows, col_step, cols, scratch, begins):
-    """Turn a tile straight past the cache; its columns are whole cache lines but for `lead` rows and their end."""
+def put_squares(out, lead, down, col_step, tile, begins, begin, end):
+    """Turn squares of a tile in registers, `down` of them below `lead` rows, and store their columns past the cache."""
     raise TypeError("compiled code only")
 
 
 @routine
-def turn_lines(out, lead, rows, col_step, cols, scratch, begins):
-    """Do it."""
-    side = REGISTER // 8 // size_of(scratch)
-    end = lead + (rows - lead) // side * side
-    across = cols // side * side
-    for c in range(0, across, side):
-        for r in range(lead, end, side):
-            transpose_past_cache(scratch, begins, r, c, ahead(out, c * col_step + r), col_step)
+def turn_squares(out, lead, down, col_step, tile, begins, begin, end):
+    """Do it, one column of squares after the other."""
+    side = REGISTER // 8 // size_of(tile)
+    for square in range(begin, end):
+        r, c = lead + square % down * side, square // down * side
+        transpose_past_cache(tile, begins, r, c, ahead(out, c * col_step + r), col_step)
+
+
+@overload(put_squares, jit_options={"forceinline": True})
+def _put_squares(out, lead, down, col_step, tile, begins, begin, end):
+    if out.dtype == tile.dtype:
+        return lambda out, lead, down, col_step, tile, begins, begin, end: turn_squares(
+            out, lead, down, col_step, tile, begins, begin, end
+        )
+    return lambda out, lead, down, col_step, tile, begins, begin, end: None  # takes_lines has said no
+
+
+@routine
+def put_around(out, lead, end, rows, across, cols, col_step, tile, begins):
+    """Store what a tile has above, below and beside its squares."""
     for c in range(cols):
         for r in range(lead if c < across else rows):
-            out[c * col_step + r] = scratch[begins[r] + c]
+            out[c * col_step + r] = tile[begins[r] + c]
         for r in range(end if c < across else rows, rows):
-            out[c * col_step + r] = scratch[begins[r] + c]
-
-
-@overload(put_lines, jit_options={"forceinline": True})
-def _put_lines(out, lead, rows, col_step, cols, scratch, begins):
-    if out.dtype == scratch.dtype:
-        return lambda out, lead, rows, col_step, cols, scratch, begins: turn_lines(
-            out, lead, rows, col_step, cols, scratch, begins
-        )
-    return lambda out, lead, rows, col_step, cols, scratch, begins: None  # takes_lines has said no
+            out[c * col_step + r] = tile[begins[r] + c]
 
 
 @routine
@@ -580,6 +584,14 @@ def fill_tiles(law, out, plan, stream, domain, reals, integers, code, past, room
     # Where all columns come to a cache line in the same row, the first tile reaches so many rows further.
     lines = past and row_step == 1 and takes_lines(out, scratch) and col_step * size_of(out) % 64 == 0
     lead = -address(ahead(out, offset)) % 64 // size_of(out) if lines else 0
+    side, squares, tile = REGISTER // 8 // size_of(scratch), 0, scratch
+    last_out, last_lead, last_down, last_tile, last_begins = (
+        out,
+        0,
+        1,
+        ahead(scratch, k.TILE),
+        ahead(begins, FIRST_TILE),
+    )
     r = 0
     while r < rows:
         height = min(tile_rows + lead, rows - r)
@@ -591,23 +603,34 @@ def fill_tiles(law, out, plan, stream, domain, reals, integers, code, past, room
                 width -= (corner + width) % 64
             groups = (width + (63 if pitch % 64 != 0 else corner % 64) + 63) // 64
             for i in range(height):
-                begins[i] = 64 * groups * i + (corner + i * pitch) % 64
-            # Rows whose words stay in the first-level cache until they are values.
-            length, batch = 64 * groups, max(1, k.BLOCK // (64 * groups))
+                begins[i] = 64 * groups * i + ((corner + i * pitch) & 63)
+            # Rows whose words stay in the first-level cache until they are values. Fewer where the last tile is stored
+            # meanwhile: a core keeps some hundred stores in flight, and sixteen rows are 64.
+            length = 64 * groups
+            batch = max(1, (k.BLOCK // 4 if lines else k.BLOCK) // length)
             for top in range(0, height, batch):
                 below = min(height, top + batch)
                 counters = (corner + top * pitch, pitch, below - top, groups, domain, stream, NO_FREIGHT)
                 draw_own_words(law, own_words, low_words, reals, counters)
-                target = ahead(scratch, length * top)
+                target = ahead(tile, length * top)
                 law(counters[2] * length, own_words, low_words, target, reals, integers, spare, counters)
+                if lines:  # store as much of the last tile
+                    begin, end = squares * top // height, squares * below // height
+                    put_squares(last_out, last_lead, last_down, col_step, last_tile, last_begins, begin, end)
             at = offset + r * row_step + done * col_step
             if lines:
-                put_lines(ahead(out, at), min(lead, height), height, col_step, width, scratch, begins)
+                last_out, last_lead = ahead(out, at), min(lead, height)
+                last_down, across = (height - last_lead) // side, width // side
+                bottom = last_lead + last_down * side
+                put_around(last_out, last_lead, bottom, height, across * side, width, col_step, tile, begins)
+                squares = last_down * across
+                tile, last_tile, begins, last_begins = last_tile, tile, last_begins, begins
             else:
-                put(out, at, row_step, height, col_step, width, scratch, begins, strip, code)
+                put(out, at, row_step, height, col_step, width, tile, begins, strip, code)
             done += width
         r, lead = r + height, 0
     if lines:
+        put_squares(last_out, last_lead, last_down, col_step, last_tile, last_begins, 0, squares)
         fence()
 
 
@@ -935,7 +958,7 @@ def _room():  # type: ignore[no-untyped-def]
     """The address of the calling thread's scratch memory, where a cache line begins."""
     mine = _thread.__dict__
     if "room" not in mine:
-        mine["memory"] = memory = np.empty(ROOM + 64, u8)  # 1.2 MiB, of which float32 uses half
+        mine["memory"] = memory = np.empty(ROOM + 64, u8)  # 2.2 MiB, of which float32 uses half
         mine["room"] = memory.ctypes.data + -memory.ctypes.data % 64
     return mine["room"]
 

@@ -117,12 +117,13 @@ class Walk:
     cols: Axis
     rows_per: int
     cols_per: int
-    lead: int  # columns before the first chunk boundary, so that later chunks begin with a group
+    lead: int  # columns more in front, which are not there: later chunks begin with a group, or with a page
+    above: int = 0  # rows more in front, which are not there: later chunks begin with a cache line
 
     @property
     def grid(self) -> tuple[int, int]:
         """Chunks down and across a plane."""
-        return -(-self.rows.size // self.rows_per), -(-(self.cols.size + self.lead) // self.cols_per)
+        return -(-(self.rows.size + self.above) // self.rows_per), -(-(self.cols.size + self.lead) // self.cols_per)
 
     @property
     def chunks(self) -> int:
@@ -137,10 +138,10 @@ class Walk:
         for axis in reversed(self.outer):
             chunk, i = divmod(chunk, axis.size)
             offset, first = offset + i * axis.step, first + i * axis.pitch
-        r, c = row * self.rows_per, max(0, column * self.cols_per - self.lead)
+        r, c = max(0, row * self.rows_per - self.above), max(0, column * self.cols_per - self.lead)
         return (
             offset + r * self.rows.step + c * self.cols.step,
-            min(self.rows_per, self.rows.size - r),
+            min(self.rows.size, (row + 1) * self.rows_per - self.above) - r,
             self.rows.step,
             min(self.cols.size, (column + 1) * self.cols_per - self.lead) - c,
             self.cols.step,
@@ -151,6 +152,7 @@ class Walk:
 
 def walk(storage: Array, first: int, pitches: tuple[int, ...], workers: int) -> Walk:
     """Cut a block for so many threads."""
+    address = storage.ctypes.data
     steps = [step // storage.itemsize for step in storage.strides]
     outer, cols = collapse(storage.shape, steps, pitches)
     # Rows: the longest remaining dimension, but a contiguous one first, for a transposed buffer is written along it.
@@ -169,10 +171,12 @@ def walk(storage: Array, first: int, pitches: tuple[int, ...], workers: int) -> 
     if rows.size == 1 and cols.step == 1 and page <= cols_per < cols.size:
         # Chunks are whole huge pages: of one that two threads touch first, each clears a copy.
         cols_per -= cols_per % page
-        lead = storage.ctypes.data % memory.HUGE_PAGE // storage.itemsize
+        lead = address % memory.HUGE_PAGE // storage.itemsize
     if cols_per >= cols.size:
         cols_per = cols.size
-    return Walk(tuple(outer), rows, cols, min(rows_per, rows.size), cols_per, lead)
+    # A line that two chunks share is read from memory by both.
+    above = address % 64 // storage.itemsize if rows.step == 1 and rows_per < rows.size else 0
+    return Walk(tuple(outer), rows, cols, min(rows_per, rows.size), cols_per, lead, above)
 
 
 def fill_direct(

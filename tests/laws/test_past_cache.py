@@ -183,6 +183,19 @@ def test_chunks_of_a_large_buffer_are_whole_huge_pages():
     assert sum(cut.plan(chunk, 0, 0)[3] for chunk in range(cut.chunks)) == buf.size
 
 
+def test_chunks_of_a_transposed_buffer_begin_with_cache_lines():
+    # A line that two chunks share is read from memory by both, in every column.
+    memory_of = np.empty(2048 * 2064 + 64, np.float32)
+    for lead in (0, 5):
+        buf = memory_of[lead : lead + 2048 * 2064].reshape(2064, 2048, order="F")
+        cut = runs.walk(buf, 0, (2048, 1), 2)
+        plans = [cut.plan(chunk, 0, 0) for chunk in range(cut.chunks)]
+        assert sum(plan[1] * plan[3] for plan in plans) == buf.size
+        begins = {plan[0] % 2064 for plan in plans}
+        assert len(begins) > 1
+        assert all((buf.ctypes.data + 4 * begin) % 64 == 0 for begin in begins - {0})
+
+
 def test_groups_at_once_do_not_share_a_high_word():
     # At element 2^34 the low word of the counter begins anew; a turn of several groups would take the wrong high word.
     for groups in (1, 2, 3, 4, 5):
