@@ -570,7 +570,10 @@ def put(out, at, row_step, rows, col_step, cols, scratch, begins, strip, code):
 
 @inline
 def fill_tiles(law, out, plan, stream, domain, reals, integers, code, past, room):
-    """As fill_run, for short rows and for any column step: tiles of several rows are drawn at once and then placed."""
+    """As fill_run, for short rows and for any column step: tiles of several rows are drawn at once and then placed.
+
+    Past the cache a tile is placed while the next is drawn; `squares` of the last one wait.
+    """
     offset, rows, row_step, cols = plan[0], plan[1], plan[2], plan[3]
     col_step, first, pitch = plan[4], plan[5], plan[6]
     out, stream, reals, integers = pointer(out), pointer(stream), pointer(reals), pointer(integers)
@@ -584,14 +587,9 @@ def fill_tiles(law, out, plan, stream, domain, reals, integers, code, past, room
     # Where all columns come to a cache line in the same row, the first tile reaches so many rows further.
     lines = past and row_step == 1 and takes_lines(out, scratch) and col_step * size_of(out) % 64 == 0
     lead = -address(ahead(out, offset)) % 64 // size_of(out) if lines else 0
-    side, squares, tile = REGISTER // 8 // size_of(scratch), 0, scratch
-    last_out, last_lead, last_down, last_tile, last_begins = (
-        out,
-        0,
-        1,
-        ahead(scratch, k.TILE),
-        ahead(begins, FIRST_TILE),
-    )
+    side, tile = REGISTER // 8 // size_of(scratch), scratch
+    last_tile, last_begins = ahead(scratch, k.TILE), ahead(begins, FIRST_TILE)
+    last_out, last_lead, last_down, squares = out, 0, 1, 0  # none yet
     r = 0
     while r < rows:
         height = min(tile_rows + lead, rows - r)
