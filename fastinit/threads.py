@@ -95,6 +95,10 @@ def _close() -> None:
         pool.shutdown()
 
 
+def _nothing(item: int) -> None:
+    """What is left to do when all is done."""
+
+
 def for_each(work: Callable[[int], None], count: int, threads: int, after: Callable[[int], None] | None = None) -> None:
     """Call work(i) for each i in range(count), on the calling thread and up to threads - 1 others.
 
@@ -135,6 +139,9 @@ def for_each(work: Callable[[int], None], count: int, threads: int, after: Calla
                 helper.exception()
             except BaseException as error:  # Ctrl-C while waiting: remember it, and go on waiting for the item in hand
                 errors.insert(0, error)
+    # A thread of the pool lets go of help_along a little after it is done, and must not hold what `work` does until
+    # then: a memory map that is filled could not be closed.
+    work = _nothing
     if errors:
         if not isinstance(errors[0], Exception):
             _close()
