@@ -19,7 +19,7 @@ from traced import scalar
 from fastinit import laws
 from fastinit.dtypes import FORMATS
 from fastinit.engines import arithmetic, compiled
-from fastinit.engines.compiled import bits, from_bits
+from fastinit.engines.intrinsics import bits, from_bits, pointer
 from fastinit.threads import available_cpus
 
 pytestmark = pytest.mark.slow
@@ -354,10 +354,19 @@ def scan_truncated(begin, end, reals, integers, deep):
     for start in range(begin, end, BLOCK):
         for i in range(BLOCK):
             words[i] = u32(start + i)
+        # In the loop, for Numba frees an array after its last use.
+        memory = (
+            pointer(words),
+            pointer(low_words),
+            pointer(block),
+            pointer(reals),
+            pointer(integers),
+            pointer(spare),
+        )
         if deep:
-            compiled.truncated_deep_32(words, low_words, block, reals, integers, spare, None)
+            compiled.truncated_deep_32(BLOCK, *memory, None)
         else:
-            compiled.truncated_32(words, low_words, block, reals, integers, spare, None)
+            compiled.truncated_32(BLOCK, *memory, None)
         gather(row, block, before, 0.0)
         before = np.float64(block[-1])
     return row
