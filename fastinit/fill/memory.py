@@ -25,13 +25,17 @@ SMALLEST_HUGE_BUFFER = 4 << 20
 
 
 @cache
-def _madvise() -> Any:
-    """The C library's madvise, or None off Linux."""
+def _call(name: str, last: Any) -> Any:
+    """The C library's function of an address, a size and one argument more, or None off Linux."""
     if not sys.platform.startswith("linux"):
         return None
-    function = ctypes.CDLL(None, use_errno=True).madvise
-    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    function = getattr(ctypes.CDLL(None, use_errno=True), name)
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, last)
     return function
+
+
+def _madvise() -> Any:
+    return _call("madvise", ctypes.c_int)
 
 
 def file_behind(array: np.ndarray[Any, Any]) -> mmap.mmap | None:
@@ -75,23 +79,14 @@ def goes_past_cache(size: int) -> bool:
     return size >= SMALLEST_PAST_CACHE and (chosen == "1" if chosen in ("0", "1") else _is_intel())
 
 
-@cache
-def _mincore() -> Any:
-    """The C library's mincore, or None off Linux."""
-    if not sys.platform.startswith("linux"):
-        return None
-    function = ctypes.CDLL(None, use_errno=True).mincore
-    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
-    return function
-
-
 def is_resident(address: int) -> bool:
     """Whether the page of this address has memory; a fresh one gets it when it is written, cleared and in the cache."""
-    if _mincore() is None:
+    mincore = _call("mincore", ctypes.c_char_p)
+    if mincore is None:
         return True
     answer = ctypes.create_string_buffer(1)
     page = address // mmap.PAGESIZE * mmap.PAGESIZE
-    return _mincore()(page, 1, answer) != 0 or answer.raw[0] & 1 == 1
+    return mincore(page, 1, answer) != 0 or answer.raw[0] & 1 == 1
 
 
 def populate(address: int, size: int) -> None:
