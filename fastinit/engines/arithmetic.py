@@ -17,12 +17,15 @@ from fastinit.engines.vectors import (
     choose_bits,
     clamp,
     double,
+    exponent,
     from_bits,
-    hidden,
+    fused,
     horner,
     lacks,
+    mantissa,
     maximum,
     minimum,
+    pause,
     product,
     real,
     signed,
@@ -31,29 +34,33 @@ from fastinit.engines.vectors import (
     wide,
 )
 
-# Whether bits are chosen by a mask in one instruction; else in three, or two where a difference is shared.
+# Whether the processor has AVX-512: bits are chosen in one instruction, not in three (two where a difference is
+# shared), and an exponent or a mantissa is one, not two or three.
 ONE_STEP = "avx512f" in FEATURES
 
 # --- words ------------------------------------------------------------------------------------------------------------
 
-Counter = tuple[Vectors, Vectors, Vectors, Vectors]
 
-
-def philox(counter: Counter, key: tuple[Vectors, Vectors]) -> Counter:
+def philox(p0: Vectors, c1: Vectors, c2: Vectors, c3: Vectors, k0: Vectors, k1: Vectors) -> tuple[Vectors, ...]:
     """Philox4x32-10 (Salmon et al. 2011) on 64-bit lanes: random words in the low halves, the high halves dirty.
 
-    A round is two widening products, their halves crossed and keyed. A product reads low halves only (vpmuludq), so
-    that nothing is masked: eight instructions for a vector of counters.
+    Of the first word of the counters comes the product with its multiplier. A round is two widening products, their
+    halves crossed and keyed. A product reads low halves only (vpmuludq), so that nothing is masked: six instructions
+    for a vector of counters, or eight.
     """
-    (c0, c1, c2, c3), (k0, k1) = counter, key
-    for round in range(10):
-        if round > 0:
-            k0, k1 = k0 + k.WEYL_0, k1 + k.WEYL_1
-        p0, p1 = product(c0, k.MULTIPLIER_0), product(c2, k.MULTIPLIER_1)
+    p1 = product(c2, k.MULTIPLIER_1)
+    for round in range(1, k.ROUNDS):
         c0, c1, c2, c3 = (p1 >> 32) ^ (c1 ^ k0), p1, (p0 >> 32) ^ (c3 ^ k1), p0
-        if round < 3 and "avx512dq" in FEATURES:  # where c1 and c3 are still numbers, and 64-bit products exist
-            c0, c2 = hidden(c0), hidden(c2)
-    return c0, c1, c2, c3
+        # All but one word of a counter are those of its neighbours, and for two rounds half of what is made of them.
+        if round == 1:
+            c2, c3 = pause((c2, c3))
+        elif round == 2:
+            c0, c1, c2 = pause((c0, c1, c2))
+        else:
+            c0, c1, c2, c3 = pause((c0, c1, c2, c3))
+        p0, p1 = product(c0, k.MULTIPLIER_0), product(c2, k.MULTIPLIER_1)
+        k0, k1 = k0 + k.WEYL_0, k1 + k.WEYL_1
+    return (p1 >> 32) ^ (c1 ^ k0), p1, (p0 >> 32) ^ (c3 ^ k1), p0
 
 
 # --- uniform ----------------------------------------------------------------------------------------------------------
@@ -89,29 +96,39 @@ def uniform_64(words: Line, low_words: Line, out: Line, reals: Numbers, integers
 # --- logarithms -------------------------------------------------------------------------------------------------------
 
 
-def minus_2_log_32(place: Vectors, f: Vectors, half: float = 1.0) -> Vectors:
-    """-2 ln((1 + f) 2^e), or half of it; `place` is 2^23 e. A factor of 1/2 changes no bit but the exponent's."""
-    terms = [half * term for term in k.LOG_32]
-    return f * horner(f, terms) + real(signed(place)) * (half * k.MINUS_2_LN_2 * 2.0**-23)
+def split_32(y: Vectors, factor: float, half: int, upper: Vectors | None = None) -> tuple[Vectors, Vectors]:
+    """`factor` times e, and m, of numbers y = m 2^e with |m| in [1/2, 1); `half` is 1/2 in bits, with the sign of y.
+
+    Where the bits of `upper` are set, 0 for the first.
+    """
+    if ONE_STEP:
+        term, m = fused(exponent(y), factor, factor), mantissa(y)
+        return (term if upper is None else from_bits(and_not(bits(term), upper))), m
+    place = (bits(y) - half) & 0xFF800000  # 2^23 e
+    m = from_bits(bits(y) - place)
+    place = place if upper is None else and_not(place, upper)
+    return real(signed(place)) * (factor * 2.0**-23), m
 
 
-def exponent_32(pattern: Vectors, half: int) -> Vectors:
-    """The exponent of a float above that of 1/2, left at its place: 2^23 e. `half` is 1/2 in bits, with the sign."""
-    return (pattern - half) & 0xFF800000
+def minus_2_log_32(term: Vectors, f: Vectors, half: float = 1.0) -> Vectors:
+    """-2 ln((1 + f) 2^e), or half of it, with its term in e. A factor of 1/2 changes no bit but the exponent's."""
+    return f * horner(f, [half * coefficient for coefficient in k.LOG_32]) + term
 
 
-def minus_2_log_64(exponent: Vectors, f: Vectors) -> Vectors:
-    """-2 ln((1 + f) 2^exponent) through atanh: ln(1 + f) = 2 atanh(f / (2 + f))."""
+def minus_2_log_64(e: Vectors, f: Vectors) -> Vectors:
+    """-2 ln((1 + f) 2^e) through atanh: ln(1 + f) = 2 atanh(f / (2 + f))."""
     s = f / (2.0 + f)
     z = s * s
-    return -4.0 * (s + s * (z * horner(z, k.LOG_64))) + exponent * k.MINUS_2_LN_2
+    return -4.0 * (s + s * (z * horner(z, k.LOG_64))) + e * k.MINUS_2_LN_2
 
 
 def split_64(y: Vectors, bias: float) -> tuple[Vectors, Vectors]:
     """A number as an exponent above this bias and a mantissa in [1/2, 1)."""
-    mantissa = from_bits((bits(y) & 0x000FFFFFFFFFFFFF) | 0x3FE0000000000000)
+    if ONE_STEP:
+        return exponent(y) + (1023.0 - bias), mantissa(y)
+    fraction = from_bits((bits(y) & 0x000FFFFFFFFFFFFF) | 0x3FE0000000000000)
     # The exponent becomes the last places of 2^52.
-    return from_bits((bits(y) >> 52) | 0x4330000000000000) - (2.0**52 + bias), mantissa
+    return from_bits((bits(y) >> 52) | 0x4330000000000000) - (2.0**52 + bias), fraction
 
 
 def whole_by_halves(high: Vectors, low: Vectors) -> Vectors:
@@ -138,19 +155,19 @@ def radius_32(a: Vectors) -> Vectors:
     """sqrt(-2 ln v), v = (a + 1/2) 2^-32: in [1.5e-5, 6.77], with full relative accuracy at both ends."""
     upper = signed(a) >> 31
     # The upper half is ln(1 - y): the same polynomial at f = -y, exponent 0.
-    above = (real(signed(a) ^ upper) + 0.5) * -(2.0**-32)
-    place = exponent_32(bits(above), 0xBF000000)
-    below = -1.0 - from_bits(bits(above) - place)  # mantissa - 1
+    above = fused(real(signed(a) ^ upper), -(2.0**-32), -(2.0**-33))
+    term, m = split_32(above, k.MINUS_2_LN_2, 0xBF000000, upper)
+    below = -1.0 - m
     if ONE_STEP:
         f = from_bits(choose_bits(upper, bits(above), bits(below)))
     else:
         f = where(signed(a) < 0, above, below)
-    return square_root(minus_2_log_32(and_not(place, upper), f))
+    return square_root(minus_2_log_32(term, f))
 
 
 def angle_32(b: Vectors) -> tuple[Vectors, Vectors]:
     """Cosine and sine of an eighth of a turn, the cosine with a random sign."""
-    t = (real(signed(b) >> 3) + 0.5) * 2.0**-28
+    t = fused(real(signed(b & 0xFFFFFFF8)), 2.0**-31, 2.0**-29)  # half a step is 4: the last three bits are for others
     z = t * t
     return from_bits(bits(horner(z, k.COS_32)) ^ (b << 31)), t * horner(z, k.SIN_32)
 
@@ -159,45 +176,57 @@ def radius_64(a: Vectors, a_low: Vectors) -> Vectors:
     """sqrt(-2 ln v), v = (a 2^32 + a_low + 1/2) 2^-64: in [2.3e-10, 9.50]."""
     upper = signed(a) >> 31
     y = whole_64(signed(a ^ upper), a_low ^ upper) + 0.5  # times 2^-64
-    exponent, mantissa = split_64(y, 1022.0 + 64.0)
+    e, m = split_64(y, 1022.0 + 64.0)
     side = wide(signed(a))
-    f = where(side < 0, y * -(2.0**-64), mantissa - 1.0)
-    return square_root(minus_2_log_64(where(side < 0, 0.0, exponent), f))
+    f = where(side < 0, y * -(2.0**-64), m - 1.0)
+    return square_root(minus_2_log_64(where(side < 0, 0.0, e), f))
 
 
 def angle_64(b: Vectors, b_low: Vectors) -> tuple[Vectors, Vectors]:
     """As angle_32."""
-    t = (whole_64(signed(b) >> 3, b_low) + 0.5) * 2.0**-60
+    t = fused(whole_64(signed(b) >> 3, b_low), 2.0**-60, 2.0**-61)
     z = t * t
     return from_bits(bits(horner(z, k.COS_64)) ^ (wide(b) << 63)), t * horner(z, k.SIN_64)
 
 
-def swapped(cosine: Vectors, sine: Vectors, swap: Vectors) -> tuple[Vectors, Vectors]:
-    """The sine and the cosine, the other way round where all bits of `swap` are set.
+def swapped(cosine: Vectors, sine: Vectors, b: Vectors) -> tuple[Vectors, Vectors]:
+    """The sine and the cosine, the other way round where bit 1 of the word is set.
 
-    An exclusive or: as a select on a mask register it took the loop from 13.5 to 5.2 GB/s.
+    Without AVX-512 an exclusive or: as a select the loop went from 13.5 to 5.2 GB/s.
     """
     if ONE_STEP:
-        odd = choose_bits(swap, bits(sine), bits(cosine))
-        return from_bits(choose_bits(swap, bits(cosine), bits(sine))), from_bits(odd)
-    difference = (bits(cosine) ^ bits(sine)) & swap
+        swap = (b & 2) > 0
+        return where(swap, cosine, sine), where(swap, sine, cosine)
+    sign = b.element.width - 1
+    difference = (bits(cosine) ^ bits(sine)) & (signed(b << (sign - 1)) >> sign)
     return from_bits(bits(sine) ^ difference), from_bits(bits(cosine) ^ difference)
 
 
-def normal_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
-    """Pairs of independent normals (Box and Muller 1958) from a radius and an angle. Reals: mean, std."""
+def pairs_32(words: Line) -> tuple[Vectors, Vectors]:
+    """Pairs of independent standard normals (Box and Muller 1958) from a radius and an angle."""
     radius = radius_32(words[0])
-    cosine, sine = angle_32(words[1])
-    even, odd = swapped(cosine, sine, signed(words[1] << 30) >> 31)
-    out[0] = reals[0] + reals[1] * (radius * even)
-    out[1] = reals[0] + reals[1] * (radius * odd)
+    even, odd = swapped(*angle_32(words[1]), words[1])
+    return radius * even, radius * odd
+
+
+def normal_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
+    """The normal law of pairs of words. Reals: mean, std."""
+    even, odd = pairs_32(words)
+    out[0] = reals[0] + reals[1] * even
+    out[1] = reals[0] + reals[1] * odd
+
+
+def centred_normal_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
+    """The same values for a mean of 0, where no value is so small that it is rounded to -0.0."""
+    even, odd = pairs_32(words)
+    out[0] = reals[1] * even
+    out[1] = reals[1] * odd
 
 
 def normal_64(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
     """As normal_32, with the low words below the high ones."""
     radius = radius_64(words[0], low_words[0])
-    cosine, sine = angle_64(words[1], low_words[1])
-    even, odd = swapped(cosine, sine, signed(wide(words[1]) << 62) >> 63)
+    even, odd = swapped(*angle_64(words[1], low_words[1]), wide(words[1]))
     out[0] = reals[0] + reals[1] * (radius * even)
     out[1] = reals[0] + reals[1] * (radius * odd)
 
@@ -209,9 +238,8 @@ def normal_64(words: Line, low_words: Line, out: Line, reals: Numbers, integers:
 
 def log_odds_32(p2: Vectors) -> tuple[Vectors, Vectors]:
     """The variable of the polynomials, w = -ln(4 p (1 - p)), and q = 1 - 2 p."""
-    pattern = bits(p2 * (2.0 - p2))
-    place = exponent_32(pattern, 0x3F000000)
-    return minus_2_log_32(place, from_bits(pattern - place) - 1.0, half=0.5), 1.0 - p2
+    term, m = split_32(p2 * (2.0 - p2), 0.5 * k.MINUS_2_LN_2, 0x3F000000)
+    return minus_2_log_32(term, m - 1.0, half=0.5), 1.0 - p2
 
 
 def near_magnitude_32(p2: Vectors) -> Vectors:
@@ -239,8 +267,8 @@ def ratio_64(p: Vectors) -> tuple[Vectors, Vectors, Vectors]:
     """
     q = 0.5 - p
     centre = 0.180625 - q * q
-    exponent, mantissa = split_64(p, 1022.0)
-    r = square_root(0.5 * minus_2_log_64(exponent, mantissa - 1.0))
+    e, m = split_64(p, 1022.0)
+    r = square_root(0.5 * minus_2_log_64(e, m - 1.0))
     near = r - 1.6
     inside = from_bits(bits(q) & 0x7FFFFFFFFFFFFFFF) <= 0.425
     up = where(inside, q * horner(centre, k.CENTRE_NUMERATOR), horner(near, k.NEAR_NUMERATOR))
@@ -289,7 +317,7 @@ def flip_of(words: Line, integers: Numbers) -> Vectors:
 def tail_32(words: Line, reals: Numbers, integers: Numbers) -> Vectors:
     """Twice the tail probability of each word on its side."""
     base = where(words[0] <= integers[0], reals[0], reals[1])
-    s = (unsigned_32(words[0] ^ flip_of(words, integers)) + 0.5) * 2.0**-32
+    s = fused(unsigned_32(words[0] ^ flip_of(words, integers)), 2.0**-32, 2.0**-33)
     p = minimum(base + s * reals[2], k.HALF_32)
     return p + p
 
@@ -339,7 +367,7 @@ def truncated_64(words: Line, low_words: Line, out: Line, reals: Numbers, intege
     """For tail probabilities of e^-25 or more, within 6.6 standard deviations; the others follow."""
     flip = flip_of(words, integers)
     whole = (wide(words[0] ^ flip) << 32) | wide(low_words[0] ^ flip)
-    p = where(words[0] <= integers[0], reals[0], reals[1]) + ((real(whole) + 0.5) * 2.0**-64) * reals[2]
+    p = where(words[0] <= integers[0], reals[0], reals[1]) + fused(real(whole), 2.0**-64, 2.0**-65) * reals[2]
     spare[0] = p
     out[0] = value_64(near_magnitude_64(p), words, reals, integers)
 

@@ -52,7 +52,7 @@ from fastinit.engines.vectors import CPU, FEATURES, REGISTER
 # SHA-256 of these files one after the other: what they say is compiled in, and editing this line is what makes Numba's
 # cache see that they were edited.
 SOURCES = ("arithmetic.py", "constants.py", "intrinsics.py", "loops.py", "vectors.py")
-DIGEST = "387cdb79b0ba51af5100ddf394f9e7bdd0ec03313f5677ef75e5bf5eef208591"
+DIGEST = "195cd01e054b3b9676f7c95009a2b8b2ee10c2af1fc3293867a30fd1916dc96b"
 
 u8, u16, u32, u64 = np.uint8, np.uint16, np.uint32, np.uint64
 i32, i64, f32, f64 = np.int32, np.int64, np.float32, np.float64
@@ -154,16 +154,20 @@ ONE_LOOP: set[Any] = set()
 uniform_32 = one_loop("uniform_32", arithmetic.uniform_32)
 uniform_steps_32 = one_loop("uniform_steps_32", arithmetic.uniform_steps_32)
 
-LAG_64 = 18 if REGISTER == 512 else 8  # 1.06 ns an element in place of 1.16 on one processor, 1.69 for 1.97 on another
+# In how many parts the eight vectors of a turn follow each other, and how many steps apart. Of 512 bits, ns an element
+# with all in step, in two parts, in four and one by one: normal float32 0.321, 0.297, 0.269, 0.265; float64 1.32, 1.08,
+# 0.97, 0.94. The law cut at two sides of 0 has as good a time in step.
+NORMAL, NEAR, FLOAT64 = ((8, 3), (8, 2), (8, 5)) if REGISTER == 512 else ((2, 11), (1, 0), (2, 8))
 
 uniform_64 = block("uniform_64", arithmetic.uniform_64)
-normal_32 = block("normal_32", arithmetic.normal_32, pairs=True, lag=11)
-normal_64 = block("normal_64", arithmetic.normal_64, pairs=True, lag=LAG_64)
-near_32 = block("near_32", arithmetic.truncated_32)
-near_deep_32 = block("near_deep_32", partial(arithmetic.truncated_32, deep=True))
+normal_32 = block("normal_32", arithmetic.normal_32, pairs=True, apart=NORMAL)
+centred_normal_32 = block("centred_normal_32", arithmetic.centred_normal_32, pairs=True, apart=NORMAL)
+normal_64 = block("normal_64", arithmetic.normal_64, pairs=True, apart=FLOAT64)
+near_32 = block("near_32", arithmetic.truncated_32, apart=NEAR)
+near_deep_32 = block("near_deep_32", partial(arithmetic.truncated_32, deep=True), apart=NEAR)
 centred_32 = block("centred_32", arithmetic.centred_32)
 centred_deep_32 = block("centred_deep_32", partial(arithmetic.centred_32, deep=True))
-near_64 = block("near_64", arithmetic.truncated_64, lag=LAG_64)
+near_64 = block("near_64", arithmetic.truncated_64, apart=FLOAT64)
 far_32 = block("far_32", arithmetic.far_32, ways=k.LANES * 32 // REGISTER)
 far_64 = block("far_64", arithmetic.far_64, ways=k.LANES * 64 // REGISTER)
 
@@ -369,14 +373,15 @@ def _draw_own_words(law, own_words, low_words, reals, counters):
         first, pitch, rows, groups, domain, stream, (source, target, lines) = counters
         half = lines // 2
         draw_words(own_words, (first, pitch, rows, groups, domain, stream, (source, target, half)))
-        rest = (source + 64 * half, target + 64 * half, lines - half)
+        rest = (source + 64 * half if source != 0 else 0, target + 64 * half, lines - half)
         draw_words(low_words, (first, pitch, rows, groups, k.DOMAIN_LOW, stream, rest))
 
     return both
 
 
 # Past the cache: the values of a block stay in the scratch, and go to memory while the next block is drawn, as whole
-# cache lines that are not read first. A large fill takes 1.5 times as long where each line is read.
+# cache lines that are not read first. A large fill takes 1.6 times as long where each line is read, and 1.25 times if
+# the lines of a block were asked for while the block before it was drawn.
 
 
 def other_half(law, half):
@@ -435,6 +440,12 @@ def unload(freight, edge, held):
     copy_bytes(target + 64 * lines, edge + 64 - held, held)
 
 
+@inline
+def ask(out, count):
+    """The freight that asks for the lines of so many elements."""
+    return 0, address(out), count * size_of(out) // 64
+
+
 def are_joined(rows, row_step, cols, first, pitch):
     """Whether the rows are whole groups and follow each other in memory, though not in the tensor."""
     return rows > 1 and row_step == cols and first % 64 == 0 and cols % 64 == 0 and pitch % 64 == 0
@@ -444,13 +455,14 @@ rows_are_joined = inline(are_joined)
 
 
 @inline
-def fill_run(law, out, plan, stream, domain, reals, integers, code, past, room):
+def fill_run(law, out, plan, stream, domain, reals, integers, code, stores, room):
     """Fill rows of neighbouring elements; row r begins at offset + r * row step and at index first + r * pitch.
 
     plan = (offset, rows, row step, cols, column step, first, pitch), steps in storage elements of `out`, which is the
     memory of the buffer as one line. Whole groups go straight from the law into `out`, or past the cache; the ends of a
     row are copied. Rows that are joined are drawn several at once.
     """
+    past = stores == k.PAST_CACHE
     offset, rows, row_step, cols, first, pitch = plan[0], plan[1], plan[2], plan[3], plan[5], plan[6]
     out, stream, reals, integers = pointer(out), pointer(stream), pointer(reals), pointer(integers)
     own_words, low_words, scratch, spare, strip, _ = parts_of(room, reals)
@@ -471,6 +483,8 @@ def fill_run(law, out, plan, stream, domain, reals, integers, code, past, room):
             here, target = ahead(out, at), ahead(scratch, half)
             if whole and not past:
                 target = destination(out, target, at)
+                if stores == k.ASKED:
+                    freight = ask(ahead(here, width), min(k.BLOCK, cols - done - width))
             counters = (index, pitch, height, groups, domain, stream, freight)
             draw_own_words(law, own_words, low_words, reals, counters)
             # One call, for each is another copy of the law to compile.
@@ -569,7 +583,7 @@ def put(out, at, row_step, rows, col_step, cols, scratch, begins, strip, code):
 
 
 @inline
-def fill_tiles(law, out, plan, stream, domain, reals, integers, code, past, room):
+def fill_tiles(law, out, plan, stream, domain, reals, integers, code, stores, room):
     """As fill_run, for short rows and for any column step: tiles of several rows are drawn at once and then placed.
 
     Past the cache a tile is placed while the next is drawn; `squares` of the last one wait.
@@ -585,7 +599,7 @@ def fill_tiles(law, out, plan, stream, domain, reals, integers, code, past, room
     widest = (tile_cols + (63 if pitch % 64 != 0 else first % 64) + 63) // 64 * 64
     tile_rows = k.TILE_ROWS // times if transposed else max(1, k.BLOCK // widest)
     # Where all columns come to a cache line in the same row, the first tile reaches so many rows further.
-    lines = past and row_step == 1 and takes_lines(out, scratch) and col_step * size_of(out) % 64 == 0
+    lines = stores == k.PAST_CACHE and row_step == 1 and takes_lines(out, scratch) and col_step * size_of(out) % 64 == 0
     lead = -address(ahead(out, offset)) % 64 // size_of(out) if lines else 0
     side, tile = REGISTER // 8 // size_of(scratch), scratch
     last_tile, last_begins = ahead(scratch, k.TILE), ahead(begins, FIRST_TILE)
@@ -769,83 +783,93 @@ def carry_rows(out, offset, rows, row_step, cols, values):
 
 
 @kernel
-def uniform_32_run(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_run(uniform_32, out, plan, stream, domain, reals, integers, code, past, room)
+def uniform_32_run(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_run(uniform_32, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def uniform_32_tiles(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_tiles(uniform_32, out, plan, stream, domain, reals, integers, code, past, room)
+def uniform_32_tiles(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_tiles(uniform_32, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def uniform_steps_32_run(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_run(uniform_steps_32, out, plan, stream, domain, reals, integers, code, past, room)
+def uniform_steps_32_run(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_run(uniform_steps_32, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def uniform_steps_32_tiles(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_tiles(uniform_steps_32, out, plan, stream, domain, reals, integers, code, past, room)
+def uniform_steps_32_tiles(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_tiles(uniform_steps_32, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def uniform_64_run(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_run(uniform_64, out, plan, stream, domain, reals, integers, code, past, room)
+def uniform_64_run(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_run(uniform_64, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def uniform_64_tiles(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_tiles(uniform_64, out, plan, stream, domain, reals, integers, code, past, room)
+def uniform_64_tiles(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_tiles(uniform_64, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def normal_32_run(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_run(normal_32, out, plan, stream, domain, reals, integers, code, past, room)
+def normal_32_run(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_run(normal_32, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def normal_32_tiles(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_tiles(normal_32, out, plan, stream, domain, reals, integers, code, past, room)
+def normal_32_tiles(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_tiles(normal_32, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def normal_64_run(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_run(normal_64, out, plan, stream, domain, reals, integers, code, past, room)
+def centred_normal_32_run(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_run(centred_normal_32, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def normal_64_tiles(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_tiles(normal_64, out, plan, stream, domain, reals, integers, code, past, room)
+def centred_normal_32_tiles(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_tiles(centred_normal_32, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def truncated_32_run(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_run(truncated_32, out, plan, stream, domain, reals, integers, code, past, room)
+def normal_64_run(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_run(normal_64, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def truncated_32_tiles(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_tiles(truncated_32, out, plan, stream, domain, reals, integers, code, past, room)
+def normal_64_tiles(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_tiles(normal_64, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def truncated_deep_32_run(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_run(truncated_deep_32, out, plan, stream, domain, reals, integers, code, past, room)
+def truncated_32_run(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_run(truncated_32, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def truncated_deep_32_tiles(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_tiles(truncated_deep_32, out, plan, stream, domain, reals, integers, code, past, room)
+def truncated_32_tiles(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_tiles(truncated_32, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def truncated_64_run(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_run(truncated_64, out, plan, stream, domain, reals, integers, code, past, room)
+def truncated_deep_32_run(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_run(truncated_deep_32, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @kernel
-def truncated_64_tiles(out, plan, stream, domain, reals, integers, code, past, room):
-    fill_tiles(truncated_64, out, plan, stream, domain, reals, integers, code, past, room)
+def truncated_deep_32_tiles(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_tiles(truncated_deep_32, out, plan, stream, domain, reals, integers, code, stores, room)
+
+
+@kernel
+def truncated_64_run(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_run(truncated_64, out, plan, stream, domain, reals, integers, code, stores, room)
+
+
+@kernel
+def truncated_64_tiles(out, plan, stream, domain, reals, integers, code, stores, room):
+    fill_tiles(truncated_64, out, plan, stream, domain, reals, integers, code, stores, room)
 
 
 @inline
@@ -899,11 +923,11 @@ def tally_values(values, centre, inverse, counts):
     return finite, i64(zero.sum()), nans, total.sum(), squares.sum(), low.min(), high.max()
 
 
-def fill(kernel, out, plan, stream, domain, reals, integers, code, past_cache=False):  # type: ignore[no-untyped-def]
+def fill(kernel, out, plan, stream, domain, reals, integers, code, stores=k.ORDINARY):  # type: ignore[no-untyped-def]
     """Run a kernel on one thread: `out` as one line of storage elements, `plan` as fill_run says."""
     is_run = plan[4] == 1 and (plan[1] == 1 or plan[3] >= k.SHORTEST_RUN or are_joined(*plan[1:4], *plan[5:]))
     entry = ENTRIES[kernel, is_run]
-    arguments = (stream, domain, reals, integers, code, past_cache, _room())
+    arguments = (stream, domain, reals, integers, code, stores, _room())
     if (entry, out.dtype) not in _ready:
         _compile(entry, out, arguments)
     entry(out, plan, *arguments)

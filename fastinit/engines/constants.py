@@ -17,6 +17,9 @@ DOMAIN_ELEMENT, DOMAIN_LOW, DOMAIN_SPARSE, DOMAIN_ORTHOGONAL = 0, 1, 2, 3
 # Which narrow format a 16-bit or 8-bit storage element holds.
 FLOAT16, BFLOAT16, FLOAT8_E4M3FN, FLOAT8_E5M2 = 1, 2, 3, 4
 
+# How a fill stores: by ordinary stores, by such whose lines it asked for a block before, or past the cache.
+ORDINARY, ASKED, PAST_CACHE = 0, 1, 2
+
 LANES = 16  # counters in a group
 GROUP = 64  # elements in a group: four words of each counter
 

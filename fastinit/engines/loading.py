@@ -17,6 +17,8 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from fastinit.engines.constants import ORDINARY
+
 
 class Engine(Protocol):
     """What both engines offer."""
@@ -31,9 +33,9 @@ class Engine(Protocol):
         reals: np.ndarray[Any, Any],
         integers: np.ndarray[Any, Any],
         code: int,
-        past_cache: bool = False,
+        stores: int = ORDINARY,
     ) -> None:
-        """Fill rows of a buffer on the calling thread, by stores that leave the cache as it is if the engine can."""
+        """Fill rows of a buffer on the calling thread; `stores`, as constants.py has it, is how, if the engine can."""
 
     def thin(
         self,

@@ -13,8 +13,19 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fastinit.engines.constants import GROUP, LANES
-from fastinit.engines.vectors import REGISTER, WAYS, Line, Numbers, Turn, Vectors, spread, word_32, word_64
+from fastinit.engines.constants import GROUP, LANES, MULTIPLIER_0
+from fastinit.engines.vectors import (
+    LETTER,
+    REGISTER,
+    WAYS,
+    Line,
+    Numbers,
+    Turn,
+    Vectors,
+    spread,
+    word_32,
+    word_64,
+)
 
 # Vectors of counters in a turn: a group, or half of one where that is eight. Of 512 bits a group is two, and with three
 # groups a core has more to do: 0.284 ns a word; with two 0.305, with four 0.297, with one 0.340.
@@ -47,13 +58,14 @@ def merge(instructions: list[ir.Instruction], start: int, turns: Sequence[Turn],
         instructions.extend(step)
 
 
-def loop(law: Callable[..., None], pairs: bool = False, ways: int = WAYS, lag: int = 0) -> Any:
+def loop(law: Callable[..., None], pairs: bool = False, ways: int = WAYS, apart: tuple[int, int] = (1, 0)) -> Any:
     """An intrinsic (count, words, low words, out, reals, integers, spare) that does a law for `count` elements.
 
     `law` has the arguments after `count`: Lines, but for the two of Numbers. The elements are whole groups; with
-    `pairs` each place of a line stands for two elements, 16 apart. With a lag, the second half of the vectors follows
-    the first so many steps behind, and not at once.
+    `pairs` each place of a line stands for two elements, 16 apart. The vectors of a turn go in some parts, each so many
+    steps behind the one before: `apart` is both numbers.
     """
+    parts, lag = apart
 
     @intrinsic
     def run(typing_context, count, words, low_words, out, reals, integers, spare):  # type: ignore[no-untyped-def]
@@ -77,11 +89,9 @@ def loop(law: Callable[..., None], pairs: bool = False, ways: int = WAYS, lag: i
                 inside, after = builder.append_basic_block("turn"), builder.append_basic_block("turns")
                 builder.cbranch(builder.icmp_signed("<=", end, arguments[0]), inside, after)
                 builder.position_at_end(inside)
-                parts = 2 if lag and number == ways else 1
+                of_part = number // (parts if number == ways else 1)
                 start = len(inside.instructions)
-                turns = [
-                    Turn(builder, before, number // parts, lanes, part * (number // parts)) for part in range(parts)
-                ]
+                turns = [Turn(builder, before, of_part, lanes, way) for way in range(0, number, of_part)]
                 for turn in turns:
                     lines = [
                         (Numbers(turn, where) if array in (3, 4) else Line(turn, where, index, pairs))
@@ -115,6 +125,8 @@ class Freight:
 
     A store reads its line into the cache first; one that fills lines and goes past it does not, and memory has half the
     work. Such stores must come slowly, between other work, or the core waits for memory all the same.
+
+    With a source of 0 nothing is carried: the lines at the target, where a law will store, are asked for meanwhile.
     """
 
     def __init__(self, builder: ir.IRBuilder, freight: ir.Value) -> None:
@@ -133,25 +145,83 @@ class Freight:
             store_past_cache(builder, load, builder.inttoptr(builder.add(self.target, place), kind))
         builder.store(builder.add(gone, word_64(lines)), self.gone)
 
+    def _ask(self, gone: ir.Value, lines: int) -> None:
+        builder, kind = self.builder, ir.IntType(8).as_pointer()
+        signature = ir.FunctionType(ir.VoidType(), [kind, word_32, word_32, word_32])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [kind], signature)
+        begin = builder.add(self.target, builder.mul(gone, word_64(64)))
+        to_write, for_long, data = word_32(1), word_32(3), word_32(1)
+        for offset in range(0, 64 * lines, 64):
+            place = builder.inttoptr(builder.add(begin, word_64(offset)), kind)
+            builder.call(prefetch, [place, to_write, for_long, data])
+        builder.store(builder.add(gone, word_64(lines)), self.gone)
+
     def carry(self, lines: int) -> None:
-        """Carry so many lines, if there are as many."""
+        """Carry so many lines, or ask for them, if there are as many."""
         builder = self.builder
         gone = builder.load(self.gone)
         with builder.if_then(builder.icmp_signed("<=", builder.add(gone, word_64(lines)), self.lines)):
-            self._store(gone, lines)
+            with builder.if_else(builder.icmp_signed("!=", self.source, word_64(0))) as (carried, asked):
+                with carried:
+                    self._store(gone, lines)
+                with asked:
+                    self._ask(gone, lines)
 
     def carry_rest(self) -> None:
-        """Carry what is left."""
+        """Carry what is left; nobody asks for the rest."""
         builder = self.builder
         here, inside, after = (builder.append_basic_block(name) for name in ("left", "line", "carried"))
         builder.branch(here)
         builder.position_at_end(here)
         gone = builder.load(self.gone)
-        builder.cbranch(builder.icmp_signed("<", gone, self.lines), inside, after)
+        left = builder.icmp_signed("<", gone, self.lines)
+        builder.cbranch(builder.and_(left, builder.icmp_signed("!=", self.source, word_64(0))), inside, after)
         builder.position_at_end(inside)
         self._store(gone, 1)
         builder.branch(here)
         builder.position_at_end(after)
+
+
+def first_products(builder: ir.IRBuilder, low: ir.Value, number: int, lanes: int) -> list[ir.Value]:
+    """The products of the first multiplier and the first words of counters from `low` on, in so many vectors.
+
+    Those of neighbours are a sum: without a carry, for their low words have none. The lanes of two registers take turns
+    by twos: packing them is one shuffle without crossings.
+    """
+    product = builder.mul(builder.and_(low, word_64(0xFFFFFFFF)), word_64(MULTIPLIER_0))
+    products = []
+    for way in range(number):
+        places = [4 * (lane // 2) + lane % 2 + 2 * (way % 2) + 2 * lanes * (way // 2) for lane in range(lanes)]
+        further = ir.Constant(ir.VectorType(word_64, lanes), [MULTIPLIER_0 * place for place in places])
+        products.append(builder.add(spread(builder, product, lanes), further))
+    return products
+
+
+def draw(
+    builder: ir.IRBuilder,
+    before: ir.Block,
+    generator: Callable[..., Sequence[Vectors]],
+    products: Sequence[ir.Value],
+    numbers: Sequence[ir.Value],
+) -> list[list[ir.Value]]:
+    """Each of the four words, of all counters, from their first products and what else the generator takes.
+
+    There are registers of 512 bits for all vectors of a turn, if each does a round in one go. On others the order is
+    left to LLVM, which keeps to that of the operations here.
+    """
+    lanes = products[0].type.count
+    one_by_one = REGISTER == 512 and LETTER is not None
+    start, turns = len(builder.block.instructions), []
+    words: list[list[ir.Value]] = [[], [], [], []]
+    for values in [[value] for value in products] if one_by_one else [products]:
+        turn = Turn(builder, before, len(values), lanes, ordered=False, paced=one_by_one)
+        made = generator(Vectors(turn, values), *(turn.spread(number) for number in numbers))
+        for word, vectors in zip(words, made, strict=True):
+            word += vectors.values
+        turn.steps.append(len(builder.block.instructions))
+        turns.append(turn)
+    merge(builder.block.instructions, start, turns, 0)
+    return words
 
 
 def loop_over_counters(
@@ -160,10 +230,9 @@ def loop_over_counters(
     """An intrinsic (out, first, pitch, rows, groups, domain, stream, freight, reals): rows of whole groups.
 
     Row r begins with the group of element first + r pitch. `generator` makes the four words of counters, in the low
-    halves of 64-bit lanes, from counter and key. Stored is what a law makes of a word, or the word. The order is left
-    to LLVM, which keeps to it here, and knows integers from floats better without assembly between.
+    halves of 64-bit lanes, from counters and key. Stored is what a law makes of a word, or the word.
 
-    Besides, `freight` is carried past the cache: four lines a turn, and the rest at the end.
+    Besides, `freight` is carried past the cache: four lines a group, and the rest at the end.
     """
 
     @intrinsic
@@ -182,7 +251,8 @@ def loop_over_counters(
             builder.branch(before)
             builder.position_at_end(before)
             freight = Freight(builder, arguments[7])
-            parts = [builder.zext(builder.load(builder.gep(stream, [word_64(i)])), word_64) for i in range(4)]
+            # Names, then keys.
+            parts = [builder.zext(builder.load(builder.gep(stream, [word_64(i)])), word_64) for i in (2, 3, 0, 1)]
             length = builder.mul(groups, word_64(LANES))
 
             builder.position_at_end(start)
@@ -199,24 +269,15 @@ def loop_over_counters(
 
             def take(number: int) -> None:
                 """Do so many vectors: a group or less, or several groups."""
-                turn = Turn(builder, before, number, lanes, ordered=False)
-                # The lanes of two registers take turns by twos: packing them is one shuffle without crossings.
-                counters = [
-                    builder.add(spread(builder, low, lanes), ir.Constant(ir.VectorType(word_64, lanes), places))
-                    for places in (
-                        [4 * (lane // 2) + lane % 2 + 2 * (way % 2) + 2 * lanes * (way // 2) for lane in range(lanes)]
-                        for way in range(number)
-                    )
-                ]
-                key_0, key_1, name_0, name_1 = (turn.spread(part) for part in parts)
-                words = generator((Vectors(turn, counters), turn.spread(high), name_0, name_1), (key_0, key_1))
+                products = first_products(builder, low, number, lanes)
+                words = draw(builder, before, generator, products, (high, *parts))
                 halves = ir.VectorType(word_32, 2 * lanes)
                 low_halves = [4 * (i // 4) + i % 2 * 2 + 2 * lanes * (i % 4 // 2) for i in range(2 * lanes)]
                 packed, places = [], []
                 for first in range(0, number, 2):
                     group, lane = divmod(lanes * first, LANES)
                     for which, word in enumerate(words):
-                        two = [builder.bitcast(value, halves) for value in word.values[first : first + 2]]
+                        two = [builder.bitcast(value, halves) for value in word[first : first + 2]]
                         packed.append(builder.shuffle_vector(*two, ir.Constant(halves, low_halves)))
                         places.append(builder.add(at, word_64(GROUP * group + LANES * which + lane)))
                 turn = Turn(builder, before, len(packed), 2 * lanes, ordered=False)

@@ -285,6 +285,7 @@ LAWS = {
     "uniform_steps_32": uniform_32,  # two operations less, in the compiled engine
     "uniform_64": uniform_64,
     "normal_32": normal_32,
+    "centred_normal_32": normal_32,  # the same, and two operations less
     "normal_64": normal_64,
     "truncated_32": truncated_32,
     "truncated_deep_32": truncated_32,  # the compiled engine leaves the far tail out where a law cannot reach it
@@ -360,7 +361,7 @@ def fill(
     reals: Array,
     integers: Array,
     code: int,
-    past_cache: bool = False,
+    stores: int = k.ORDINARY,
 ) -> None:
     """Fill rows x cols elements of `out`, of which row r, column c has the index first + r * pitch + c.
 

@@ -10,11 +10,14 @@ import errno
 import mmap
 import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from fastinit.engines.constants import ASKED, ORDINARY, PAST_CACHE
 
 MADV_HUGEPAGE, MADV_POPULATE_WRITE = 14, 23
 HUGE_PAGE = 2 << 20
@@ -69,14 +72,31 @@ def _is_intel() -> bool:
         return False
 
 
-def goes_past_cache(size: int) -> bool:
-    """Whether a fill of so many bytes stores past the cache, which need not read a line to overwrite all of it.
+def eases_stores() -> bool:
+    """Whether fills do something about the time that a store waits for its line to be read.
 
-    On Intel's processors, where a core reads what it overwrites as slowly as it writes: 1.4 times as fast.
-    FASTINIT_PAST_CACHE=1 or 0 switches it on or off everywhere.
+    On Intel's processors, where a core reads what it overwrites as slowly as it writes. FASTINIT_PAST_CACHE=1 or 0
+    switches it on or off everywhere.
     """
     chosen = os.environ.get("FASTINIT_PAST_CACHE")
-    return size >= SMALLEST_PAST_CACHE and (chosen == "1" if chosen in ("0", "1") else _is_intel())
+    return chosen == "1" if chosen in ("0", "1") else _is_intel()
+
+
+def goes_past_cache(size: int) -> bool:
+    """Whether a fill of so many bytes stores past the cache, which need not read a line to overwrite all of it."""
+    return size >= SMALLEST_PAST_CACHE and eases_stores()
+
+
+def way_of_stores(size: int) -> Callable[[int], int]:
+    """How a fill of so many bytes stores at an address.
+
+    Past the cache where it is large (1.6 times as fast as by ordinary stores); else lines are asked for a block ahead
+    (1.1 times at 16 MiB). So they are on fresh memory too, which the kernel clears and leaves in the cache.
+    """
+    if goes_past_cache(size):
+        return lambda address: PAST_CACHE if is_resident(address) else ASKED
+    way = ASKED if eases_stores() else ORDINARY
+    return lambda address: way
 
 
 def is_resident(address: int) -> bool:

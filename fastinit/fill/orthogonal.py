@@ -90,7 +90,7 @@ class Reflectors:
     def draw(self, j: int, count: int) -> Array:
         """Vectors j ... j + count - 1 from row j on, one a row, zero before their own beginning."""
         x = np.empty((count, self.m - j), np.float32)
-        draw = Draw("normal_32", np.array([0, 1], np.float32), np.zeros(1, np.uint32), DOMAIN_ORTHOGONAL)
+        draw = Draw("centred_normal_32", np.array([0, 1], np.float32), np.zeros(1, np.uint32), DOMAIN_ORTHOGONAL)
         first = (self.number * self.n + j) * self.m + j
         fill_direct(x, Job(self.words, draw, None, FORMATS["float32"]), first, (self.m, 1), self.workers, None)
         return np.triu(x)

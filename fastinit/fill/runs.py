@@ -16,7 +16,7 @@ from fastinit import threads as pool
 from fastinit.address import Axis, Shard, collapse, index_strides
 from fastinit.dtypes import Format
 from fastinit.engines import reference
-from fastinit.engines.constants import TILE_ROWS
+from fastinit.engines.constants import ORDINARY, TILE_ROWS
 from fastinit.fill import buffers, memory
 from fastinit.laws import Constant, Draw, Law
 
@@ -46,7 +46,7 @@ class Job(NamedTuple):
         assert format is not None  # buffers.check, or the plan, has refused what is no float
         return cls(words, law.prepare(format), None, format)
 
-    def run(self, engine: engines.Engine, line: Array, plan: tuple[int, ...], past_cache: bool = False) -> None:
+    def run(self, engine: engines.Engine, line: Array, plan: tuple[int, ...], stores: int = ORDINARY) -> None:
         """Fill one plan (offset, rows, row step, cols, col step, first, pitch) on the calling thread."""
         if self.draw is not None and self.format is not None:
             draw = self.draw
@@ -61,7 +61,7 @@ class Job(NamedTuple):
                 draw.reals,
                 draw.integers,
                 self.format.code,
-                past_cache,
+                stores,
             )
             return
         offset, rows, row_step, cols, col_step = plan[:5]
@@ -194,8 +194,7 @@ def fill_direct(
         return
     line, offset = buffers.line_of(storage)
     itemsize, address = storage.itemsize, line.ctypes.data
-    cut = walk(storage, first, pitches, workers)
-    past_cache = memory.goes_past_cache(total)
+    cut, way = walk(storage, first, pitches, workers), memory.way_of_stores(total)
     if not mapped:
         memory.advise_huge_pages(address, line.nbytes)
 
@@ -203,8 +202,7 @@ def fill_direct(
         plan = cut.plan(chunk, offset, first)
         if mapped:
             populate(plan, address, itemsize)
-        # What is fresh the kernel clears, and leaves in the cache: there an ordinary store is faster.
-        job.run(engine, line, plan, past_cache and memory.is_resident(address + plan[0] * itemsize))
+        job.run(engine, line, plan, way(address + plan[0] * itemsize))
 
     count = cut.chunks
 

@@ -190,7 +190,9 @@ class Normal(IndependentLaw):
         """Reals: mean, std."""
         refuse_overflow(self, abs(self.mean) + (9.5 if format.name == "float64" else 6.77) * self.std, format)
         warn_if_lost(self.mean, self.std, format)
-        return draw("normal", format, (self.mean + 0.0, self.std))
+        # No |z| is below 2^-46, so that above this std none becomes -0.0, which a mean of 0 would make 0.0.
+        centred = self.mean == 0.0 and self.std >= 2.0**-80 and format.working == "float32"
+        return draw("centred_normal" if centred else "normal", format, (self.mean + 0.0, self.std))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,12 @@ SHORTENED = {
     "rounded up to high": laws.Uniform(0.5, 0.99),
     "whose step is no float32": laws.Uniform(0.0, 3e-37),
     "of few values": laws.Uniform(1.0, 1.0 + 2.0**-20),
+    # Normals, for which it does not add a mean of 0: but to what rounds to -0.0.
+    "normal": laws.Normal(0.0, 0.02),
+    "the smallest without a sum": laws.Normal(0.0, 2.0**-80),
+    "the largest with one": laws.Normal(0.0, 2.0**-80 * (1 - 2.0**-30)),
+    "normals that round to zero": laws.Normal(0.0, 1e-44),
+    "normal about another mean": laws.Normal(-0.5, 0.02),
 }
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import fastinit
 from fastinit import Shard, engines
+from fastinit.engines.constants import ASKED, ORDINARY, PAST_CACHE
 from fastinit.fill import memory, runs, sparse
 from fastinit.laws import Sparse
 
@@ -149,29 +150,45 @@ def test_which_fills_go_past_the_cache(monkeypatch):
     assert fastinit.info()["past_cache"] is memory.goes_past_cache(size)
 
 
-@pytest.mark.parametrize(("nbytes", "expected"), [(32 << 20, {True}), ((32 << 20) - 4, {False})])
-def test_an_engine_is_told(monkeypatch, nbytes, expected):
+@pytest.mark.parametrize("dtype", STORAGE)
+@pytest.mark.parametrize("case", CASES)
+def test_lines_that_are_asked_for_are_not_written(monkeypatch, case, dtype):
+    monkeypatch.setenv("FASTINIT_PAST_CACHE", "1")
+    monkeypatch.setattr(memory, "SMALLEST_PAST_CACHE", 1 << 40)
+    for lead in LEADS:
+        for count in (5000, 12_288, 300_001):
+            fill_both(LAWS[case], count, dtype, lead, name=case)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "nbytes", "expected"),
+    [("1", 32 << 20, PAST_CACHE), ("1", (32 << 20) - 4, ASKED), ("0", 32 << 20, ORDINARY)],
+)
+def test_an_engine_is_told(monkeypatch, chosen, nbytes, expected):
     told = set()
 
     class Told:
         def fill(self, *arguments):
             told.add(arguments[-1])
 
-    monkeypatch.setenv("FASTINIT_PAST_CACHE", "1")
+    monkeypatch.setenv("FASTINIT_PAST_CACHE", chosen)
     monkeypatch.setattr(engines, "chosen", lambda elements: Told())
     buf = np.ones(nbytes // 4, np.float32)
     fastinit.fill(buf, LAWS["normal"], seed=0)
-    assert told == expected
+    assert told == {expected}
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the Linux kernel")
-def test_fresh_memory_is_not_resident():
+def test_fresh_memory_is_not_resident(monkeypatch):
     # The kernel clears it when it is touched, and leaves it in the cache: there an ordinary store is faster.
+    monkeypatch.setenv("FASTINIT_PAST_CACHE", "1")
     buf = np.empty(64 << 20, np.uint8)
-    middle = buf.ctypes.data + (32 << 20)
+    middle, way = buf.ctypes.data + (32 << 20), memory.way_of_stores(64 << 20)
     assert not memory.is_resident(middle)
+    assert way(middle) == ASKED
     buf[32 << 20] = 1
     assert memory.is_resident(middle)
+    assert way(middle) == PAST_CACHE
 
 
 def test_chunks_of_a_large_buffer_are_whole_huge_pages():
