@@ -9,18 +9,21 @@ from __future__ import annotations
 from fastinit.engines import constants as k
 from fastinit.engines.vectors import (
     FEATURES,
+    MASKED_STORES,
     Line,
     Numbers,
     Vectors,
     and_not,
     bits,
-    choose_bits,
     clamp,
     double,
     exponent,
     from_bits,
     fused,
+    high_half,
     horner,
+    is_set,
+    is_zero,
     lacks,
     mantissa,
     maximum,
@@ -30,6 +33,7 @@ from fastinit.engines.vectors import (
     real,
     signed,
     square_root,
+    together,
     where,
     wide,
 )
@@ -50,7 +54,7 @@ def philox(p0: Vectors, c1: Vectors, c2: Vectors, c3: Vectors, k0: Vectors, k1: 
     """
     p1 = product(c2, k.MULTIPLIER_1)
     for round in range(1, k.ROUNDS):
-        c0, c1, c2, c3 = (p1 >> 32) ^ (c1 ^ k0), p1, (p0 >> 32) ^ (c3 ^ k1), p0
+        c0, c1, c2, c3 = (p1 >> 32) ^ (c1 ^ k0), p1, high_half(p0) ^ (c3 ^ k1), p0
         # All but one word of a counter are those of its neighbours, and for two rounds half of what is made of them.
         if round == 1:
             c2, c3 = pause((c2, c3))
@@ -96,18 +100,12 @@ def uniform_64(words: Line, low_words: Line, out: Line, reals: Numbers, integers
 # --- logarithms -------------------------------------------------------------------------------------------------------
 
 
-def split_32(y: Vectors, factor: float, half: int, upper: Vectors | None = None) -> tuple[Vectors, Vectors]:
-    """`factor` times e, and m, of numbers y = m 2^e with |m| in [1/2, 1); `half` is 1/2 in bits, with the sign of y.
-
-    Where the bits of `upper` are set, 0 for the first.
-    """
+def split_32(y: Vectors, factor: float) -> tuple[Vectors, Vectors]:
+    """`factor` times e, and m, of positive numbers y = m 2^e with m in [1/2, 1)."""
     if ONE_STEP:
-        term, m = fused(exponent(y), factor, factor), mantissa(y)
-        return (term if upper is None else from_bits(and_not(bits(term), upper))), m
-    place = (bits(y) - half) & 0xFF800000  # 2^23 e
-    m = from_bits(bits(y) - place)
-    place = place if upper is None else and_not(place, upper)
-    return real(signed(place)) * (factor * 2.0**-23), m
+        return fused(exponent(y), factor, factor), mantissa(y)
+    place = (bits(y) - 0x3F000000) & 0xFF800000  # 2^23 e
+    return real(signed(place)) * (factor * 2.0**-23), from_bits(bits(y) - place)
 
 
 def minus_2_log_32(term: Vectors, f: Vectors, half: float = 1.0) -> Vectors:
@@ -155,13 +153,17 @@ def radius_32(a: Vectors) -> Vectors:
     """sqrt(-2 ln v), v = (a + 1/2) 2^-32: in [1.5e-5, 6.77], with full relative accuracy at both ends."""
     upper = signed(a) >> 31
     # The upper half is ln(1 - y): the same polynomial at f = -y, exponent 0.
-    above = fused(real(signed(a) ^ upper), -(2.0**-32), -(2.0**-33))
-    term, m = split_32(above, k.MINUS_2_LN_2, 0xBF000000, upper)
-    below = -1.0 - m
+    y = fused(real(signed(a) ^ upper), -(2.0**-32), -(2.0**-33))
     if ONE_STEP:
-        f = from_bits(choose_bits(upper, bits(above), bits(below)))
+        lower, factor = is_zero(upper), k.MINUS_2_LN_2
+        e, m = exponent(y), mantissa(y)
+        term = together(lambda e: where(lower, fused(e, factor, factor), 0.0), e)
+        f = together(lambda m, y: where(lower, -1.0 - m, y), m, y)
     else:
-        f = where(signed(a) < 0, above, below)
+        place = (bits(y) - 0xBF000000) & 0xFF800000  # 2^23 e
+        m = from_bits(bits(y) - place)
+        term = real(signed(and_not(place, upper))) * (k.MINUS_2_LN_2 * 2.0**-23)
+        f = where(signed(a) < 0, y, -1.0 - m)
     return square_root(minus_2_log_32(term, f))
 
 
@@ -174,12 +176,18 @@ def angle_32(b: Vectors) -> tuple[Vectors, Vectors]:
 
 def radius_64(a: Vectors, a_low: Vectors) -> Vectors:
     """sqrt(-2 ln v), v = (a 2^32 + a_low + 1/2) 2^-64: in [2.3e-10, 9.50]."""
-    upper = signed(a) >> 31
+    upper, bias = signed(a) >> 31, 1022.0 + 64.0
     y = whole_64(signed(a ^ upper), a_low ^ upper) + 0.5  # times 2^-64
-    e, m = split_64(y, 1022.0 + 64.0)
-    side = wide(signed(a))
-    f = where(side < 0, y * -(2.0**-64), m - 1.0)
-    return square_root(minus_2_log_64(where(side < 0, 0.0, e), f))
+    if ONE_STEP:
+        lower, e, m = is_zero(upper), exponent(y), mantissa(y)
+        e = together(lambda e: where(lower, e + (1023.0 - bias), 0.0), e)
+        f = together(lambda m, f: where(lower, m - 1.0, f), m, y * -(2.0**-64))
+    else:
+        side = wide(signed(a))
+        e, m = split_64(y, bias)
+        f = where(side < 0, y * -(2.0**-64), m - 1.0)
+        e = where(side < 0, 0.0, e)
+    return square_root(minus_2_log_64(e, f))
 
 
 def angle_64(b: Vectors, b_low: Vectors) -> tuple[Vectors, Vectors]:
@@ -189,46 +197,56 @@ def angle_64(b: Vectors, b_low: Vectors) -> tuple[Vectors, Vectors]:
     return from_bits(bits(horner(z, k.COS_64)) ^ (wide(b) << 63)), t * horner(z, k.SIN_64)
 
 
-def swapped(cosine: Vectors, sine: Vectors, b: Vectors) -> tuple[Vectors, Vectors]:
-    """The sine and the cosine, the other way round where bit 1 of the word is set.
+def store_pairs(out: Line, sine: Vectors, cosine: Vectors, b: Vectors) -> None:
+    """Store what was made of a sine and a cosine, the other way round where bit 1 of the word is set.
 
-    Without AVX-512 an exclusive or: as a select the loop went from 13.5 to 5.2 GB/s.
+    Without masked stores by selects, and without AVX-512 by an exclusive or: as a select the loop went from 13.5 to
+    5.2 GB/s.
     """
-    if ONE_STEP:
-        swap = (b & 2) > 0
-        return where(swap, cosine, sine), where(swap, sine, cosine)
-    sign = b.element.width - 1
-    difference = (bits(cosine) ^ bits(sine)) & (signed(b << (sign - 1)) >> sign)
-    return from_bits(bits(sine) ^ difference), from_bits(bits(cosine) ^ difference)
+    if MASKED_STORES:
+        swap = is_set(b, 2)
+        out[0] = sine
+        out.replace(0, swap, cosine)
+        out[1] = cosine
+        out.replace(1, swap, sine)
+    elif ONE_STEP:
+        swap = is_set(b, 2)
+        out[0] = where(swap, cosine, sine)
+        out[1] = where(swap, sine, cosine)
+    else:
+        sign = b.element.width - 1
+        difference = (bits(cosine) ^ bits(sine)) & (signed(b << (sign - 1)) >> sign)
+        out[0] = from_bits(bits(sine) ^ difference)
+        out[1] = from_bits(bits(cosine) ^ difference)
 
 
-def pairs_32(words: Line) -> tuple[Vectors, Vectors]:
-    """Pairs of independent standard normals (Box and Muller 1958) from a radius and an angle."""
-    radius = radius_32(words[0])
-    even, odd = swapped(*angle_32(words[1]), words[1])
-    return radius * even, radius * odd
+def pairs_32(a: Vectors, b: Vectors) -> tuple[Vectors, Vectors]:
+    """Pairs of independent standard normals (Box and Muller 1958), from a sine and a cosine of the angle."""
+    radius = radius_32(a)
+    cosine, sine = angle_32(b)
+    return radius * sine, radius * cosine
 
 
 def normal_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
     """The normal law of pairs of words. Reals: mean, std."""
-    even, odd = pairs_32(words)
-    out[0] = reals[0] + reals[1] * even
-    out[1] = reals[0] + reals[1] * odd
+    b = words[1]
+    sine, cosine = pairs_32(words[0], b)
+    store_pairs(out, reals[0] + reals[1] * sine, reals[0] + reals[1] * cosine, b)
 
 
 def centred_normal_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
     """The same values for a mean of 0, where no value is so small that it is rounded to -0.0."""
-    even, odd = pairs_32(words)
-    out[0] = reals[1] * even
-    out[1] = reals[1] * odd
+    b = words[1]
+    sine, cosine = pairs_32(words[0], b)
+    store_pairs(out, reals[1] * sine, reals[1] * cosine, b)
 
 
 def normal_64(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
     """As normal_32, with the low words below the high ones."""
-    radius = radius_64(words[0], low_words[0])
-    even, odd = swapped(*angle_64(words[1], low_words[1]), wide(words[1]))
-    out[0] = reals[0] + reals[1] * (radius * even)
-    out[1] = reals[0] + reals[1] * (radius * odd)
+    radius, b = radius_64(words[0], low_words[0]), words[1]
+    cosine, sine = angle_64(b, low_words[1])
+    sine, cosine = reals[0] + reals[1] * (radius * sine), reals[0] + reals[1] * (radius * cosine)
+    store_pairs(out, sine, cosine, b if ONE_STEP else wide(b))
 
 
 # --- the inverse of the normal distribution ---------------------------------------------------------------------------
@@ -238,7 +256,7 @@ def normal_64(words: Line, low_words: Line, out: Line, reals: Numbers, integers:
 
 def log_odds_32(p2: Vectors) -> tuple[Vectors, Vectors]:
     """The variable of the polynomials, w = -ln(4 p (1 - p)), and q = 1 - 2 p."""
-    term, m = split_32(p2 * (2.0 - p2), 0.5 * k.MINUS_2_LN_2, 0x3F000000)
+    term, m = split_32(p2 * (2.0 - p2), 0.5 * k.MINUS_2_LN_2)
     return minus_2_log_32(term, m - 1.0, half=0.5), 1.0 - p2
 
 
@@ -309,30 +327,36 @@ def unsigned_by_conversion(w: Vectors) -> Vectors:
 unsigned_32 = unsigned_by_halves if lacks("avx512f") else unsigned_by_conversion
 
 
-def flip_of(words: Line, integers: Numbers) -> Vectors:
+def flip_of(w: Vectors, integers: Numbers) -> Vectors:
     """What turns a word into its distance from the end of its side, and says which side: 0 is the lower one."""
-    return where(words[0] <= integers[0], integers[1], integers[2])
+    return where(w <= integers[0], integers[1], integers[2])
 
 
-def tail_32(words: Line, reals: Numbers, integers: Numbers) -> Vectors:
+def tail_32(w: Vectors, reals: Numbers, integers: Numbers) -> Vectors:
     """Twice the tail probability of each word on its side."""
-    base = where(words[0] <= integers[0], reals[0], reals[1])
-    s = fused(unsigned_32(words[0] ^ flip_of(words, integers)), 2.0**-32, 2.0**-33)
+    base = where(w <= integers[0], reals[0], reals[1])
+    s = fused(unsigned_32(w ^ flip_of(w, integers)), 2.0**-32, 2.0**-33)
     p = minimum(base + s * reals[2], k.HALF_32)
     return p + p
 
 
+def negative_unless(size: Vectors, w: Vectors) -> Vectors:
+    """The numbers, with a minus where the highest bit of an integer of their size is not set (vpternlogd)."""
+    sign = 1 << (w.element.width - 1)
+    return together(lambda size, w: from_bits(bits(size) ^ and_not(sign, w)), size, w)
+
+
 def value_32(magnitude: Vectors, words: Line, reals: Numbers, integers: Numbers) -> Vectors:
     """The truncated normals from the magnitudes on their sides."""
-    sign = and_not(0x80000000, flip_of(words, integers))
-    return clamp(reals[3] + reals[4] * from_bits(bits(magnitude) ^ sign), reals[5], reals[6])
+    size = negative_unless(magnitude, flip_of(words[0], integers))
+    return clamp(reals[3] + reals[4] * size, reals[5], reals[6])
 
 
 def truncated_32(
     words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line, deep: bool = False
 ) -> None:
     """For laws that stop within 3.02 standard deviations; if it is deep, the rest follows."""
-    p2 = tail_32(words, reals, integers)
+    p2 = tail_32(words[0], reals, integers)
     if deep:
         spare[0] = p2
     out[0] = value_32(near_magnitude_32(p2), words, reals, integers)
@@ -348,7 +372,7 @@ def centred_32(
     if deep:
         spare[0] = p2
     size = minimum(reals[4] * near_magnitude_32(p2), reals[6])
-    out[0] = from_bits(bits(size) ^ and_not(0x80000000, words[0]))
+    out[0] = negative_unless(size, words[0])
 
 
 def far_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
@@ -359,15 +383,16 @@ def far_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Nu
 
 def value_64(magnitude: Vectors, words: Line, reals: Numbers, integers: Numbers) -> Vectors:
     """As value_32."""
-    sign = wide(flip_of(words, integers) ^ 0xFFFFFFFF) << 63
-    return clamp(reals[3] + reals[4] * from_bits(bits(magnitude) ^ sign), reals[5], reals[6])
+    size = negative_unless(magnitude, wide(signed(flip_of(words[0], integers))))
+    return clamp(reals[3] + reals[4] * size, reals[5], reals[6])
 
 
 def truncated_64(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
     """For tail probabilities of e^-25 or more, within 6.6 standard deviations; the others follow."""
-    flip = flip_of(words, integers)
-    whole = (wide(words[0] ^ flip) << 32) | wide(low_words[0] ^ flip)
-    p = where(words[0] <= integers[0], reals[0], reals[1]) + fused(real(whole), 2.0**-64, 2.0**-65) * reals[2]
+    w = words[0]
+    flip = flip_of(w, integers)
+    whole = (wide(w ^ flip) << 32) | wide(low_words[0] ^ flip)
+    p = where(w <= integers[0], reals[0], reals[1]) + fused(real(whole), 2.0**-64, 2.0**-65) * reals[2]
     spare[0] = p
     out[0] = value_64(near_magnitude_64(p), words, reals, integers)
 

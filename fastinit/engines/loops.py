@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 from fastinit.engines.constants import GROUP, LANES, MULTIPLIER_0
 from fastinit.engines.vectors import (
     LETTER,
+    MASKED_STORES,
     REGISTER,
     WAYS,
     Line,
@@ -23,6 +24,7 @@ from fastinit.engines.vectors import (
     Turn,
     Vectors,
     spread,
+    store_lanes,
     word_32,
     word_64,
 )
@@ -150,10 +152,11 @@ class Freight:
         signature = ir.FunctionType(ir.VoidType(), [kind, word_32, word_32, word_32])
         prefetch = builder.module.declare_intrinsic("llvm.prefetch", [kind], signature)
         begin = builder.add(self.target, builder.mul(gone, word_64(64)))
-        to_write, for_long, data = word_32(1), word_32(3), word_32(1)
+        # Into the second level (prefetcht2): the first has room for two blocks and the words, and no more.
+        to_read, second_level, data = word_32(0), word_32(1), word_32(1)
         for offset in range(0, 64 * lines, 64):
             place = builder.inttoptr(builder.add(begin, word_64(offset)), kind)
-            builder.call(prefetch, [place, to_write, for_long, data])
+            builder.call(prefetch, [place, to_read, second_level, data])
         builder.store(builder.add(gone, word_64(lines)), self.gone)
 
     def carry(self, lines: int) -> None:
@@ -182,19 +185,22 @@ class Freight:
         builder.position_at_end(after)
 
 
-def first_products(builder: ir.IRBuilder, low: ir.Value, number: int, lanes: int) -> list[ir.Value]:
-    """The products of the first multiplier and the first words of counters from `low` on, in so many vectors.
+def places_of(way: int, lanes: int, by_ones: bool) -> list[int]:
+    """Which counters the lanes of vector number `way` hold: two vectors take turns, by ones or by twos."""
+    by_twos = [4 * (lane // 2) + lane % 2 + 2 * (way % 2) for lane in range(lanes)]
+    places = [2 * lane + way % 2 for lane in range(lanes)] if by_ones else by_twos
+    return [place + 2 * lanes * (way // 2) for place in places]
 
-    Those of neighbours are a sum: without a carry, for their low words have none. The lanes of two registers take turns
-    by twos: packing them is one shuffle without crossings.
+
+def first_products(builder: ir.IRBuilder, low: ir.Value, places: Sequence[Sequence[int]]) -> list[ir.Value]:
+    """The products of the first multiplier and the first words of counters, `low` and so many more, in vectors.
+
+    Those of neighbours are a sum: without a carry, for their low words have none.
     """
+    lanes = len(places[0])
     product = builder.mul(builder.and_(low, word_64(0xFFFFFFFF)), word_64(MULTIPLIER_0))
-    products = []
-    for way in range(number):
-        places = [4 * (lane // 2) + lane % 2 + 2 * (way % 2) + 2 * lanes * (way // 2) for lane in range(lanes)]
-        further = ir.Constant(ir.VectorType(word_64, lanes), [MULTIPLIER_0 * place for place in places])
-        products.append(builder.add(spread(builder, product, lanes), further))
-    return products
+    further = [ir.Constant(ir.VectorType(word_64, lanes), [MULTIPLIER_0 * place for place in row]) for row in places]
+    return [builder.add(spread(builder, product, lanes), steps) for steps in further]
 
 
 def draw(
@@ -224,8 +230,33 @@ def draw(
     return words
 
 
+def low_halves(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """A vector of 64-bit lanes as one of 32-bit lanes, the low halves first of two."""
+    return builder.bitcast(value, ir.VectorType(word_32, 2 * value.type.count))
+
+
+def packed(builder: ir.IRBuilder, one: ir.Value, two: ir.Value) -> ir.Value:
+    """The low halves of two vectors whose lanes take turns by twos: one shuffle without crossings."""
+    lanes = one.type.count
+    places = [4 * (i // 4) + i % 2 * 2 + 2 * lanes * (i % 4 // 2) for i in range(2 * lanes)]
+    order = ir.Constant(ir.VectorType(word_32, 2 * lanes), places)
+    return builder.shuffle_vector(low_halves(builder, one), low_halves(builder, two), order)
+
+
+def store_low_halves(builder: ir.IRBuilder, one: ir.Value, two: ir.Value, data: ir.Value, place: ir.Value) -> None:
+    """Store the low halves of two vectors whose lanes take turns by ones: nothing is shuffled.
+
+    The second goes over the high halves of the first. Its store begins four bytes behind and leaves out all else.
+    """
+    one, two = low_halves(builder, one), low_halves(builder, two)
+    builder.store(one, builder.bitcast(builder.gep(data, [place]), one.type.as_pointer())).align = 4
+    target = builder.bitcast(builder.gep(data, [builder.add(place, word_64(1))]), two.type.as_pointer())
+    lows = ir.Constant(ir.VectorType(ir.IntType(1), two.type.count), [1, 0] * (two.type.count // 2))
+    store_lanes(builder, two, target, lows, 4)
+
+
 def loop_over_counters(
-    generator: Callable[..., Sequence[Vectors]], law: Callable[[Vectors, Numbers], Vectors] = lambda words, reals: words
+    generator: Callable[..., Sequence[Vectors]], law: Callable[[Vectors, Numbers], Vectors] | None = None
 ) -> Any:
     """An intrinsic (out, first, pitch, rows, groups, domain, stream, freight, reals): rows of whole groups.
 
@@ -234,6 +265,7 @@ def loop_over_counters(
 
     Besides, `freight` is carried past the cache: four lines a group, and the rest at the end.
     """
+    by_ones = MASKED_STORES and law is None
 
     @intrinsic
     def run(typing_context, out, first, pitch, rows, groups, domain, stream, freight, reals):  # type: ignore[no-untyped-def]
@@ -269,21 +301,24 @@ def loop_over_counters(
 
             def take(number: int) -> None:
                 """Do so many vectors: a group or less, or several groups."""
-                products = first_products(builder, low, number, lanes)
+                products = first_products(builder, low, [places_of(way, lanes, by_ones) for way in range(number)])
                 words = draw(builder, before, generator, products, (high, *parts))
-                halves = ir.VectorType(word_32, 2 * lanes)
-                low_halves = [4 * (i // 4) + i % 2 * 2 + 2 * lanes * (i % 4 // 2) for i in range(2 * lanes)]
-                packed, places = [], []
+                pairs, places = [], []
                 for first in range(0, number, 2):
                     group, lane = divmod(lanes * first, LANES)
                     for which, word in enumerate(words):
-                        two = [builder.bitcast(value, halves) for value in word[first : first + 2]]
-                        packed.append(builder.shuffle_vector(*two, ir.Constant(halves, low_halves)))
+                        pairs.append(word[first : first + 2])
                         places.append(builder.add(at, word_64(GROUP * group + LANES * which + lane)))
-                turn = Turn(builder, before, len(packed), 2 * lanes, ordered=False)
-                for place, value in zip(places, law(Vectors(turn, packed), Numbers(turn, reals)).values, strict=True):
-                    target = builder.bitcast(builder.gep(data, [place]), value.type.as_pointer())
-                    builder.store(value, target).align = 4
+                if by_ones:
+                    for (one, two), place in zip(pairs, places, strict=True):
+                        store_low_halves(builder, one, two, data, place)
+                else:
+                    turn = Turn(builder, before, len(pairs), 2 * lanes, ordered=False)
+                    made = Vectors(turn, [packed(builder, one, two) for one, two in pairs])
+                    made = made if law is None else law(made, Numbers(turn, reals))
+                    for place, value in zip(places, made.values, strict=True):
+                        target = builder.bitcast(builder.gep(data, [place]), value.type.as_pointer())
+                        builder.store(value, target).align = 4
                 freight.carry(4 * max(1, number * lanes // LANES))
 
             ends = []

@@ -35,6 +35,8 @@ def lacks(feature: str) -> bool:
 
 
 REGISTER = 512 if "avx512f" in FEATURES else 256 if "avx2" in FEATURES else 128  # bits of the widest register
+# Whether a store may leave out lanes by a mask. It takes no unit that computes; on AMD's processors that is not known.
+MASKED_STORES = REGISTER == 512 and not CPU.startswith("znver")
 # What assembly calls a vector register; where this is not known, nothing keeps the order.
 if "sse2" in FEATURES:
     LETTER: str | None = "x" if lacks("avx512f") else "v"
@@ -69,6 +71,7 @@ class Turn:
         self.first = first  # which vector of a line is the first of this turn
         self.letter = LETTER if ordered else None
         self.paced = paced  # whether a step is all that happens up to a `pause`, and not one operation
+        self.open = False  # whether what is computed is part of one step, and LLVM may look into it (`together`)
         self.steps: list[int] = []  # how many instructions the block had at the end of each step
 
     def type_of(self, element: ir.Type) -> ir.Type:
@@ -125,10 +128,16 @@ class Vectors:
             return Vectors(turn, [operation(*(x.values[0] for x in operands))] * turn.ways, signed)
         # A number is fetched once, and not by every vector: a core does two loads a cycle, and four operations.
         columns = [[turn.here(x.values[0])] * turn.ways if x.is_number else x.values for x in operands]
-        values = [turn.here(operation(*row)) for row in zip(*columns, strict=True)]
+        made = Vectors(turn, [operation(*row) for row in zip(*columns, strict=True)], signed)
+        return made if turn.open else made.settled()
+
+    def settled(self) -> Vectors:
+        """The same, computed at this place: the end of a step."""
+        turn = self.turn
+        values = [turn.here(value) for value in self.values]
         if not turn.paced:
             turn.steps.append(len(turn.builder.block.instructions))
-        return Vectors(turn, values, signed)
+        return Vectors(turn, values, self.signed)
 
     @property
     def is_number(self) -> bool:
@@ -193,7 +202,10 @@ class Vectors:
     def _compare(self, how: str, other: Operand) -> Mask:
         builder = self.turn.builder
         integers = builder.icmp_signed if self.signed else builder.icmp_unsigned
-        return Mask(builder.fcmp_ordered if self.element in INTEGER else integers, how, self, other)
+        compare = builder.fcmp_ordered if self.element in INTEGER else integers
+        if isinstance(other, int) and other == 0:  # kept in sight: whether an integer is below zero is one bit of it
+            return Mask(lambda x: compare(how, x, ir.Constant(x.type, None)), self)
+        return Mask(lambda x, y: compare(how, x, y), self, other)
 
     def cast(self, operation: Callable[..., ir.Value], element: ir.Type, signed: bool = False) -> Vectors:
         """operation(this vector, the type of a vector of such elements)."""
@@ -201,10 +213,23 @@ class Vectors:
 
 
 class Mask:
-    """A comparison, which is made where it decides: together they are one instruction or two."""
+    """Which lanes: a comparison, which is made where it decides. Together they are one instruction or two."""
 
-    def __init__(self, compare: Callable[..., ir.Value], how: str, x: Vectors, y: Operand) -> None:
-        self.compare, self.how, self.x, self.y = compare, how, x, y
+    def __init__(self, decide: Callable[..., ir.Value], x: Vectors, *others: Operand) -> None:
+        self.decide = decide
+        self.operands = [x, *(y if isinstance(y, Vectors) else x.turn.number(y, x.element) for y in others)]
+
+
+def is_zero(x: Vectors) -> Mask:
+    """Where an integer is 0 (vptestnmd)."""
+    builder = x.turn.builder
+    return Mask(lambda x: builder.icmp_unsigned("==", x, ir.Constant(x.type, None)), x)
+
+
+def is_set(x: Vectors, bit: int) -> Mask:
+    """Where an integer has this bit (vptestmd)."""
+    builder = x.turn.builder
+    return Mask(lambda x, y: builder.icmp_unsigned("!=", builder.and_(x, y), ir.Constant(x.type, None)), x, bit)
 
 
 def where(mask: Mask, x: Operand, y: Operand) -> Vectors:
@@ -212,11 +237,17 @@ def where(mask: Mask, x: Operand, y: Operand) -> Vectors:
     one = x if isinstance(x, Vectors) else y
     assert isinstance(one, Vectors)
     x, y = (z if isinstance(z, Vectors) else one.turn.number(z, one.element) for z in (x, y))
-    select, compare, how = one.turn.builder.select, mask.compare, mask.how
-    if isinstance(mask.y, int) and mask.y == 0:  # kept in sight: whether an integer is below zero is one bit of it
-        return x.step(lambda x, y, a: select(compare(how, a, ir.Constant(a.type, None)), x, y), y, mask.x)
-    other = mask.y if isinstance(mask.y, Vectors) else one.turn.number(mask.y, mask.x.element)
-    return x.step(lambda x, y, a, b: select(compare(how, a, b), x, y), y, mask.x, other)
+    select, decide = one.turn.builder.select, mask.decide
+    return x.step(lambda x, y, *operands: select(decide(*operands), x, y), y, *mask.operands)
+
+
+def together(operations: Callable[..., Vectors], *vectors: Vectors) -> Vectors:
+    """Several operations on vectors as one step: for those that are one instruction, or LLVM would not know it."""
+    turn = vectors[0].turn
+    turn.open = True
+    made = operations(*vectors)
+    turn.open = False
+    return made.settled()
 
 
 def minimum(x: Vectors, y: Operand) -> Vectors:
@@ -234,12 +265,6 @@ def maximum(x: Vectors, y: Operand) -> Vectors:
 def clamp(x: Vectors, lowest: Vectors, highest: Vectors) -> Vectors:
     """x, moved into [lowest, highest]."""
     return minimum(maximum(x, lowest), highest)
-
-
-def choose_bits(mask: Vectors, x: Vectors, y: Vectors) -> Vectors:
-    """The bits of x where those of the mask are set and of y elsewhere: one instruction of AVX-512 (vpternlogd)."""
-    builder = mask.turn.builder
-    return mask.step(lambda m, x, y: builder.xor(y, builder.and_(builder.xor(x, y), m)), x, y)
 
 
 def and_not(x: Vectors | int, mask: Vectors) -> Vectors:
@@ -281,6 +306,24 @@ def product(x: Vectors, y: Vectors | int) -> Vectors:
     """The 64-bit products of the low halves of 64-bit lanes: one instruction (vpmuludq), which masks for nothing."""
     builder, low = x.turn.builder, ir.Constant(x.values[0].type, [0xFFFFFFFF] * x.turn.lanes)
     return x.step(lambda x, y: builder.mul(builder.and_(x, low), builder.and_(y, low)), y)
+
+
+def high_half(x: Vectors) -> Vectors:
+    """The high halves of 64-bit lanes, in the low halves too: a shuffle, where a shift and a shuffle have a port each.
+
+    On 512-bit registers; narrower ones share ports otherwise.
+    """
+    kind = x.values[0].type
+    if REGISTER != 512:
+        return x >> 32
+    builder, halves = x.turn.builder, ir.VectorType(word_32, 2 * kind.count)
+    odd = ir.Constant(halves, [lane | 1 for lane in range(2 * kind.count)])
+
+    def shuffle(value: ir.Value) -> ir.Value:
+        value = builder.bitcast(value, halves)
+        return builder.bitcast(builder.shuffle_vector(value, value, odd), kind)
+
+    return x.step(shuffle)
 
 
 def pause(vectors: Sequence[Vectors]) -> list[Vectors]:
@@ -389,6 +432,22 @@ class Line:
     def __setitem__(self, half: int, x: Vectors) -> None:
         for place, value in zip(self._places(half), x.values, strict=True):
             self.turn.builder.store(value, place).align = self._align()
+
+    def replace(self, half: int, mask: Mask, x: Vectors) -> None:
+        """Store x over what was stored, in the lanes of a mask."""
+        builder = self.turn.builder
+        masks = [mask.decide(*operands) for operands in zip(*(y.values for y in mask.operands), strict=True)]
+        for place, value, lanes in zip(self._places(half), x.values, masks, strict=True):
+            store_lanes(builder, value, place, lanes, self._align())
+
+
+def store_lanes(builder: ir.IRBuilder, value: ir.Value, place: ir.Value, lanes: ir.Value, align: int) -> None:
+    """Store those lanes of a vector that a mask has (llvm.masked.store)."""
+    element = {word_32: "i32", single: "f32", double: "f64"}[value.type.element]
+    name = f"llvm.masked.store.v{value.type.count}{element}.p0"
+    function = ir.FunctionType(ir.VoidType(), [value.type, place.type, word_32, lanes.type])
+    masked_store = cgutils.get_or_insert_function(builder.module, function, name)  # type: ignore[no-untyped-call]
+    builder.call(masked_store, [value, place, word_32(align), lanes])
 
 
 class Numbers:

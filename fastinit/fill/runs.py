@@ -23,8 +23,9 @@ from fastinit.laws import Constant, Draw, Law
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], object]
 
-# A chunk is what one thread takes at a time: long beside the hand-over (20 to 60 us), short beside a Ctrl-C.
-SMALLEST_CHUNK, LARGEST_CHUNK = 256 << 10, 4 << 20  # bytes
+# A chunk is what one thread takes at a time: long beside the hand-over (20 to 60 us), short beside a Ctrl-C. Fresh
+# memory, 2 GiB: 0.297 s by 2 MiB, 0.292 by 4, 0.289 by 8 or 16.
+SMALLEST_CHUNK, LARGEST_CHUNK = 256 << 10, 8 << 20  # bytes
 CHUNKS_PER_THREAD = 8
 # Unaligned memory is filled through an aligned copy of this many elements.
 STAGED = 1 << 17

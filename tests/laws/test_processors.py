@@ -1,8 +1,8 @@
 """Promise 2, second half: code for SSE2, for AVX2 and for this processor gives the same bits, for every law and dtype.
 
 Numba compiles for the processor that NUMBA_CPU_NAME and NUMBA_CPU_FEATURES name, so child processes, each with its own
-folder of machine code, run the instructions of older machines on this one. The code for registers of 512 bits runs
-without them too: LLVM takes each for several.
+folder of machine code, run the instructions of older machines on this one. The code for registers of 512 bits, with
+masked stores and without, runs everywhere: LLVM takes each for several.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ OLDER = {
     },
 }
 WIDEST = {"SSE2": ["sse2"], "AVX2": ["sse2", "avx2", "f16c"]}
-AS_AVX_512 = "registers of 512 bits"
+AS_AVX_512 = {"registers of 512 bits": "", "registers of 512 bits, masked stores": "masked"}
 PROGRAM = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from fastinit.engines import vectors
 if len(sys.argv) > 2:
-    vectors.REGISTER, vectors.LETTER = int(sys.argv[2]), None
+    vectors.REGISTER, vectors.LETTER, vectors.MASKED_STORES = 512, None, sys.argv[2] == "masked"
 import fastinit, test_processors
 print(json.dumps([fastinit.info(), test_processors.digests()]))
 """
@@ -67,11 +67,13 @@ def digests():
 def others(tmp_path_factory):
     """Processor -> (info(), digests) of a child process whose code is compiled for it."""
     older = [name for name in OLDER if name == "SSE2" or _has_avx2()]
+    wider = [name for name, how in AS_AVX_512.items() if how != _own_stores()]
     running = {}
-    for name in [*(older if platform.machine() in ("x86_64", "AMD64") else []), AS_AVX_512]:
+    for name in [*(older if platform.machine() in ("x86_64", "AMD64") else []), *wider]:
         environment = {**os.environ, "FASTINIT_ENGINE": "numba", **OLDER.get(name, {})}
         environment["NUMBA_CACHE_DIR"] = str(tmp_path_factory.mktemp("machine-code"))
-        command = [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), *(["512"] if name == AS_AVX_512 else [])]
+        how = [AS_AVX_512[name]] if name in AS_AVX_512 else []
+        command = [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), *how]
         running[name] = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     found = {}
     for name, child in running.items():
@@ -85,6 +87,13 @@ def _has_avx2():
     from fastinit.engines import compiled
 
     return "avx2" in compiled.target()["cpu_features"]
+
+
+def _own_stores():
+    """Which stores the code for 512 bits has that this process runs itself, if it does."""
+    from fastinit.engines import vectors
+
+    return ("masked" if vectors.MASKED_STORES else "") if vectors.REGISTER == 512 else None
 
 
 def test_a_pinned_processor_is_what_the_code_was_compiled_for(others):
