@@ -16,10 +16,9 @@ from fastinit.cli.options import EXIT_CODES, FAILED, USAGE, joined
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 is fine, 1 a failure, 2 a command line that makes no sense."""
     try:
-        options = _parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
-        return int(options.run(options))
-    except SystemExit as stop:  # argparse has printed help, version, or what is wrong
-        return stop.code if isinstance(stop.code, int) else USAGE
+        code = _run(joined(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # here, where it may fail; not when Python ends
+        return code
     except (TypeError, ValueError) as error:
         return _complain(str(error), USAGE)
     except BrokenPipeError:  # who read the output has seen enough: `fastinit recipes | head`
@@ -31,6 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(text if named else f"{error.filename}: {text}", FAILED)
     except KeyboardInterrupt:
         return _complain("interrupted", FAILED)
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
+        options = _parser().parse_args(words)
+        return int(options.run(options))
+    except SystemExit as stop:  # argparse has printed help, version, or what is wrong
+        return stop.code if isinstance(stop.code, int) else USAGE
 
 
 def _complain(message: str, code: int) -> int:
