@@ -100,12 +100,18 @@ def uniform_64(words: Line, low_words: Line, out: Line, reals: Numbers, integers
 # --- logarithms -------------------------------------------------------------------------------------------------------
 
 
+def split_bits_32(y: Vectors, half: int) -> tuple[Vectors, Vectors]:
+    """2^23 e, and m, of numbers y = m 2^e with |m| in [1/2, 1); `half` is 1/2 in bits, with the sign of y."""
+    place = (bits(y) - half) & 0xFF800000
+    return place, from_bits(bits(y) - place)
+
+
 def split_32(y: Vectors, factor: float) -> tuple[Vectors, Vectors]:
     """`factor` times e, and m, of positive numbers y = m 2^e with m in [1/2, 1)."""
     if ONE_STEP:
         return fused(exponent(y), factor, factor), mantissa(y)
-    place = (bits(y) - 0x3F000000) & 0xFF800000  # 2^23 e
-    return real(signed(place)) * (factor * 2.0**-23), from_bits(bits(y) - place)
+    place, m = split_bits_32(y, 0x3F000000)
+    return real(signed(place)) * (factor * 2.0**-23), m
 
 
 def minus_2_log_32(term: Vectors, f: Vectors, half: float = 1.0) -> Vectors:
@@ -160,8 +166,7 @@ def radius_32(a: Vectors) -> Vectors:
         term = together(lambda e: where(lower, fused(e, factor, factor), 0.0), e)
         f = together(lambda m, y: where(lower, -1.0 - m, y), m, y)
     else:
-        place = (bits(y) - 0xBF000000) & 0xFF800000  # 2^23 e
-        m = from_bits(bits(y) - place)
+        place, m = split_bits_32(y, 0xBF000000)
         term = real(signed(and_not(place, upper))) * (k.MINUS_2_LN_2 * 2.0**-23)
         f = where(signed(a) < 0, y, -1.0 - m)
     return square_root(minus_2_log_32(term, f))

@@ -340,8 +340,8 @@ def pause(vectors: Sequence[Vectors]) -> list[Vectors]:
     assert turn.ways == 1
     kinds, places = [x.values[0].type for x in vectors], range(len(vectors))
     constraints = ",".join([f"={LETTER}" for _ in places] + [str(place) for place in places])
-    together = ir.FunctionType(ir.LiteralStructType(kinds), kinds)
-    barrier = ir.InlineAsm(together, "", constraints, side_effect=True)
+    kind = ir.FunctionType(ir.LiteralStructType(kinds), kinds)
+    barrier = ir.InlineAsm(kind, "", constraints, side_effect=True)
     all_values = turn.builder.call(barrier, [x.values[0] for x in vectors], attrs=("nounwind",))
     values = [turn.builder.extract_value(all_values, place) for place in places]
     turn.steps.append(len(turn.builder.block.instructions))
