@@ -49,6 +49,10 @@ class Job(NamedTuple):
         assert format is not None  # buffers.check, or the plan, has refused what is no float
         return cls(words, law.prepare(format), None, format)
 
+    def engine(self, elements: int) -> engines.Engine:
+        """The engine for so many elements; constants need none, and load none."""
+        return engines.chosen(elements) if self.draw is not None else reference
+
     def run(self, engine: engines.Engine, line: Array, plan: tuple[int, ...], stores: int = ORDINARY) -> None:
         """Fill one plan (offset, rows, row step, cols, col step, first, pitch) on the calling thread."""
         if self.draw is not None and self.format is not None:
@@ -186,15 +190,9 @@ def fill_direct(
     storage: Array, job: Job, first: int, pitches: tuple[int, ...], workers: int, progress: Progress | None
 ) -> None:
     """Fill aligned memory, on several threads where that pays."""
-    engine = engines.chosen(storage.size) if job.draw is not None else reference
+    engine = job.engine(storage.size)
     total = storage.nbytes
     mapped = memory.file_behind(storage) is not None
-    if total <= SMALLEST_CHUNK and not mapped and storage.ndim == 1 and storage.flags.c_contiguous:
-        # A bias: cutting and threads would be most of the call.
-        job.run(engine, storage, (0, 1, 0, storage.size, 1, first, 0))
-        if progress is not None:
-            progress(total, total)
-        return
     line, offset = buffers.line_of(storage)
     itemsize, address = storage.itemsize, line.ctypes.data
     cut = walk(storage, first, pitches, workers, LARGEST_MAPPED_CHUNK if mapped else LARGEST_CHUNK)
@@ -236,7 +234,14 @@ def fill_memory(
     storage: Array, job: Job, first: int, pitches: tuple[int, ...], workers: int, progress: Progress | None
 ) -> None:
     """Fill any memory with an independent law or a constant."""
-    if buffers.needs_staging(storage):
+    total = storage.nbytes
+    if total <= SMALLEST_CHUNK and storage.flags.carray and storage.ndim == 1 and memory.file_behind(storage) is None:
+        # A bias: cutting and threads would be most of the call.
+        size = storage.size
+        job.run(job.engine(size), storage, (0, 1, 0, size, 1, first, 0))
+        if progress is not None:
+            progress(total, total)
+    elif buffers.needs_staging(storage):
         fill_staged(storage, lambda copy, at: fill_direct(copy, job, at, pitches, 1, None), first, pitches, progress)
     else:
         fill_direct(storage, job, first, pitches, workers, progress)
