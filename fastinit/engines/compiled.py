@@ -927,7 +927,7 @@ def fill(kernel, out, plan, stream, domain, reals, integers, code, stores=k.ORDI
     """Run a kernel on one thread: `out` as one line of storage elements, `plan` as fill_run says."""
     is_run = plan[4] == 1 and (plan[1] == 1 or plan[3] >= k.SHORTEST_RUN or are_joined(*plan[1:4], *plan[5:]))
     entry = ENTRIES[kernel, is_run]
-    arguments = (stream, domain, reals, integers, code, stores, _room())
+    arguments = (stream, domain, reals, integers, code, stores, _scratch.room)
     if (entry, out.dtype) not in _ready:
         _compile(entry, out, arguments)
     entry(out, plan, *arguments)
@@ -935,7 +935,7 @@ def fill(kernel, out, plan, stream, domain, reals, integers, code, stores=k.ORDI
 
 def thin(out, plan, stream, need, left, down, keep):  # type: ignore[no-untyped-def]
     """Run thin_lines on one thread; the element's place on its line is told by `left`, how many are left there."""
-    arguments = (stream, need, u32(left), down, keep, _room())
+    arguments = (stream, need, u32(left), down, keep, _scratch.room)
     if (thin_lines, out.dtype) not in _ready:
         _compile(thin_lines, out, arguments)
     thin_lines(out, plan, *arguments)
@@ -973,16 +973,17 @@ ENTRIES = {
     if name.endswith(("_run", "_tiles")) and not name.startswith("fill_")
 }
 _ready: set[Any] = set()  # what is compiled: a first call must not be interrupted by a fork
-_thread = threading.local()
 
 
-def _room():  # type: ignore[no-untyped-def]
-    """The address of the calling thread's scratch memory, where a cache line begins."""
-    mine = _thread.__dict__
-    if "room" not in mine:
-        mine["memory"] = memory = np.empty(ROOM + 64, u8)  # 2.2 MiB, of which float32 uses half
-        mine["room"] = memory.ctypes.data + -memory.ctypes.data % 64
-    return mine["room"]
+class Scratch(threading.local):
+    """Memory of each thread's own; `room` is the address of its first cache line."""
+
+    def __init__(self) -> None:
+        self.memory = np.empty(ROOM + 64, u8)  # 2.2 MiB, of which float32 uses half
+        self.room = self.memory.ctypes.data + -self.memory.ctypes.data % 64
+
+
+_scratch = Scratch()
 
 
 def target() -> dict[str, Any]:

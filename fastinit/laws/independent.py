@@ -113,12 +113,12 @@ class Uniform(IndependentLaw):
     rounding to any dtype. Raises ValueError unless both are finite and low < high.
     """
 
-    low: float = 0.0
-    high: float = 1.0
+    low: float
+    high: float
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "low", finite(self.low, "Uniform: low"))
-        object.__setattr__(self, "high", finite(self.high, "Uniform: high"))
+    def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
+        object.__setattr__(self, "low", finite(low, "Uniform: low"))
+        object.__setattr__(self, "high", finite(high, "Uniform: high"))
         if not self.low < self.high:
             raise ValueError(f"Uniform: low {self.low} is not below high {self.high}; swap them, or use Constant")
 
@@ -166,12 +166,12 @@ class Normal(IndependentLaw):
     Raises ValueError unless both are finite and std >= 0; std 0 gives the mean everywhere.
     """
 
-    mean: float = 0.0
-    std: float = 1.0
+    mean: float
+    std: float
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", finite(self.mean, "Normal: mean"))
-        object.__setattr__(self, "std", standard_deviation(self.std, "Normal: std"))
+    def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
+        object.__setattr__(self, "mean", finite(mean, "Normal: mean"))
+        object.__setattr__(self, "std", standard_deviation(std, "Normal: std"))
 
     @property
     def support(self) -> tuple[float, float]:
@@ -210,11 +210,11 @@ class TruncatedNormal(IndependentLaw):
     low: float
     high: float
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parent_mean", finite(self.parent_mean, "TruncatedNormal: parent_mean"))
-        object.__setattr__(self, "parent_std", standard_deviation(self.parent_std, "TruncatedNormal: parent_std"))
-        object.__setattr__(self, "low", real(self.low, "TruncatedNormal: low"))
-        object.__setattr__(self, "high", real(self.high, "TruncatedNormal: high"))
+    def __init__(self, parent_mean: float, parent_std: float, low: float, high: float) -> None:
+        object.__setattr__(self, "parent_mean", finite(parent_mean, "TruncatedNormal: parent_mean"))
+        object.__setattr__(self, "parent_std", standard_deviation(parent_std, "TruncatedNormal: parent_std"))
+        object.__setattr__(self, "low", real(low, "TruncatedNormal: low"))
+        object.__setattr__(self, "high", real(high, "TruncatedNormal: high"))
         if not self.parent_std and self.low <= self.parent_mean <= self.high:
             return
         if not self.low < self.high:

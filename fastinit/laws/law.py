@@ -43,7 +43,7 @@ def real(value: object, what: str) -> float:
     if type(value) is float:
         return value
     try:
-        if not isinstance(value, (bool, np.bool_, str, bytes, bytearray)):
+        if type(value) is int or not isinstance(value, (bool, np.bool_, str, bytes, bytearray)):
             return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         pass
