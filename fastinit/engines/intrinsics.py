@@ -217,50 +217,59 @@ def ones(typing_context, x):
     return types.int64(types.int64), lambda context, builder, signature, arguments: builder.ctpop(arguments[0])
 
 
-@intrinsic
-def choose_sixteen(typing_context, w, left, need):
-    """Which of sixteen neighbours on a line survive, as bits; or -1, if those before one of them decide about it.
+def choosing(count: int) -> Any:
+    """An intrinsic (w, left, need): which of so many neighbours on a line survive, as bits; whether that is in doubt.
 
-    Element i survives if (w[i] (left - i)) >> 32 is below `need` less the survivors before it, fifteen at most: where
-    none lies between need - 15 and need, they do not wait for each other.
+    Element i survives if (w[i] (left - i)) >> 32 is below `need` less the survivors before it. Compared with `need` too
+    many may be found, n: they are right if none of them is closer to it than n, for then none before them decides.
     """
 
-    def codegen(context, builder, signature, arguments):
-        w, left, need = arguments
-        long = ir.VectorType(word_64, 16)
-        words = builder.load(builder.bitcast(w, ir.VectorType(word_32, 16).as_pointer()))
-        words.align = 4
-        factors = builder.sub(spread(builder, left, 16), ir.Constant(words.type, list(range(16))))
-        scaled = builder.mul(builder.zext(words, long), builder.zext(factors, long))
-        scaled = builder.trunc(builder.lshr(scaled, ir.Constant(long, [32] * 16)), words.type)
-        some = builder.icmp_unsigned(">", need, word_32(15))
-        least = builder.select(some, builder.sub(need, word_32(15)), word_32(0))
-        chosen, sure = (
-            builder.bitcast(builder.icmp_unsigned("<", scaled, spread(builder, limit, 16)), ir.IntType(16))
-            for limit in (need, least)
-        )
-        alike = builder.icmp_unsigned("==", chosen, sure)
-        return builder.select(alike, builder.zext(chosen, word_64), word_64(-1))
+    @intrinsic
+    def choose(typing_context, w, left, need):
+        signature = types.UniTuple(types.int64, 2)(w, left, need)
 
-    return types.int64(w, left, need), codegen
+        def codegen(context, builder, signature, arguments):
+            w, left, need = arguments
+            short, long = (ir.VectorType(word, count) for word in (word_32, word_64))
+            words = builder.load(builder.bitcast(w, short.as_pointer()))
+            words.align = 4
+            factors = builder.sub(spread(builder, left, count), ir.Constant(short, list(range(count))))
+            scaled = builder.mul(builder.zext(words, long), builder.zext(factors, long))
+            scaled = builder.trunc(builder.lshr(scaled, ir.Constant(long, [32] * count)), short)
+            limit = spread(builder, need, count)
+            found = builder.icmp_unsigned("<", scaled, limit)
+            alive = builder.bitcast(found, ir.IntType(count))
+            n = builder.trunc(builder.ctpop(builder.zext(alive, word_64)), word_32)
+            close = builder.icmp_unsigned("<", builder.sub(limit, scaled), spread(builder, n, count))
+            doubt = builder.icmp_unsigned("!=", builder.bitcast(builder.and_(found, close), alive.type), alive.type(0))
+            return context.make_tuple(
+                builder, signature.return_type, [builder.zext(one, word_64) for one in (alive, doubt)]
+            )
+
+        return signature, codegen
+
+    return choose
 
 
-@intrinsic
-def keep_sixteen(typing_context, x, alive):
-    """Store +0.0 over those of sixteen neighbours whose bit is not set."""
+def keeping(count: int) -> Any:
+    """An intrinsic (x, alive): store +0.0 over those of so many neighbours whose bit is not set."""
 
-    def codegen(context, builder, signature, arguments):
-        x, alive = arguments
-        kind = ir.VectorType(x.type.pointee, 16)
-        place = builder.bitcast(x, kind.as_pointer())
-        values = builder.load(place)
-        values.align = signature.args[0].dtype.bitwidth // 8
-        flags = builder.bitcast(builder.trunc(alive, ir.IntType(16)), ir.VectorType(ir.IntType(1), 16))
-        kept = builder.select(flags, values, ir.Constant(kind, None))
-        builder.store(kept, place).align = values.align
-        return context.get_dummy_value()
+    @intrinsic
+    def keep(typing_context, x, alive):
+        def codegen(context, builder, signature, arguments):
+            x, alive = arguments
+            kind = ir.VectorType(x.type.pointee, count)
+            place = builder.bitcast(x, kind.as_pointer())
+            values = builder.load(place)
+            values.align = signature.args[0].dtype.bitwidth // 8
+            flags = builder.bitcast(builder.trunc(alive, ir.IntType(count)), ir.VectorType(ir.IntType(1), count))
+            kept = builder.select(flags, values, ir.Constant(kind, None))
+            builder.store(kept, place).align = values.align
+            return context.get_dummy_value()
 
-    return types.void(x, alive), codegen
+        return types.void(x, alive), codegen
+
+    return keep
 
 
 def transposing(past_cache: bool) -> Any:

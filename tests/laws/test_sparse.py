@@ -177,8 +177,9 @@ def test_a_memory_map_is_filled_and_the_disk_asked_first(tmp_path):
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float8_e5m2"])
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.9, 0.9999, 1.0])
 def test_engines_agree_along_long_lines(sparsity, dtype, order):
-    # From 2048 elements on the compiled engine decides about sixteen at once, where none of them waits for another.
+    # From 1024 elements on the compiled engine decides about 32 at once, where none of them waits for another.
     for shape, offsets, block in [
+        ((7, 1024), (0, 0), (7, 1024)),
         ((5, 2048), (0, 0), (5, 2048)),
         ((3, 20_011), (0, 0), (3, 20_011)),
         ((4, 9000), (1, 3001), (3, 5999)),
