@@ -20,6 +20,7 @@ from drawing import LAWS, STORAGE, digest, draw, empty
 import fastinit
 from fastinit import Shard, engines
 from fastinit.fill import memory
+from fastinit.laws import Sparse
 
 OLDER = {
     "SSE2": {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse,+sse2"},
@@ -51,6 +52,9 @@ def digests():
         x = empty((257, 61), dtype, "F")
         fastinit.fill(x, LAWS[case], seed=21, dtype=dtype, shard=Shard((300, 70), (5, 3)))
         found[f"{case}, {dtype}, transposed"] = digest(x)
+    for axis in (0, 1):
+        law = Sparse(LAWS["normal"], 0.9, axis=axis)
+        found[f"sparse along axis {axis}"] = digest(draw(law, (9, 5003), "float32", seed=21))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTINIT_PAST_CACHE", "1")
         patch.setattr(memory, "SMALLEST_PAST_CACHE", 0)
