@@ -112,7 +112,7 @@ class Element:
         """P(value <= x), for a number or an array."""
 
 
-class Law:  # no ABC, of which isinstance() takes five times as long: three times in a fill, 0.4 us
+class Law:  # no ABC: isinstance() of one takes 0.14 us, of a class 0.04, three times in a fill
     """What to draw.
 
     draws       whether chance has a part in it: then a seed matters
