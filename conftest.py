@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -21,13 +22,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # pytest-benchmark reads its options in a trylast hook
 def pytest_configure(config: pytest.Config) -> None:
-    """Translate --benchmark into pytest-benchmark's own options, and leave slow tests to those who ask for them."""
+    """Translate --benchmark for pytest-benchmark, leave slow tests to those who ask for them, let Ctrl-C be tested."""
     if config.getoption("--benchmark") and config.pluginmanager.hasplugin("benchmark"):
         config.option.benchmark_enable = True
         config.option.benchmark_disable = False
         config.option.benchmark_only = True
     if not config.option.markexpr:
         config.option.markexpr = "not slow"
+    # Under `nohup` or `&` a shell hands SIGINT down as ignored, and no child of a test could be interrupted.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["numba", "numpy"])

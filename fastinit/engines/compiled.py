@@ -45,7 +45,7 @@ from fastinit.engines.intrinsics import (
     transposing,
     two_registers_to_bfloat16,
 )
-from fastinit.engines.loading import fork_lock
+from fastinit.engines.loading import undisturbed
 from fastinit.engines.loops import loop, loop_over_counters
 from fastinit.engines.vectors import CPU, FEATURES, REGISTER
 
@@ -950,7 +950,7 @@ def fill(kernel, out, plan, stream, domain, reals, integers, code, stores=k.ORDI
     entry = ENTRIES[kernel, is_run]
     arguments = (stream, domain, reals, integers, code, stores, _scratch.room)
     if (entry, out.dtype) not in _ready:
-        _compile(entry, out, arguments)
+        _compile(entry, out, (0,) * 7, *arguments)
     entry(out, plan, *arguments)
 
 
@@ -958,7 +958,7 @@ def thin(out, plan, stream, need, left, down, keep):  # type: ignore[no-untyped-
     """Run thin_lines on one thread; the element's place on its line is told by `left`, how many are left there."""
     arguments = (stream, need, u32(left), down, keep, _scratch.room)
     if (thin_lines, out.dtype) not in _ready:
-        _compile(thin_lines, out, arguments)
+        _compile(thin_lines, out, (0,) * 7, *arguments)
     thin_lines(out, plan, *arguments)
 
 
@@ -966,26 +966,25 @@ def store(out, plan, values):  # type: ignore[no-untyped-def]
     """Run carry_rows on one thread: rows of neighbours, whose values lie one row behind the other."""
     offset, rows, row_step, cols = plan[:4]
     if (carry_rows, out.dtype) not in _ready:
-        with fork_lock:
-            carry_rows(out, 0, 0, 0, 0, values)
-            _ready.add((carry_rows, out.dtype))
+        _compile(carry_rows, out, 0, 0, 0, 0, values)
     carry_rows(out, offset, rows, row_step, cols, values)
 
 
 def tally(values, centre, inverse, counts):  # type: ignore[no-untyped-def]
     """Run tally_values on one thread."""
     if (tally_values, values.dtype) not in _ready:
-        with fork_lock:
-            tally_values(values[:0], f64(centre), f64(inverse), counts)
-            _ready.add((tally_values, values.dtype))
+        _compile(tally_values, values[:0], f64(centre), f64(inverse), counts)
     return tally_values(values, f64(centre), f64(inverse), counts)
 
 
-def _compile(entry, out, arguments):  # type: ignore[no-untyped-def]
-    """A first call, which compiles, with a plan of no rows."""
-    with fork_lock:
-        entry(out, (0,) * 7, *arguments)
-        _ready.add((entry, out.dtype))
+def _compile(entry, memory, *rest):  # type: ignore[no-untyped-def]
+    """A first call, which compiles, with nothing to do."""
+
+    def first() -> None:
+        entry(memory, *rest)
+        _ready.add((entry, memory.dtype))
+
+    undisturbed(first)
 
 
 ENTRIES = {
@@ -993,7 +992,7 @@ ENTRIES = {
     for name, entry in list(globals().items())
     if name.endswith(("_run", "_tiles")) and not name.startswith("fill_")
 }
-_ready: set[Any] = set()  # what is compiled: a first call must not be interrupted by a fork
+_ready: set[Any] = set()  # what is compiled: no fork and no Ctrl-C may come into a first call
 
 
 class Scratch(threading.local):

@@ -1,4 +1,4 @@
-"""Choose the engine: compiled where Numba works and is worth loading, else reference; keep a fork from tearing it."""
+"""Choose the engine: compiled where Numba works and is worth loading, else reference; let nothing tear it half-way."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import logging  # noqa: F401  registers its fork hook before ours, see below
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -78,12 +79,32 @@ _loaded: dict[str, ModuleType] = {}
 _override: ContextVar[str | None] = ContextVar("fastinit_engine", default=None)
 
 
-def _load(name: str) -> ModuleType:
-    module = _loaded.get(name)
-    if module is None:
+def undisturbed(work: Callable[[], None]) -> None:
+    """Import or compile: no fork comes in between, and Ctrl-C is raised when that is done.
+
+    Numba does not survive an exception at any place: after an import that was broken off it has "no attribute 'core'",
+    after a compilation its module is "already added to this engine". Ctrl-C is raised in the main thread, so the work
+    is done on another.
+    """
+
+    def locked() -> None:
         with fork_lock:
-            module = _loaded[name] = importlib.import_module(MODULES[name])
-    return module
+            work()
+
+    if threading.current_thread() is not threading.main_thread():
+        locked()
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="fastinit-loading") as other:
+        other.submit(locked).result()
+
+
+def _load(name: str) -> ModuleType:
+    def load() -> None:
+        _loaded[name] = importlib.import_module(MODULES[name])
+
+    if name not in _loaded:
+        undisturbed(load)
+    return _loaded[name]
 
 
 @cache

@@ -229,3 +229,70 @@ def test_ctrl_c_in_the_middle_of_a_fill_returns_promptly_and_leaves_no_thread(th
         """
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+# A child whose first fill is interrupted by what `when` does: it calls interrupt().
+INTERRUPTED = """
+import os, signal, sys, threading, time, warnings, numpy as np, fastinit
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+{when}
+first, again = np.empty(10_000_000, "f4"), np.empty(10_000_000, "f4")
+try:
+    fastinit.fill_normal(first, seed=1, threads={threads})
+    sys.exit("was not interrupted")
+except KeyboardInterrupt:
+    pass
+for other in set(threading.enumerate()) - {{threading.main_thread()}}:  # one that ends just now
+    other.join(0.1)
+    assert not other.is_alive(), other
+with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    fastinit.fill_normal(again, seed=1, threads={threads})
+assert fastinit.info()["engine"] == "numba"
+with fastinit.engines.use("numpy"):
+    fastinit.fill_normal(first, seed=1)
+assert first.tobytes() == again.tobytes()
+"""
+
+WHILE_NUMBA_IS_IMPORTED = """
+def wait_and_interrupt():
+    while "numba" not in sys.modules:
+        time.sleep(0.001)
+    time.sleep({delay})
+    interrupt()
+
+threading.Thread(target=wait_and_interrupt, daemon=True).start()
+"""
+
+# Where Numba has one module more and does not know it yet: it would add that again.
+WHILE_A_KERNEL_IS_COMPILED = """
+from llvmlite.binding import ExecutionEngine
+
+add = ExecutionEngine.add_module
+
+def add_and_interrupt(self, module):
+    add(self, module)
+    if module.name == "{module}":
+        interrupt()
+        time.sleep(0.1)
+
+ExecutionEngine.add_module = add_and_interrupt
+"""
+
+
+@pytest.mark.parametrize("delay", [0.02, 0.1])
+def test_ctrl_c_while_numba_is_imported_does_not_break_it(delay: float) -> None:
+    when = WHILE_NUMBA_IS_IMPORTED.format(delay=delay)
+    result = run_python(INTERRUPTED.format(when=when, threads=2), FASTINIT_ENGINE="")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(("module", "threads"), [("nrt", 1), ("draw_words", 1), ("centred_normal_32_run", 2)])
+def test_ctrl_c_while_a_kernel_is_compiled_does_not_break_it(module: str, threads: int, tmp_path: object) -> None:
+    when = WHILE_A_KERNEL_IS_COMPILED.format(module=module)
+    code = INTERRUPTED.format(when=when, threads=threads)
+    result = run_python(code, NUMBA_CACHE_DIR=str(tmp_path), FASTINIT_ENGINE="numba")
+    assert result.returncode == 0, result.stderr
