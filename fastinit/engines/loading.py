@@ -99,10 +99,11 @@ def undisturbed(work: Callable[[], None]) -> None:
 
 
 def _load(name: str) -> ModuleType:
-    def load() -> None:
-        _loaded[name] = importlib.import_module(MODULES[name])
-
     if name not in _loaded:
+
+        def load() -> None:
+            _loaded[name] = importlib.import_module(MODULES[name])
+
         undisturbed(load)
     return _loaded[name]
 
