@@ -21,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except (TypeError, ValueError) as error:
         return _complain(str(error), USAGE)
+    except ImportError as error:  # an extra that is not installed, an engine that was asked for and does not load
+        return _complain(str(error), FAILED)
     except BrokenPipeError:  # who read the output has seen enough: `fastinit recipes | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED

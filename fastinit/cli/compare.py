@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fastinit.cli.options import DONE, FAILED, command, plain
+from fastinit.cli.options import DONE, command, plain
 from fastinit.cli.progress import Progress
 
 EXAMPLES = """
@@ -51,8 +51,11 @@ def _run(options: argparse.Namespace) -> int:
     # Imported here: SciPy's special functions take longer than the other commands.
     from fastinit.compare import Recipe, compare, verdict
     from fastinit.compare.page import html
+    from fastinit.compare.picture import require_matplotlib, save_png
     from fastinit.compare.report import report
 
+    if options.png is not None:
+        require_matplotlib()  # now, and not when all is computed
     training = Recipe(
         depth=options.train_depth,
         width=options.train_width,
@@ -61,27 +64,17 @@ def _run(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     hidden = options.quiet or options.json or not sys.stderr.isatty()
-    try:
-        with Progress(hidden=hidden, unit="starts") as progress:
-            comparison = compare(
-                options.activation,
-                depth=options.depth,
-                width=options.width,
-                batch=options.batch,
-                seed=options.seed,
-                negative_slope=options.negative_slope,
-                training=None if options.no_training else training,
-                progress=progress.show,
-            )
-        if options.png is not None:
-            from fastinit.compare.picture import save_png
-
-            save_png(comparison, options.png)
-    except ModuleNotFoundError as error:
-        print(f"fastinit: error: {error}", file=sys.stderr)
-        return FAILED
-    if options.html is not None:
-        Path(options.html).write_text(html(comparison), encoding="utf-8")
+    with Progress(hidden=hidden, unit="starts") as progress:
+        comparison = compare(
+            options.activation,
+            depth=options.depth,
+            width=options.width,
+            batch=options.batch,
+            seed=options.seed,
+            negative_slope=options.negative_slope,
+            training=None if options.no_training else training,
+            progress=progress.show,
+        )
     if options.json:
         judged = verdict(comparison)
         print(
@@ -91,4 +84,8 @@ def _run(options: argparse.Namespace) -> int:
         )
     elif not options.quiet:
         print(report(comparison, shutil.get_terminal_size((120, 24)).columns))
+    if options.png is not None:
+        save_png(comparison, options.png)
+    if options.html is not None:
+        Path(options.html).write_text(html(comparison), encoding="utf-8")
     return DONE

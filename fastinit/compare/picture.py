@@ -10,13 +10,20 @@ from fastinit.compare.comparison import Comparison
 from fastinit.compare.report import title
 
 
-def save_png(comparison: Comparison, path: str | Path) -> None:
-    """Draw activations, gradients and cost side by side. ModuleNotFoundError without matplotlib."""
+def require_matplotlib() -> None:
+    """Raise ModuleNotFoundError where a PNG could not be drawn."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("a PNG needs matplotlib: pip install matplotlib; --html does without") from error
+
+
+def save_png(comparison: Comparison, path: str | Path) -> None:
+    """Draw activations, gradients and cost side by side. ModuleNotFoundError without matplotlib."""
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     shown, fitting = panels(comparison), comparison.fitting.start.name
     figure = Figure(figsize=(4.6 * len(shown), 4.6), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)

@@ -49,6 +49,11 @@ from fastinit.engines.loading import undisturbed
 from fastinit.engines.loops import loop, loop_over_counters
 from fastinit.engines.vectors import CPU, FEATURES, REGISTER
 
+if numba.config.DISABLE_JIT:
+    raise ImportError(
+        "NUMBA_DISABLE_JIT is set, and the kernels have no form in Python: their intrinsics are machine code"
+    )
+
 # SHA-256 of these files one after the other: what they say is compiled in, and editing this line is what makes Numba's
 # cache see that they were edited.
 SOURCES = ("arithmetic.py", "constants.py", "intrinsics.py", "loops.py", "vectors.py")

@@ -280,6 +280,33 @@ def test_a_full_disk_says_how_much_is_needed_and_how_much_is_free(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("package", "words", "message"),
+    [
+        ("matplotlib", "compare --activation relu --no-training --png relu.png", "pip install matplotlib"),
+        ("fsspec", "write --shapes s.json --recipe mlp_he -o s3://bucket/model", "pip install fsspec"),
+        ("numba", "fill w.npy --shape 10 --scheme normal", "numba"),
+    ],
+)
+def test_what_is_not_installed_exits_with_1_at_once(tmp_path: Path, package: str, words: str, message: str) -> None:
+    (tmp_path / "s.json").write_text('{"fc.weight": {"shape": [8, 8], "dtype": "float32"}}')
+    code = f"import sys; sys.modules[{package!r}] = None; from fastinit.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words.split()],
+        cwd=tmp_path,
+        env={**os.environ, "FASTINIT_ENGINE": "numba"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("fastinit: error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["s.json"]
+
+
 def on_a_terminal(*words: object) -> tuple[subprocess.Popen[str], int]:
     """A child whose stderr is a terminal, and the terminal's other end."""
     ours, theirs = pty.openpty()

@@ -29,6 +29,26 @@ def test_a_missing_numba_means_the_reference_engine_and_one_warning() -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_a_numba_told_not_to_compile_means_the_reference_engine_and_one_warning() -> None:
+    code = """
+        import warnings, numpy as np, fastinit
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            buf = np.empty(10_000_000, "f4")
+            fastinit.fill_normal(buf, seed=1)
+        print(*(f"{w.category.__name__}: {w.message}" for w in caught), fastinit.info()["engine"], buf.std())
+        """
+    result = run_python(code, FASTINIT_ENGINE="", NUMBA_DISABLE_JIT="1")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("Warning") == 1
+    assert "NUMBA_DISABLE_JIT" in result.stdout
+    assert result.stdout.split()[-2] == "numpy"
+    assert float(result.stdout.split()[-1]) == pytest.approx(1, abs=1e-3)
+    named = run_python(code, FASTINIT_ENGINE="numba", NUMBA_DISABLE_JIT="1")
+    assert "ImportError: NUMBA_DISABLE_JIT is set" in named.stderr
+
+
 @pytest.mark.parametrize("name", ["numba", "numpy"])
 def test_the_environment_chooses_the_engine_without_a_warning(name: str) -> None:
     code = "import fastinit; fastinit.fill_normal(bytearray(0), seed=1) if 0 else print(fastinit.info()['engine'])"
