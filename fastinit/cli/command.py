@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from fastinit.cli.options import EXIT_CODES, FAILED, USAGE, joined
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 is fine, 1 a failure, 2 a command line that makes no sense."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal cannot show is a "?", and no reason to fail
+        sys.stdout.reconfigure(errors="replace")
     try:
         code = _run(joined(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # here, where it may fail; not when Python ends

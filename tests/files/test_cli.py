@@ -280,6 +280,18 @@ def test_a_full_disk_says_how_much_is_needed_and_how_much_is_free(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_terminal_cannot_show_is_a_question_mark(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text('{"fc.weight": {"shape": [8, 8], "dtype": "float32"}}')
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"}
+    written = ("write", "--shapes", "s.json", "--recipe", "mlp_he", "--seed", "0", "-o", "é")
+    for words, shown in ((written, "?"), (("verify", "é"), "?"), (("show", "é"), "fc.weight")):
+        done = subprocess.run(
+            [*COMMAND, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert shown in done.stdout
+
+
 @pytest.mark.parametrize(
     ("package", "words", "message"),
     [
