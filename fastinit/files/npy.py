@@ -290,29 +290,29 @@ class _Job:
         """Fill all elements through a memory map: a shaped law needs whole lines or matrices, not blocks of a MiB."""
         layout = self.layout
         os.ftruncate(fd, max(layout.size, os.fstat(fd).st_size))
-        with mmap.mmap(fd, layout.size) as file:
-            line = np.frombuffer(file, layout.storage, layout.elements, layout.begin)
-            array = line.reshape(layout.shape, order="F" if layout.fortran else "C")
-            try:
-                fill(
-                    array,
-                    self.law,
-                    seed=self.seed,
-                    name=self.name,
-                    shard=self.shard,
-                    dtype=layout.raw,
-                    threads=self.threads,
-                    progress=self.progress,
-                )
-                room = STAGING // layout.storage.itemsize
-                count = -(-layout.elements // room)
-                every = 1 if count <= MEASURE_ALL else MEASURE_EVERY
-                parts = (line[i * room : (i + 1) * room] for i in range(0, count, every))
-                tallies = [measure.tally(measure.widened(part, layout.format), self.about) for part in parts]
-            except OSError as error:
-                raise cannot_write(error, self.target, layout.size) from error
-            finally:
-                del array, line  # a map with views of it cannot be closed
+        # Not closed by name: the frames of an error hold views, and then a map refuses, with an error of its own in the
+        # place of Ctrl-C or the full disk. It goes with the last of them; fsync of the file covers its pages.
+        file = mmap.mmap(fd, layout.size)
+        line = np.frombuffer(file, layout.storage, layout.elements, layout.begin)
+        array = line.reshape(layout.shape, order="F" if layout.fortran else "C")
+        try:
+            fill(
+                array,
+                self.law,
+                seed=self.seed,
+                name=self.name,
+                shard=self.shard,
+                dtype=layout.raw,
+                threads=self.threads,
+                progress=self.progress,
+            )
+            room = STAGING // layout.storage.itemsize
+            count = -(-layout.elements // room)
+            every = 1 if count <= MEASURE_ALL else MEASURE_EVERY
+            parts = (line[i * room : (i + 1) * room] for i in range(0, count, every))
+            tallies = [measure.tally(measure.widened(part, layout.format), self.about) for part in parts]
+        except OSError as error:
+            raise cannot_write(error, self.target, layout.size) from error
         return measure.combine(np.array(tallies), self.about)
 
     def plan(self) -> tuple[_Cut, Callable[[np.ndarray[Any, Any], tuple[int, ...]], None]]:

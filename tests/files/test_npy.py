@@ -443,6 +443,19 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_nothing(tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("law", [Sparse(Normal(), 0.5), Orthogonal()])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), OSError(errno.ENOSPC, "full")])
+def test_an_error_in_a_shaped_fill_is_raised_and_leaves_nothing(
+    tmp_path: Path, law: Law, error: BaseException, engine: str
+) -> None:
+    def fail(done: int, total: int) -> None:
+        raise error
+
+    with pytest.raises(type(error), match="no space for" if isinstance(error, OSError) else None):
+        fill_file(tmp_path / "w.npy", (500, 400), law, seed=7, progress=fail)
+    assert list(tmp_path.iterdir()) == []
+
+
 FILL = """
 import sys
 from fastinit.files.npy import fill_file
