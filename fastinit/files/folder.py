@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
+import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +64,27 @@ class Folder:
                 "checkpoint; choose another folder, or replace it (overwrite=True, --overwrite)",
             )
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until nobody else replaces what is in it: two would remove each other's files. Needs a local folder."""
+        if self.remote:
+            yield
+            return
+        fd = os.open(self.address, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # by name: a worker that was forked meanwhile has the descriptor too
+                fcntl.flock(fd, fcntl.LOCK_UN)
+            os.close(fd)
+
     def remove_others(self, ours: Collection[str]) -> None:
-        """Remove files of another checkpoint."""
-        for name in self.names():
+        """Remove files of another checkpoint, its index first: if this ends half-way, none lists what is not there."""
+        for name in sorted(self.names(), key=lambda name: name != INDEX):
             if name not in ours:
-                self._files.rm_file(self._remote(name)) if self.remote else self.path(name).unlink()
+                self._files.rm_file(self._remote(name)) if self.remote else self.path(name).unlink(missing_ok=True)
 
     def begins_with(self, name: str, text: bytes, size: int) -> bool | None:
         """Whether the file begins with these bytes and has this size; None where there is no such file."""

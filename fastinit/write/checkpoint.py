@@ -6,6 +6,7 @@ that are whole, and writes the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -73,9 +74,9 @@ def write(
     overwrite  replace files of another checkpoint, each in one step; files it had beyond ours are removed at the end
 
     A file takes its name when it is whole. Run again after a fault, `write` skips what is whole and writes the rest.
-    Two writers of one folder do not disturb each other. Raises FileExistsError where another checkpoint is in the way;
-    OSError, before anything is written to the file, where the disk is too full; what a plan cannot hold was refused
-    when it was made.
+    Two writers of one folder do not disturb each other; of two that overwrite, one waits for the other. Raises
+    FileExistsError where another checkpoint is in the way; OSError, before anything is written to the file, where the
+    disk is too full; what a plan cannot hold was refused when it was made.
     Guarantee: the bytes depend on plan, seed, shard_size and version only, but for orthogonal tensors (a tolerance).
     """
     folder = os.fspath(folder)
@@ -108,7 +109,6 @@ def write(
     place.make()
     if not overwrite:
         place.refuse_others(ours)
-
     begin = time.perf_counter()
     done = dict.fromkeys(files, 0)
 
@@ -119,14 +119,15 @@ def write(
 
     sizes = {name: sum(tensor.bytes for tensor in group) for name, group in files.items()}
     skipped = []
-    for task, was_whole in _run(tasks, executor, report):
-        report(task.name, sizes[task.name])
-        if was_whole:
-            skipped.append(task.name)
-    if index is not None:
-        place.put(INDEX, index, durable=durable, overwrite=overwrite)
-    if overwrite:
-        place.remove_others(ours)
+    with place.alone() if overwrite else contextlib.nullcontext():
+        for task, was_whole in _run(tasks, executor, report):
+            report(task.name, sizes[task.name])
+            if was_whole:
+                skipped.append(task.name)
+        if index is not None:
+            place.put(INDEX, index, durable=durable, overwrite=overwrite)
+        if overwrite:
+            place.remove_others(ours)
     seconds = time.perf_counter() - begin
     fresh = plan.bytes - sum(sizes[name] for name in skipped)
     return Written(folder, tuple(files), tuple(sorted(skipped)), seed, len(plan.tensors), plan.bytes, fresh, seconds)

@@ -11,6 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from safetensors import safe_open
 
 import fastinit
 from fastinit import engines
+from fastinit.files.folder import Folder
 from fastinit.files.safetensors import read_header
 from fastinit.laws import (
     Constant,
@@ -386,6 +388,31 @@ def test_two_writers_of_one_folder_both_succeed(tmp_path: Path, undisturbed: dic
         _, errors = child.communicate(timeout=120)
         assert child.returncode == 0, errors
     assert content(tmp_path / "out") == undisturbed
+
+
+def test_of_two_writers_that_overwrite_one_waits_and_a_whole_checkpoint_is_left(tmp_path: Path) -> None:
+    write(FAULTS, tmp_path / "alone", seed=5, shard_size=4_000_000)
+    second = threading.Thread(
+        target=lambda: write(FAULTS, tmp_path / "out", seed=5, shard_size=4_000_000, overwrite=True)
+    )
+
+    def begin_another(done: int, total: int) -> None:
+        if second.ident is None:
+            second.start()
+            second.join(1)  # long enough to write everything, if it did not wait
+
+    write(FAULTS, tmp_path / "out", seed=5, shard_size=2_500_000, overwrite=True, progress=begin_another)
+    second.join()
+    assert content(tmp_path / "out") == content(tmp_path / "alone")
+
+
+def test_the_index_is_the_first_of_another_checkpoint_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(FAULTS, tmp_path, seed=5, shard_size=2_500_000)
+    removed: list[str] = []
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: removed.append(path.name))
+    Folder(str(tmp_path)).remove_others({"model.safetensors"})
+    assert removed[0] == "model.safetensors.index.json"
+    assert len(removed) > 2
 
 
 def test_a_killed_worker_is_an_error_and_a_rerun_resumes(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
