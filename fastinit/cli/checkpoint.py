@@ -41,7 +41,9 @@ def add_to(commands: Any) -> None:
         "--shard-size", type=size, default=SHARD_SIZE, metavar="SIZE", help="of a file at most: 100MB, 5GB (default)"
     )
     written.add_argument("--threads", type=int, metavar="N", help="default: the CPUs this process may use")
-    written.add_argument("--overwrite", action="store_true", help="replace another checkpoint in the folder")
+    written.add_argument(
+        "--overwrite", action="store_true", help="replace what is in the folder, also what seems whole"
+    )
     written.add_argument("--no-fsync", action="store_true", help="do not wait for the disk; a power cut may lose files")
     written.add_argument("--json", action="store_true", help="print the report as one JSON object")
     written.add_argument("--quiet", action="store_true", help="no progress and no report; only a seed that was drawn")

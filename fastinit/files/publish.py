@@ -40,9 +40,11 @@ def publishing(
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, f"{target} is a directory; name a file in it")
+    remove_leftovers(target)
     if os.path.lexists(target) and not overwrite:
         raise already_exists(target)
-    remove_leftovers(target)
+    if target.exists() and not target.is_file():
+        raise FileExistsError(errno.EEXIST, f"{target} is a device or a pipe, and would become a file; name a file")
     try:
         fd, temporary = open_neighbour(target)
     except OSError as error:

@@ -71,7 +71,8 @@ def write(
     progress   called with (bytes done, bytes in all), by files where there is an executor
     executor   any concurrent.futures.Executor: one file is one task. Every worker must see the folder.
     durable    sync each file before it takes its name; False leaves that to the system
-    overwrite  replace files of another checkpoint, each in one step; files it had beyond ours are removed at the end
+    overwrite  replace what is there, each file in one step, also what seems whole; files of another checkpoint beyond
+               ours are removed at the end
 
     A file takes its name when it is whole. Run again after a fault, `write` skips what is whole and writes the rest.
     Two writers of one folder do not disturb each other; of two that overwrite, one waits for the other. Raises

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import mmap
 import tempfile
 import threading
@@ -14,8 +16,8 @@ import numpy as np
 from fastinit.blocks import ITEM, LONGEST_ROW, Source, items, unit
 from fastinit.dtypes import storage_dtype
 from fastinit.files.folder import Folder
-from fastinit.files.publish import already_exists, cannot_write, publishing, write_at
-from fastinit.files.safetensors import Header, lay_out
+from fastinit.files.publish import cannot_write, publishing, remove_leftovers, write_at
+from fastinit.files.safetensors import Header, lay_out, read_header
 from fastinit.plan import Tensor
 from fastinit.threads import for_each, resolve
 
@@ -48,13 +50,15 @@ class FileTask:
 
 
 def run(task: FileTask, progress: Progress | None = None) -> bool:
-    """Write the file of a task; True if it was whole already, so that nothing was written."""
+    """Write the file of a task; True if it was whole already, so that nothing was written: header and size say that."""
     header, folder = task.header, Folder(task.folder)
     there = folder.begins_with(task.name, header.text, header.size)
-    if there:
+    if there is not None and not folder.remote:
+        remove_leftovers(folder.path(task.name))
+    if there and not task.overwrite:
         return True
     if there is False and not task.overwrite:
-        raise already_exists(Path(task.folder, task.name))
+        raise _in_the_way(task)
     if folder.remote:
         with tempfile.TemporaryDirectory(prefix="fastinit-") as scratch:
             run(replace(task, folder=scratch, durable=False), progress)
@@ -70,8 +74,23 @@ def run(task: FileTask, progress: Progress | None = None) -> bool:
     except FileExistsError:
         if folder.begins_with(task.name, header.text, header.size):  # another writer of the same was faster
             return True
-        raise
+        raise _in_the_way(task) from None
     return False
+
+
+def _in_the_way(task: FileTask) -> FileExistsError:
+    """The refusal of a file that is not what the task would write; the seed it says it has, if that is another."""
+    path = Path(task.folder, task.name)
+    reason = "is there, and not what this plan gives"
+    with contextlib.suppress(OSError, ValueError):
+        seed = read_header(path).metadata.get("fastinit.seed", "none")
+        if seed != str(task.seed):
+            reason = f"is there with seed {seed}, and this is seed {task.seed}"
+    return FileExistsError(
+        errno.EEXIST,
+        f"{path} {reason}; to resume, pass the same plan and seed; else choose another folder, or replace it "
+        "(overwrite=True, --overwrite)",
+    )
 
 
 def _fill(fd: int, task: FileTask, header: Header, progress: Progress | None) -> None:

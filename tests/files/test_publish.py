@@ -261,6 +261,25 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_what_a_dead_writer_left_is_removed_also_where_the_target_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "w.bin"
+    end(hold(target), signal.SIGKILL)
+    target.write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="already exists"):
+        put(target)
+    assert names(tmp_path) == ["w.bin"]
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (
+        pytest.raises(FileExistsError, match="pipe is a device or a pipe, and would become a file"),
+        publishing(tmp_path / "pipe", SIZE, overwrite=True),
+    ):
+        pass
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_short_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: whole(fd, data[:7], offset))

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
@@ -210,8 +211,12 @@ def test_a_rerun_skips_what_is_whole_and_restores_what_is_missing(tmp_path: Path
 def test_another_checkpoint_in_the_way_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
     write(PLAN, tmp_path, seed=5, shard_size=SMALL)
     before = content(tmp_path)
-    with pytest.raises(FileExistsError, match=r"model-00001-of-00003\.safetensors already exists"):
+    with pytest.raises(
+        FileExistsError, match=r"-00001-of-.* is there with seed 5, and this is seed 6; to resume, pass"
+    ):
         write(PLAN, tmp_path, seed=6, shard_size=SMALL)
+    with pytest.raises(FileExistsError, match=r"-00001-of-.* is there, and not what this plan gives"):
+        write(replace(PLAN, tensors=PLAN.tensors[::-1]), tmp_path, seed=5, shard_size=SMALL)
     with pytest.raises(FileExistsError, match="of another checkpoint; choose another folder, or replace it"):
         write(PLAN, tmp_path, seed=5)
     assert content(tmp_path) == before
@@ -226,6 +231,24 @@ def test_overwrite_replaces_another_checkpoint_and_leaves_nothing_of_it(tmp_path
     write(PLAN, tmp_path / "x", seed=7, shard_size=SMALL, overwrite=True)
     write(PLAN, tmp_path / "z", seed=7, shard_size=SMALL)
     assert content(tmp_path / "x") == content(tmp_path / "z") | {"config.json": b"{}"}
+
+
+def test_overwrite_writes_again_what_seems_whole(tmp_path: Path) -> None:
+    write(PLAN, tmp_path, seed=5)
+    before = content(tmp_path)
+    with (tmp_path / "model.safetensors").open("r+b") as file:
+        file.seek(-100, os.SEEK_END)
+        file.write(b"\xff" * 100)
+    assert write(PLAN, tmp_path, seed=5).skipped
+    assert not write(PLAN, tmp_path, seed=5, overwrite=True).skipped
+    assert content(tmp_path) == before
+
+
+def test_what_a_dead_writer_left_beside_a_whole_file_is_removed(tmp_path: Path) -> None:
+    write(PLAN, tmp_path, seed=5)
+    (tmp_path / ".model.safetensors.01234567.partial").write_bytes(b"half")
+    write(PLAN, tmp_path, seed=5)
+    assert list(content(tmp_path)) == ["model.safetensors"]
 
 
 def test_progress_rises_to_the_whole_and_an_error_in_it_leaves_nothing(tmp_path: Path) -> None:
