@@ -164,7 +164,7 @@ def _sampled(all_items: Iterable[list[Piece]], share: float) -> Iterator[tuple[l
 
     Each with the bytes walked to its end.
     """
-    walked, seen = 0, ""
+    walked, seen = 0, None  # no name: "" is one
     for i, item in enumerate(all_items):
         walked += sum(piece.bytes for piece in item)
         unseen = any(piece.first + piece.count == piece.tensor.elements and piece.tensor.name != seen for piece in item)

@@ -36,6 +36,8 @@ CLOSE = "as initialised to a tolerance"
 DIFFERS = "differs"
 UNKNOWN = "unknown law"
 
+SHARD = re.compile(r"(.*)-\d{5}-of-(\d{5})\.safetensors")  # files of such names are one checkpoint
+
 MOST_DIMENSIONS = 64  # of a NumPy array
 
 
@@ -185,14 +187,20 @@ def _open(path: Path) -> list[File]:
         return [_read(path)]
     if (path / INDEX).exists():
         return _listed(path / INDEX)
-    found = sorted(path.glob("*.safetensors"))
-    if not found:
+    files = {one.name: _read(one) for one in sorted(path.glob("*.safetensors"))}
+    if not files:
         raise ValueError(f"{path} holds no .safetensors file")
-    return [_read(file) for file in found]
+    for prefix, count in sorted({shard.groups() for shard in map(SHARD.fullmatch, files) if shard}):
+        names = [f"{prefix}-{i:05d}-of-{count}.safetensors" for i in range(1, int(count) + 1)]
+        for name in names:
+            if name not in files:
+                raise FileNotFoundError(errno.ENOENT, f"{path / name} is missing; others are called ...-of-{count}")
+        _refuse_a_mixture([files[name] for name in names])
+    return list(files.values())
 
 
 def _listed(index: Path) -> list[File]:
-    """The files that an index lists, which hold exactly the tensors it says and come from one seed."""
+    """The files that an index lists, which hold exactly the tensors it says and come from one seed and plan."""
     if index.stat().st_size > LARGEST_HEADER:
         refuse(index, f"has more than {LARGEST_HEADER:,} bytes; that is no index")
     content = _json(index, index.read_bytes(), "")
@@ -219,12 +227,19 @@ def _listed(index: Path) -> list[File]:
         for name in held:
             if places.get(tensor) != name:
                 refuse(index, f"says that {tensor!r} is in {places.get(tensor, 'no file')}; {name} holds it too")
-    for file in files[1:]:
-        if file.seed != files[0].seed:
-            refuse(
-                file.path, f"has seed {file.seed}, and {files[0].path.name} {files[0].seed}: two checkpoints mixed up"
-            )
+    _refuse_a_mixture(files)
     return files
+
+
+def _refuse_a_mixture(files: list[File]) -> None:
+    """Refuse files of which some were drawn from another seed or plan than the first."""
+    for key in ("fastinit.seed", "fastinit.plan"):
+        first = files[0].header.metadata.get(key)
+        for file in files[1:]:
+            other = file.header.metadata.get(key)
+            if other != first:
+                what = key.removeprefix("fastinit.")
+                refuse(file.path, f"has {what} {other}, and {files[0].path.name} {first}: two checkpoints mixed up")
 
 
 def _read(path: Path) -> File:

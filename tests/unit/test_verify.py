@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
@@ -227,6 +228,11 @@ def test_a_sample_sees_every_tensor_and_says_how_much(tmp_path):
     assert verify(path, sample=1e-9).compared >= len(NONEMPTY) + 3
 
 
+def test_a_sample_sees_a_tensor_whose_name_is_empty(tmp_path):
+    path = written(tmp_path, [Tensor(name, (2000, 1000), "float64", Normal()) for name in ("", "w")])
+    assert all(one.compared > 0 for one in verify(path, sample=0.01).tensors)
+
+
 def test_a_sample_finds_what_lies_in_it(tmp_path):
     path = written(tmp_path, [Tensor("w", (10, 1 << 18), "float32", Normal())])  # ten items of a MiB
     for item in range(10):
@@ -334,6 +340,14 @@ def test_a_missing_file_is_named(folder):
         verify(folder)
 
 
+def test_a_missing_file_is_named_by_the_number_of_the_others_where_there_is_no_index(folder):
+    index_of(folder)[0].unlink()
+    gone = sorted(folder.glob("*.safetensors"))[1]
+    gone.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{gone.name} is missing; others are called ...-of-0000\d"):
+        verify(folder)
+
+
 def test_a_tensor_in_the_wrong_file_is_named_with_both(folder):
     path, index = index_of(folder)
     places = list(index["weight_map"].values())
@@ -373,13 +387,17 @@ def test_a_damaged_index_is_refused(folder, content, message):
     assert str(path) in str(caught.value)
 
 
-def test_two_checkpoints_mixed_up_are_refused(folder, tmp_path_factory):
+@pytest.mark.parametrize("what", ["seed", "plan"])
+def test_two_checkpoints_mixed_up_are_refused(folder, tmp_path_factory, what):
     other = tmp_path_factory.mktemp("other")
-    write(Plan(TENSORS), other, seed=6, durable=False, shard_size=500_000)
+    first = replace(TENSORS[0], law=Constant(0.25)) if what == "plan" else TENSORS[0]
+    write(Plan([first, *TENSORS[1:]]), other, seed=6 if what == "seed" else 5, durable=False, shard_size=500_000)
     last = max(other.glob("*.safetensors"))
     last.replace(folder / last.name)
-    with pytest.raises(SafetensorsError, match="two checkpoints mixed up"):
-        verify(folder)
+    for _ in range(2):
+        with pytest.raises(SafetensorsError, match=f"has {what} .*: two checkpoints mixed up"):
+            verify(folder)
+        (folder / "model.safetensors.index.json").unlink(missing_ok=True)
 
 
 def test_an_empty_folder_is_refused(tmp_path):
