@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from fastinit.fill import fill
 from fastinit.fill.buffers import check
 from fastinit.fill.runs import Job
 from fastinit.laws import Law
-from fastinit.laws.law import ShapedLaw
+from fastinit.laws.law import Element, ShapedLaw
 from fastinit.threads import for_each, resolve
 
 STAGING = 1 << 20  # bytes of one staging buffer, one a thread
@@ -127,13 +128,11 @@ def fill_file(
         layout = new_layout(target, exact_shape(shape), "float32" if dtype is None else dtype)
     if not isinstance(law, Law):
         raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
-    element = law.on(shard.shape if shard is not None else layout.shape)
-    expected_mean, expected_std = float(element.mean), float(element.std)
-    about = expected_mean if math.isfinite(expected_mean) else 0.0
     seed = new_seed() if seed is None else seed
-    job = _Job(target, layout, law, seed, name, shard, resolve(threads), progress, about)
+    job = _Job(target, layout, law, seed, name, shard, resolve(threads), progress)
     with engines.use(engines.engine_for(layout.elements)):
         job.rehearse()
+        expected_mean, expected_std = float(job.element.mean), float(job.element.std)
         begin = time.perf_counter()
         if existing:
             measured, written = job.fill_in_place(durable=durable)
@@ -221,7 +220,7 @@ def _block_shape(shape: tuple[int, ...], elements: int, first: int) -> tuple[int
 
 @dataclass(frozen=True)
 class _Job:
-    """One file to fill; deviations are measured `about` a value near the mean."""
+    """One file to fill."""
 
     target: Path
     layout: Layout
@@ -231,7 +230,17 @@ class _Job:
     shard: Shard | None
     threads: int
     progress: Callable[[int, int], None] | None
-    about: float
+
+    @cached_property
+    def element(self) -> Element:
+        """The law of an element."""
+        return self.law.on(self.shard.shape if self.shard is not None else self.layout.shape)
+
+    @cached_property
+    def about(self) -> float:
+        """A value near the mean, from which deviations are measured."""
+        mean = float(self.element.mean)
+        return mean if math.isfinite(mean) else 0.0
 
     def rehearse(self) -> None:
         """Let `fill` refuse what it must, and load its kernel, before any file is touched."""

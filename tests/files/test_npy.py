@@ -335,6 +335,7 @@ def test_npy_refuses_what_it_cannot_record(tmp_path: Path, dtype: object) -> Non
         ({"dtype": "int32"}, TypeError, "Normal cannot fill"),
         ({"law": "normal"}, TypeError, "law is 'normal'"),
         ({"law": Normal(0, 1e5), "dtype": "float16"}, ValueError, "beyond the largest float16"),
+        ({"law": Constant(10**400)}, ValueError, "cannot hold|beyond"),
         ({"seed": -1}, ValueError, "seed is -1"),
         ({"seed": True}, TypeError, "seed is True"),
         ({"name": 1.5}, TypeError, "name is 1.5"),
