@@ -14,9 +14,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from fastinit.address import Shard
+from fastinit.address import Shard, stream_id
 from fastinit.dtypes import FORMATS, storage_dtype
 from fastinit.files.safetensors import DTYPES, read_header
+from fastinit.files.small import save
 from fastinit.laws import Constant, Law
 from fastinit.laws.encoded import from_json, to_json
 from fastinit.laws.law import ShapedLaw
@@ -39,6 +40,7 @@ class Tensor:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise TypeError(f"a tensor is called {self.name!r}; a name is a string")
+        stream_id(self.name)  # refuse what UTF-8 cannot encode
         object.__setattr__(self, "shape", Shard(self.shape, [0] * len(self.shape)).shape)
         if self.dtype not in DTYPES:
             raise ValueError(f"tensor {self.name!r}: dtype {self.dtype!r} is unknown; use one of {', '.join(DTYPES)}")
@@ -113,6 +115,7 @@ class Plan:
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"the plan has two tensors called {twice!r}; names are addresses, so they must differ")
         for alias, name in self.tied.items():
+            stream_id(alias)  # refuse what UTF-8 cannot encode
             if alias in set(names) or name not in set(names):
                 raise ValueError(
                     f"tied: {alias!r} is said to be {name!r}; the first must be no tensor of the plan, the second one"
@@ -146,8 +149,8 @@ class Plan:
             raise ValueError(f"a tensor of the plan has no {error}; it needs name, shape, dtype and law") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan as JSON."""
-        Path(path).write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        """Write the plan as JSON; the file is whole, or the one that was there."""
+        save(path, (json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Plan:
@@ -199,7 +202,7 @@ class Plan:
     def digest(self) -> str:
         """16 bytes of BLAKE2b over the JSON, in hex: equal plans and no others have it."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+        return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 # --- from rules -------------------------------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ import dataclasses
 import json
 import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 from fastinit.cli.options import DONE, command, plain
 from fastinit.cli.progress import Progress
+from fastinit.files.small import save
 
 EXAMPLES = """
   fastinit compare --activation relu --depth 50 --width 512 --html relu.html
@@ -87,5 +87,5 @@ def _run(options: argparse.Namespace) -> int:
     if options.png is not None:
         save_png(comparison, options.png)
     if options.html is not None:
-        Path(options.html).write_text(html(comparison), encoding="utf-8")
+        save(options.html, html(comparison).encode())
     return DONE

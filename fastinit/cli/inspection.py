@@ -7,11 +7,11 @@ import dataclasses
 import json
 import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 from fastinit.cli.options import DONE, FAILED, command, plain
 from fastinit.cli.progress import Progress
+from fastinit.files.small import save
 from fastinit.show import html, show, table
 from fastinit.verify import DIFFERS, UNKNOWN, Verified, verify
 
@@ -75,7 +75,7 @@ def _run_show(options: argparse.Namespace) -> int:
     with Progress(hidden=options.quiet or options.json or not sys.stderr.isatty()) as progress:
         shown = show(options.path, threads=options.threads, progress=progress.show)
     if options.html is not None:
-        Path(options.html).write_text(html(shown, title=str(options.path)), encoding="utf-8")
+        save(options.html, html(shown, title=str(options.path)).encode())
     if options.json:
         tensors = [
             dataclasses.asdict(one) | {"law": None if one.law is None else repr(one.law)} for one in shown.tensors

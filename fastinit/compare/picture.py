@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
 from fastinit.compare.chart import line, panels
 from fastinit.compare.comparison import Comparison
 from fastinit.compare.report import title
+from fastinit.files.small import save
 
 
 def require_matplotlib() -> None:
@@ -49,4 +51,6 @@ def save_png(comparison: Comparison, path: str | Path) -> None:
     figure.legend(
         *axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(comparison.outcomes), frameon=False
     )
-    figure.savefig(path, format="png", metadata={"Software": None})
+    data = io.BytesIO()
+    figure.savefig(data, format="png", metadata={"Software": None})
+    save(path, data.getvalue())

@@ -112,6 +112,35 @@ def test_quiet_prints_only_a_seed_that_was_drawn(
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("words", [("plan", "-o"), ("show", "--html")], ids=["plan", "show"])
+def test_a_plan_and_a_page_that_cannot_be_written_leave_the_old_file(
+    tmp_path: Path, source: list[str], words: tuple[str, str]
+) -> None:
+    assert run("write", *source, "-o", tmp_path / "out", "--quiet") == 0
+    (tmp_path / "old").write_text("good")
+    command, option = words
+    given = source if command == "plan" else [str(tmp_path / "out")]
+    limited = f"""
+import resource, sys
+from fastinit.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+sys.exit(main({[command, *given, option, str(tmp_path / "old")]}))
+"""
+    done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, check=False)
+    assert (tmp_path / "old").read_text() == "good"
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"{tmp_path}/old is too large" in done.stderr
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["old", "out", "rules.toml", "shapes.json"]
+
+
+def test_a_plan_goes_into_a_pipe(tmp_path: Path, source: list[str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen([sys.executable, "-m", "fastinit", "plan", *source, "-o", pipe], stdout=subprocess.PIPE):
+        assert Plan.from_json(json.loads(pipe.read_text())) == Plan.from_rules(SHAPES, load_rules(source[3]))
+    assert pipe.is_fifo()
+
+
 def test_a_recipe_takes_the_place_of_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "shapes.json").write_text(json.dumps(GPT2))
     source = ["--recipe", "gpt2", "--shapes", tmp_path / "shapes.json"]

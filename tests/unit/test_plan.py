@@ -137,6 +137,11 @@ def test_the_digest_sees_every_difference():
 
 
 REFUSED = {
+    "half a surrogate pair": (lambda: Tensor("\ud800", (4,), "float32", Normal()), "lone surrogate.*rename the tensor"),
+    "tied half a surrogate pair": (
+        lambda: Plan([Tensor("a", (4,), "float32", Normal())], {"\ud800": "a"}),
+        "lone surrogate.*rename the tensor",
+    ),
     "two of a name": (lambda: Plan([Tensor("a", (1,), "float32", Normal())] * 2), "two tensors called 'a'"),
     "tied to nothing": (lambda: Plan([], {"a": "b"}), "'a' is said to be 'b'"),
     "unknown dtype": (lambda: Tensor("a", (1,), "float7", Normal()), "dtype 'float7' is unknown; use one of bool"),
