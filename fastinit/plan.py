@@ -16,7 +16,7 @@ from typing import Any
 
 from fastinit.address import Shard, stream_id
 from fastinit.dtypes import FORMATS, storage_dtype
-from fastinit.files.safetensors import DTYPES, read_header
+from fastinit.files.safetensors import DTYPES, read_header, unique
 from fastinit.files.small import save
 from fastinit.laws import Constant, Law
 from fastinit.laws.encoded import from_json, to_json
@@ -41,8 +41,8 @@ class Tensor:
         if not isinstance(self.name, str):
             raise TypeError(f"a tensor is called {self.name!r}; a name is a string")
         stream_id(self.name)  # refuse what UTF-8 cannot encode
-        object.__setattr__(self, "shape", Shard(self.shape, [0] * len(self.shape)).shape)
-        if self.dtype not in DTYPES:
+        object.__setattr__(self, "shape", _exact(f"tensor {self.name!r}", self.shape))
+        if not isinstance(self.dtype, str) or self.dtype not in DTYPES:
             raise ValueError(f"tensor {self.name!r}: dtype {self.dtype!r} is unknown; use one of {', '.join(DTYPES)}")
         if not isinstance(self.law, Law):
             raise TypeError(f"tensor {self.name!r}: law is {self.law!r}; pass one of fastinit.laws")
@@ -88,6 +88,9 @@ class Rule:
     dtype: str | None = None
 
     def __post_init__(self) -> None:
+        for what, value in (("match", self.match), ("scheme", self.scheme), ("dtype", self.dtype)):
+            if not isinstance(value, str) and not (what == "dtype" and value is None):
+                raise TypeError(f"rule {self.match!r}: {what} is {value!r}; pass a string")
         try:
             re.compile(self.match)
         except re.error as error:
@@ -139,14 +142,12 @@ class Plan:
         """The plan of such an object; ValueError or TypeError where it is none."""
         if not isinstance(content, Mapping) or content.get("plan") != VERSION:
             raise ValueError(f'this is no plan; one is a JSON object with "plan": "{VERSION}", "tensors" and "tied"')
-        try:
-            tensors = [
-                Tensor(one["name"], tuple(one["shape"]), one["dtype"], from_json(one["law"]))
-                for one in content["tensors"]
-            ]
-            return cls(tuple(tensors), dict(content.get("tied", {})))
-        except KeyError as error:
-            raise ValueError(f"a tensor of the plan has no {error}; it needs name, shape, dtype and law") from None
+        tensors, tied = content.get("tensors"), content.get("tied", {})
+        if not isinstance(tensors, list):
+            raise ValueError(f'"tensors" of the plan is {tensors!r}; it must be a list of objects')
+        if not isinstance(tied, Mapping) or not all(isinstance(name, str) for name in tied.values()):
+            raise ValueError(f'"tied" of the plan is {tied!r}; it must be an object of names')
+        return cls(tuple(_tensor_of(entry) for entry in tensors), dict(tied))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as JSON; the file is whole, or the one that was there."""
@@ -154,11 +155,12 @@ class Plan:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Plan:
-        """Read a plan that `save` wrote."""
+        """Read a plan that `save` wrote; ValueError or TypeError, which names the file, where it is none."""
+        content = _json_in(path)
         try:
-            return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is no JSON: {error}") from None
+            return cls.from_json(content)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{path}: {error}") from error
 
     @classmethod
     def from_rules(
@@ -205,6 +207,42 @@ class Plan:
         return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+# --- from JSON --------------------------------------------------------------------------------------------------------
+
+
+def _json_in(path: str | os.PathLike[str]) -> Any:
+    """What a file of JSON holds, every key once."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:  # of the encoding, of the parser, of `unique`
+        raise ValueError(f"{path} is no JSON that can be read: {error}") from None
+
+
+def _tensor_of(entry: Any) -> Tensor:
+    """A tensor of a plan in JSON."""
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"a tensor of the plan is {entry!r}; it must be an object of name, shape, dtype and law")
+    for what in ("name", "shape", "dtype", "law"):
+        if what not in entry:
+            raise ValueError(f"a tensor of the plan has no {what!r}; it needs name, shape, dtype and law")
+    try:
+        law = from_json(entry["law"])
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"tensor {entry['name']!r}: {error}") from error
+    return Tensor(entry["name"], entry["shape"], entry["dtype"], law)
+
+
+def _exact(what: str, shape: Any) -> tuple[int, ...]:
+    """A shape whose entries are exact integers, none negative; `what` has it, for the error."""
+    if isinstance(shape, str) or not isinstance(shape, Iterable):
+        raise TypeError(f"{what}: shape is {shape!r}; pass a list of integers, such as [8192, 8192]")
+    shape = tuple(shape)
+    try:
+        return Shard(shape, [0] * len(shape)).shape
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{what} of shape {shape}: {error}") from None
+
+
 # --- from rules -------------------------------------------------------------------------------------------------------
 
 
@@ -225,13 +263,13 @@ def entry_of(name: str, entry: Any) -> tuple[tuple[int, ...], str]:
         raise ValueError(
             f'shapes: {name!r} is {entry!r}; it must look like {{"shape": [8192, 8192], "dtype": "float32"}}'
         )
-    return tuple(entry["shape"]), str(entry.get("dtype", "float32"))
+    return _exact(f"shapes: {name!r}", entry["shape"]), str(entry.get("dtype", "float32"))
 
 
 def rules_of(content: Mapping[str, Any]) -> list[Rule]:
     """The rules of parsed TOML: [[rule]] tables with `match`, `scheme`, its numbers, `layout`, `dtype`."""
     tables = content.get("rule")
-    if not isinstance(tables, list) or set(content) - {"rule"}:
+    if not isinstance(tables, list) or set(content) - {"rule"} or not all(isinstance(one, Mapping) for one in tables):
         raise ValueError("rules are [[rule]] tables with match, scheme and its numbers, and nothing else")
     rules = []
     for table in tables:
@@ -254,16 +292,20 @@ def _pair(value: Any) -> Any:
 def load_rules(path: str | os.PathLike[str]) -> list[Rule]:
     """Read rules from a TOML file."""
     try:
-        return rules_of(tomllib.loads(Path(path).read_text(encoding="utf-8")))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path} is no TOML: {error}") from None
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # of the encoding, of the parser
+        raise ValueError(f"{path} is no TOML that can be read: {error}") from None
+    try:
+        return rules_of(content)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def shapes_of(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     """Names, shapes and dtypes from a safetensors file, from a folder of them (headers only), or from JSON."""
     path = Path(path)
     if path.suffix == ".json":
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = _json_in(path)
         if not isinstance(content, dict):
             raise ValueError(
                 f'{path} must hold an object: {{"name": {{"shape": [8192, 8192], "dtype": "float32"}}, ...}}'

@@ -136,6 +136,7 @@ def test_the_digest_sees_every_difference():
     assert len({plan.digest, *(other.digest for other in others)}) == 8
 
 
+NO_TENSORS = {"plan": "fastinit-plan-1", "tensors": [], "tied": {}}
 REFUSED = {
     "half a surrogate pair": (lambda: Tensor("\ud800", (4,), "float32", Normal()), "lone surrogate.*rename the tensor"),
     "tied half a surrogate pair": (
@@ -177,6 +178,26 @@ REFUSED = {
         "has no 'law'",
     ),
     "rules of another form": (lambda: rules_of({"rules": []}), r"rules are \[\[rule\]\] tables"),
+    "plan without tensors": (lambda: Plan.from_json({**NO_TENSORS, "tensors": None}), '"tensors" of the plan is None'),
+    "tensor that is no object": (
+        lambda: Plan.from_json({**NO_TENSORS, "tensors": ["a"]}),
+        "a tensor of the plan is 'a'",
+    ),
+    "tied that is no object": (lambda: Plan.from_json({**NO_TENSORS, "tied": ["ab"]}), "\"tied\" of the plan is .'ab'"),
+    "tied to no name": (lambda: Plan.from_json({**NO_TENSORS, "tied": {"a": ["b"]}}), "must be an object of names"),
+    "law of a tensor in JSON": (
+        lambda: Plan.from_json({**NO_TENSORS, "tensors": [{"name": "a", "shape": [], "dtype": "float32", "law": 3}]}),
+        "tensor 'a': 3 is no law",
+    ),
+    "dtype that is no name": (lambda: Tensor("a", (3,), ["x"], Normal()), r"'a': dtype \['x'\] is unknown; use one of"),
+    "shape that is no list": (lambda: Tensor("a", 4, "float32", Normal()), "'a': shape is 4; pass a list of integers"),
+    "shape of a float": (lambda: Tensor("a", (4.0,), "float32", Normal()), "'a' of shape .* 4.0 of type float"),
+    "shapes of floats": (lambda: Plan.from_rules({"a": {"shape": [4.0]}}, RULES), "shapes: 'a' of shape .* 4.0"),
+    "shapes in text": (lambda: Plan.from_rules({"a": {"shape": "44"}}, RULES), "'a': shape is '44'; pass a list"),
+    "rule that is no table": (lambda: rules_of({"rule": ["x"]}), r"rules are \[\[rule\]\] tables"),
+    "rule that matches a number": (lambda: Rule(3, "zeros"), "rule 3: match is 3; pass a string"),
+    "rule with a list of schemes": (lambda: Rule("a", ["zeros"]), r"rule 'a': scheme is \['zeros'\]; pass a string"),
+    "rule with a list of dtypes": (lambda: Rule("a", "zeros", {}, ["x"]), r"rule 'a': dtype is \['x'\]; pass a string"),
     "rule without scheme": (lambda: rules_of({"rule": [{"match": ".*"}]}), "'scheme' is missing"),
 }
 
@@ -209,8 +230,30 @@ def test_rules_are_read_from_toml(tmp_path):
         Rule(".*", "truncated_normal", {"std": 0.02, "bounds": (-0.04, 0.04)}, "bfloat16"),
     ]
     path.write_text("[[rule")
-    with pytest.raises(ValueError, match=r"rules\.toml is no TOML"):
+    with pytest.raises(ValueError, match=r"rules\.toml is no TOML that can be read"):
         load_rules(path)
+
+
+DAMAGED = {
+    "empty": (b"", "is no JSON|rules are"),
+    "no UTF-8": (b"\xff", "can't decode byte 0xff"),
+    "nested too deeply": (b"x = " + b"[" * 100_000, "is no (JSON|TOML) that can be read"),
+    "a key twice": (b'{"a": {"shape": [4]}, "a": {"shape": [5]}}', "a key comes twice: 'a'|is no TOML"),
+    "of another form": (b"[3]", "must hold an object|this is no plan|is no TOML|rules are"),
+    "rules in text": (b'rule = ["x"]', "is no JSON|rules are"),
+}
+
+
+@pytest.mark.parametrize("read", [shapes_of, Plan.load, load_rules])
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, read, case):
+    content, message = DAMAGED[case]
+    path = tmp_path / "damaged.json"
+    path.write_bytes(content)
+    if read is not load_rules and case == "nested too deeply":
+        path.write_bytes(content.removeprefix(b"x = "))
+    with pytest.raises(ValueError, match=rf"damaged\.json.*({message})"):
+        read(path)
 
 
 def test_shapes_are_read_from_json_a_file_and_a_folder(tmp_path):
