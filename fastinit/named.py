@@ -92,6 +92,8 @@ def law_of(
     for name, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in arguments:
             raise ValueError(f"{scheme} needs {spell(name)}")
+        if isinstance(parameter.default, bool) and not isinstance(arguments.get(name, False), bool):
+            raise TypeError(f"{spell(name)} is {arguments[name]!r}; pass true or false")  # "false" would count as true
     return SCHEMES[scheme](**arguments)
 
 

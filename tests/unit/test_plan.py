@@ -167,6 +167,10 @@ REFUSED = {
         lambda: Plan.from_rules(SHAPES, [Rule(".*", "zeros", {"std": 1})]),
         "zeros has no use for 'std'; it takes nothing",
     ),
+    "flag in text": (
+        lambda: Plan.from_rules(SHAPES, [Rule(".*", "he_normal", {"fan_in": 3, "truncated": "false"})]),
+        "tensor 'h.0.attn.weight' .* 'truncated' is 'false'; pass true or false",
+    ),
     "number missing": (lambda: Plan.from_rules(SHAPES, [Rule(".*", "constant")]), "constant needs 'value'"),
     "fans of a vector": (lambda: Plan.from_rules(SHAPES, [Rule(".*", "he_normal")]), r"tensor 'h.0.attn.bias' .* fan"),
     "shapes without shape": (lambda: Plan.from_rules({"a": {}}, RULES), "'a' is {}; it must look like"),
@@ -276,6 +280,15 @@ def test_a_scheme_by_name_says_what_it_takes(scheme):
     with pytest.raises(ValueError, match=f"{scheme} has no use for 'nonsense'"):
         named.law_of(scheme, {"nonsense": 1}, (8, 4, 3))
     assert "layout" in named.takes(scheme) or not {"fan_in", "fan_out"} & named.takes(scheme)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "flag"), [("he_normal", "truncated"), ("truncated_normal", "corrected"), ("siren_uniform", "first")]
+)
+def test_a_flag_of_a_scheme_is_true_or_false(scheme, flag):
+    assert named.law_of(scheme, {flag: True}, (8, 4)) != named.law_of(scheme, {flag: False}, (8, 4))
+    with pytest.raises(TypeError, match=f"'{flag}' is 'false'; pass true or false"):
+        named.law_of(scheme, {flag: "false"}, (8, 4))
 
 
 @pytest.mark.parametrize(("mode", "fan"), [("fan_in", 36), ("fan_out", 72), ("fan_avg", 54)])
