@@ -14,9 +14,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from fastinit.address import Shard, stream_id
+from fastinit.address import LARGEST_TENSOR, Shard, stream_id
 from fastinit.dtypes import FORMATS, storage_dtype
-from fastinit.files.safetensors import DTYPES, read_header, unique
+from fastinit.files.safetensors import DTYPES, LARGEST_HEADER, read_header, unique
 from fastinit.files.small import save
 from fastinit.laws import Constant, Law
 from fastinit.laws.encoded import from_json, to_json
@@ -25,6 +25,7 @@ from fastinit.named import law_of
 
 VERSION = "fastinit-plan-1"
 SKIP = "skip"
+LARGEST_PLAN = 2**63 - 9 - LARGEST_HEADER  # bytes: all may go into one file, whose offsets are signed
 Shapes = Mapping[str, Mapping[str, Any]]
 
 
@@ -41,6 +42,8 @@ class Tensor:
         if not isinstance(self.name, str):
             raise TypeError(f"a tensor is called {self.name!r}; a name is a string")
         stream_id(self.name)  # refuse what UTF-8 cannot encode
+        if self.name == "__metadata__":
+            raise ValueError("a tensor cannot be called '__metadata__'; safetensors keeps that name. Rename the tensor")
         object.__setattr__(self, "shape", _exact(f"tensor {self.name!r}", self.shape))
         if not isinstance(self.dtype, str) or self.dtype not in DTYPES:
             raise ValueError(f"tensor {self.name!r}: dtype {self.dtype!r} is unknown; use one of {', '.join(DTYPES)}")
@@ -117,6 +120,8 @@ class Plan:
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"the plan has two tensors called {twice!r}; names are addresses, so they must differ")
+        if self.bytes > LARGEST_PLAN:
+            raise ValueError(f"the plan has {self.bytes:,} bytes, and no file has 2**63; leave tensors out")
         for alias, name in self.tied.items():
             stream_id(alias)  # refuse what UTF-8 cannot encode
             if alias in set(names) or name not in set(names):
@@ -233,12 +238,18 @@ def _tensor_of(entry: Any) -> Tensor:
 
 
 def _exact(what: str, shape: Any) -> tuple[int, ...]:
-    """A shape whose entries are exact integers, none negative; `what` has it, for the error."""
+    """A shape whose entries are exact integers, none negative, and not too many elements; `what` has it, for the error.
+
+    A zero does not make the others small: readers multiply from the left, and refuse what is beyond 64 bits on the way.
+    """
     if isinstance(shape, str) or not isinstance(shape, Iterable):
         raise TypeError(f"{what}: shape is {shape!r}; pass a list of integers, such as [8192, 8192]")
     shape = tuple(shape)
     try:
-        return Shard(shape, [0] * len(shape)).shape
+        exact = Shard(shape, [0] * len(shape)).shape
+        if math.prod(size for size in exact if size) > LARGEST_TENSOR:
+            raise ValueError("the sizes multiply to more than 2**58, and the stream addresses no more elements")
+        return exact
     except (TypeError, ValueError) as error:
         raise type(error)(f"{what} of shape {shape}: {error}") from None
 

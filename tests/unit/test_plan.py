@@ -121,6 +121,10 @@ def test_a_plan_comes_back_from_its_file(tmp_path):
     assert again.digest == plan.digest
 
 
+def test_the_largest_tensor_is_planned():
+    assert Plan([Tensor("a", (2**29, 2**29), "float64", Normal())]).bytes == 2**61
+
+
 def test_the_digest_sees_every_difference():
     plan = Plan.from_rules(SHAPES, RULES)
     one, *rest = plan.tensors
@@ -142,6 +146,23 @@ REFUSED = {
     "tied half a surrogate pair": (
         lambda: Plan([Tensor("a", (4,), "float32", Normal())], {"\ud800": "a"}),
         "lone surrogate.*rename the tensor",
+    ),
+    "the name of the metadata": (
+        lambda: Tensor("__metadata__", (4,), "float32", Normal()),
+        "cannot be called '__metadata__'.* Rename the tensor",
+    ),
+    "more elements than the stream has": (
+        lambda: Tensor("a", (2**40, 2**40), "float32", Normal()),
+        "'a' of shape .*: the sizes multiply to more than 2\\*\\*58",
+    ),
+    "more beside a zero": (lambda: Tensor("a", (0, 2**64), "float32", Normal()), "more than 2\\*\\*58"),
+    "shapes beyond a float": (
+        lambda: Plan.from_rules({"a": {"shape": [10**400, 2]}}, [Rule("a", "he_normal")]),
+        "shapes: 'a' of shape .* more than 2\\*\\*58",
+    ),
+    "more bytes than a file has": (
+        lambda: Plan([Tensor(f"a{i}", (2**58,), "float64", Normal()) for i in range(4)]),
+        "the plan has 9,223,372,036,854,775,808 bytes, and no file has 2\\*\\*63",
     ),
     "two of a name": (lambda: Plan([Tensor("a", (1,), "float32", Normal())] * 2), "two tensors called 'a'"),
     "tied to nothing": (lambda: Plan([], {"a": "b"}), "'a' is said to be 'b'"),
