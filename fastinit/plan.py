@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -324,7 +325,7 @@ def shapes_of(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
         return content
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not files:
-        raise ValueError(f"{path} holds no .safetensors file")
+        raise FileNotFoundError(errno.ENOENT, f"{path} holds no .safetensors file; name a file or a folder of them")
     found: dict[str, dict[str, Any]] = {}
     for file in files:
         for name, slot in read_header(file).slots.items():

@@ -12,6 +12,7 @@ from fastinit.about import __version__
 from fastinit.address import STREAM
 from fastinit.cli import about, bits, checkpoint, compare, fill, inspection
 from fastinit.cli.options import EXIT_CODES, FAILED, USAGE, joined
+from fastinit.files.safetensors import SafetensorsError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,8 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(joined(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # here, where it may fail; not when Python ends
         return code
-    except (TypeError, ValueError) as error:
+    except SafetensorsError as error:  # the command line made sense, the file did not
+        return _complain(str(error), FAILED)
+    except (TypeError, ValueError, ArithmeticError, RecursionError) as error:  # numbers too large, brackets too deep
         return _complain(str(error), USAGE)
+    except MemoryError as error:  # NumPy says how much it asked for, Python nothing
+        return _complain(str(error) or "out of memory", FAILED)
     except ImportError as error:  # an extra that is not installed, an engine that was asked for and does not load
         return _complain(str(error), FAILED)
     except BrokenPipeError:  # who read the output has seen enough: `fastinit recipes | head`

@@ -10,8 +10,8 @@ from typing import Any
 
 DONE, FAILED, USAGE = 0, 1, 2
 EXIT_CODES = """
-exit codes: 0 done; 1 failed (disk, permissions, interrupted, a file that is not as initialised); 2 the command line
-makes no sense
+exit codes: 0 done; 1 failed (disk, memory, permissions, interrupted, a file that is missing, damaged or not as
+initialised); 2 the command line, or a plan, rules or shapes that it names, makes no sense
 """
 
 

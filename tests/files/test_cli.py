@@ -266,6 +266,26 @@ sys.exit(main(sys.argv[1:]))
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (MemoryError(), 1, "out of memory"),
+        (MemoryError("Unable to allocate 4 GiB"), 1, "Unable to allocate 4 GiB"),
+        (OverflowError("int too large to convert to float"), 2, "int too large to convert to float"),
+        (RecursionError("maximum recursion depth exceeded"), 2, "maximum recursion depth exceeded"),
+    ],
+)
+def test_an_error_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, message: str
+) -> None:
+    def failing(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("fastinit.cli.fill.fill_file", failing)
+    assert run("fill", "w.npy", "--shape", "10", "--scheme", "normal") == code
+    assert capsys.readouterr() == ("", f"fastinit: error: {message}\n")
+
+
 def test_a_full_disk_says_how_much_is_needed_and_how_much_is_free(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -183,6 +183,26 @@ def test_a_missing_checkpoint_exits_with_1(tmp_path: Path, capsys: pytest.Captur
         assert str(tmp_path / "none") in capsys.readouterr().err
 
 
+def test_a_damaged_checkpoint_exits_with_1(
+    tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"\xff" * 100)
+    for words in (["verify"], ["show"], ["plan", *source[2:], "--shapes"]):
+        assert run(*words, tmp_path / "a.safetensors") == 1
+        err = capsys.readouterr().err
+        assert err.startswith(f"fastinit: error: {tmp_path}/a.safetensors says its header has")
+        assert err.count("\n") == 1
+
+
+def test_a_folder_without_a_checkpoint_exits_with_1(
+    tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for words in (["show"], ["plan", *source[2:], "--shapes"]):
+        assert run(*words, tmp_path / "empty") == 1
+        assert f"{tmp_path}/empty holds no .safetensors file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "nbytes"),
     [("100MB", 10**8), ("5GB", 5 * 10**9), ("1GiB", 2**30), ("1.5kB", 1500), ("77", 77), ("2TiB", 2**41)],
