@@ -97,7 +97,7 @@ class Rule:
                 raise TypeError(f"rule {self.match!r}: {what} is {value!r}; pass a string")
         try:
             re.compile(self.match)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:  # two that the parser of expressions lets through
             raise ValueError(f"rule {self.match!r} is no regular expression: {error}") from None
 
     def law(self, name: str, shape: tuple[int, ...]) -> Law:

@@ -58,7 +58,10 @@ def size(text: str) -> int:
     if not match or (match[3] and not match[2]):
         raise argparse.ArgumentTypeError(f"{text!r}; give a size such as 100MB, 5GB or 1GiB")
     power = " kmgt".index(match[2].lower() or " ")
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+    nbytes = float(match[1]) * (1024 if match[3] else 1000) ** power
+    if nbytes >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r}; no file has 2^63 bytes; give a size such as 100MB, 5GB or 1GiB")
+    return int(nbytes)
 
 
 def command(commands: Any, name: str, text: str, examples: str) -> argparse.ArgumentParser:

@@ -163,6 +163,11 @@ def test_a_recipe_takes_the_place_of_rules(tmp_path: Path, capsys: pytest.Captur
         ("plan --shapes {s} --rules {r} --set layers=3", "--set and --tie belong to a --recipe"),
         ("plan --shapes {s} --recipe gpt2", "layers cannot be read"),
         ("write --shapes {s} --rules {r} -o {o} --shard-size many", "give a size such as 100MB"),
+        (
+            "write --shapes {s} --rules {r} -o {o} --shard-size 1" + "0" * 400,
+            "no file has 2^63 bytes; give a size such as",
+        ),
+        ("write --shapes {s} --rules {r} -o {o} --shard-size 10000000TB", "no file has 2^63 bytes"),
         ("write --shapes {s} --rules {r} -o {o} --seed -1", "seed is -1"),
         ("plan --shapes {s} --recipe gpt2 --set layers", "give a name and a number"),
         ("verify {o} --sample 2", "sample is 2.0"),

@@ -180,6 +180,14 @@ REFUSED = {
     "no law": (lambda: Tensor("a", (3,), "float32", 0.5), "law is 0.5; pass one of fastinit.laws"),
     "negative size": (lambda: Tensor("a", (-3,), "float32", Normal()), "negative entry"),
     "no regular expression": (lambda: Rule("(", "zeros"), r"rule '\(' is no regular expression"),
+    "repeated too often": (
+        lambda: Rule("a{99999999999999999999}", "zeros"),
+        "is no regular expression: the repetition",
+    ),
+    "nested too deeply": (
+        lambda: Rule("(" * 5000 + ")" * 5000, "zeros"),
+        "is no regular expression: maximum recursion",
+    ),
     "unknown scheme": (
         lambda: Plan.from_rules(SHAPES, [Rule(".*", "he")]),
         "tensor 'h.0.attn.weight'.*'he' is unknown",
