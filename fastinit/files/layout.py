@@ -138,8 +138,12 @@ def _read_header(target: Path) -> Layout:
             if version not in readers:  # (3, 0) is for records with field names beyond Latin-1
                 raise ValueError(f"version {version} does not hold plain numbers")
             shape, fortran, dtype = readers[version](file)
-        except ValueError as error:
-            raise ValueError(f"{target} is not a .npy file that can be filled: {error}") from None
+            shape = exact_shape(shape)
+        except OSError:
+            raise
+        except Exception as error:  # NumPy takes the header for Python: damaged, it may provoke whatever Python can say
+            said = " ".join(f"{error!s:.300}".split()) or type(error).__name__
+            raise ValueError(f"{target} is not a .npy file that can be filled: {said}; create it anew") from None
         begin = file.tell()
     if not dtype.isnative:
         raise ValueError(

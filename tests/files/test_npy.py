@@ -8,6 +8,7 @@ import math
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -286,6 +287,30 @@ def test_a_file_that_is_not_what_it_says_is_refused_untouched(tmp_path: Path) ->
         with pytest.raises((TypeError, ValueError), match=reason):
             fill_file(path, None, Constant(0), existing=True)
         assert path.read_bytes() == before, name
+
+
+# What NumPy's reader says to each of them is no ValueError, or names no file, or takes a shape that no array has.
+DAMAGED = {
+    "a bracket is open": "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 5), ",
+    "indented": "  {'descr': '<f4',\n 'fortran_order': False, \n  'shape': (3, 5), }\n   1\n 2",
+    "a comma for the byte order": "{'descr': ',f4', 'fortran_order': False, 'shape': (3, 5), }",
+    "a key of bytes": "{'descr': '<f4', 'fortran_order': False, b'shape': (3, 5), }",
+    "an empty field": "{'descr': [()], 'fortran_order': False, 'shape': (3, 5), }",
+    "a list for a key": "{['descr']: '<f4'}",
+    "nested deeply": "(" * 9000,
+    "negated deeply": "-" * 9000 + "1",
+    "too long": "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 5), }" + " " * 20000,
+    "negative": "{'descr': '<f4', 'fortran_order': False, 'shape': (-3, -5), }",
+    "a bool for a size": "{'descr': '<f4', 'fortran_order': False, 'shape': (True, 5), }",
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_header_is_refused_in_one_line_that_names_the_file(tmp_path: Path, case: str) -> None:
+    header = DAMAGED[case].encode()
+    path = broken(tmp_path / "w.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(60))
+    with pytest.raises(ValueError, match=r"^\S*w\.npy is not a \.npy file that can be filled: .*; create it anew$"):
+        fill_file(path, None, Constant(0), existing=True)
 
 
 def test_shape_and_dtype_given_for_an_existing_file_are_compared_with_it(tmp_path: Path) -> None:
