@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ def add_to(commands: Any) -> None:
 
 
 def _run_bits(options: argparse.Namespace) -> int:
+    if sys.__stdout__ is None:
+        raise OSError(errno.EBADF, "bits: standard output is closed; pipe the words into a program, or into a file")
     if sys.stdout.isatty():
         raise ValueError("bits: the words are binary; pipe them into a program, or redirect them into a file")
     limit = options.bytes if options.count is None else 4 * options.count

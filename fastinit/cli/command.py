@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from fastinit.about import __version__
 from fastinit.address import STREAM
@@ -17,6 +18,9 @@ from fastinit.files.safetensors import SafetensorsError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 is fine, 1 a failure, 2 a command line that makes no sense."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us (>&-); print would pass over it, the rest would not
+            setattr(sys, name, Path(os.devnull).open("w"))
     if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal cannot show is a "?", and no reason to fail
         sys.stdout.reconfigure(errors="replace")
     try:

@@ -339,6 +339,25 @@ def test_what_is_not_installed_exits_with_1_at_once(tmp_path: Path, package: str
     assert [entry.name for entry in tmp_path.iterdir()] == ["s.json"]
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_error(tmp_path: Path, closed: str) -> None:
+    shell = f'"$@" {closed}'
+    words = ["fill", "w.npy", "--shape", "10", "--scheme", "zeros"]
+    done = subprocess.run(["sh", "-c", shell, "sh", *COMMAND, *words], cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert np.load(tmp_path / "w.npy").tolist() == [0.0] * 10
+    again = subprocess.run(["sh", "-c", shell, "sh", *COMMAND, *words], cwd=tmp_path, capture_output=True, check=False)
+    assert again.returncode == 1
+    assert (b"already exists" in again.stderr) == ("2>&-" not in closed)
+
+
+def test_bits_need_an_open_stdout() -> None:
+    words = ["sh", "-c", '"$@" >&-', "sh", *COMMAND, "bits", "--seed", "0", "--count", "1"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "fastinit: error: bits: standard output is closed; pipe the words into a program" in done.stderr
+
+
 def on_a_terminal(*words: object) -> tuple[subprocess.Popen[str], int]:
     """A child whose stderr is a terminal, and the terminal's other end."""
     ours, theirs = pty.openpty()
