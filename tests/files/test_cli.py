@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import termios
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -435,6 +436,27 @@ def test_ctrl_c_exits_with_1_and_leaves_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in shown
     assert out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("start", ["module", "command"])
+def test_ctrl_c_during_the_imports_exits_with_1(start: str) -> None:
+    scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+    module, function = scripts["fastinit"].split(":")
+    calls = {
+        "module": "import runpy; runpy.run_module('fastinit', run_name='__main__')",
+        "command": f"from {module} import {function} as entry; sys.exit(entry())",
+    }
+    code = f"""
+import sys
+class Interrupted:
+    def find_spec(self, name, path, target=None):
+        if name == "fastinit.cli.command":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+{calls[start]}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "fastinit: error: interrupted\n")
 
 
 def test_help_and_version_exit_with_0(capsys: pytest.CaptureFixture[str]) -> None:
