@@ -18,6 +18,7 @@ from fastinit.dtypes import FORMATS, Format
 
 # Formats that NumPy has no name for; raw unsigned integers hold them.
 UNRECORDED = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
+MOST_DIMENSIONS = 64  # of an array, since NumPy 2
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ def new_layout(target: Path, shape: tuple[int, ...], dtype: object) -> Layout:
     name, storage = storage_of(target, dtype)
     header = b""
     if target.suffix == ".npy":
+        if len(shape) > MOST_DIMENSIONS:
+            raise ValueError(
+                f"{target}: shape has {len(shape)} dimensions, and NumPy opens at most {MOST_DIMENSIONS}; "
+                "write a .bin file, or merge dimensions"
+            )
         text = io.BytesIO()
         description = {"descr": np.lib.format.dtype_to_descr(storage), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(text, description)

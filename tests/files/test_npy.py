@@ -67,7 +67,7 @@ def test_the_header_is_numpys_own(tmp_path: Path) -> None:
     assert (tmp_path / "w.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (64,), (2, 3, 5, 7)])
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (64,), (2, 3, 5, 7), (1,) * 61 + (2, 3, 5)])
 @pytest.mark.parametrize("suffix", ["npy", "bin"])
 def test_every_shape_can_be_written(tmp_path: Path, shape: tuple[int, ...], suffix: str) -> None:
     report = fill_file(tmp_path / f"w.{suffix}", shape, Normal(), seed=7, name="w")
@@ -354,6 +354,7 @@ def test_npy_refuses_what_it_cannot_record(tmp_path: Path, dtype: object) -> Non
         ({"shape": None}, ValueError, "a new file needs a shape"),
         ({"shape": (3, -1)}, ValueError, "negative"),
         ({"shape": (3, 2.5)}, TypeError, "pass an integer"),
+        ({"shape": (1,) * 65}, ValueError, r"shape has 65 dimensions, and NumPy opens at most 64; write a \.bin file"),
         ({"shape": (2**40, 2**40)}, ValueError, r"at most 2\*\*58"),
         ({"dtype": "float33"}, TypeError, "dtype 'float33' is unknown"),
         ({"dtype": "complex64"}, TypeError, "no real number"),
