@@ -59,7 +59,7 @@ def _run_bits(options: argparse.Namespace) -> int:
         options.seed = new_seed()
         print(f"seed {options.seed}", file=sys.stderr)
     stream_words(options.seed, "")  # refuse a bad seed before the first word
-    blocks = _across(options) if options.across else _consecutive(options)
+    blocks = _across(options, limit) if options.across else _consecutive(options, limit)
     try:
         _pour(blocks, limit)
     except BrokenPipeError:  # how most readers end
@@ -78,17 +78,18 @@ def _pour(blocks: Iterator[bits.Array], limit: int | None) -> None:
             return
 
 
-def _consecutive(options: argparse.Namespace) -> Iterator[bits.Array]:
+def _consecutive(options: argparse.Namespace, limit: int | None) -> Iterator[bits.Array]:
     """The words of one stream, to the end of the longest tensor."""
     if options.each is not None:
         raise ValueError("bits: --each is for --across names or seeds")
     _check_first(options.first, 1)
+    _check_limit(limit, LARGEST_TENSOR - options.first, "element")
     stream = stream_words(options.seed, options.name or "")
     for first in range(options.first, LARGEST_TENSOR, BLOCK):
         yield bits.consecutive(stream, first, min(BLOCK, LARGEST_TENSOR - first))
 
 
-def _across(options: argparse.Namespace) -> Iterator[bits.Array]:
+def _across(options: argparse.Namespace, limit: int | None) -> Iterator[bits.Array]:
     """The words of the same elements of one stream after the other."""
     each = 1 if options.each is None else options.each
     if not 1 <= each <= LARGEST_EACH:
@@ -98,6 +99,8 @@ def _across(options: argparse.Namespace) -> Iterator[bits.Array]:
     name = options.name if options.name is not None else "layers.{}" if names else ""
     if names and "{}" not in name:
         raise ValueError(f"bits: --name is {name!r}; --across names needs {{}} in it, where the number goes")
+    if not names:
+        _check_limit(limit, (SEEDS - options.seed) * each, "seed")
     step = max(1, STREAMS // each)
     for start in count(0, step):
         if names:
@@ -114,3 +117,9 @@ def _check_first(first: int, each: int) -> None:
     """Refuse elements that no tensor has."""
     if not 0 <= first <= LARGEST_TENSOR - each:
         raise ValueError(f"bits: --first is {first}; a tensor has the elements 0 to 2^58 - 1")
+
+
+def _check_limit(limit: int | None, left: int, last: str) -> None:
+    """Refuse to begin what would end before `limit` bytes, with fewer words than asked and no error."""
+    if limit is not None and limit > 4 * left:
+        raise ValueError(f"bits: {limit:,} bytes are asked for, and up to the last {last} there are {4 * left:,}")

@@ -82,6 +82,13 @@ def test_the_command_writes_words_across_seeds():
 
 def test_the_command_ends_with_the_last_seed_and_the_last_element():
     assert words("--seed", str(2**64 - 2), "--across", "seeds") == [word(2**64 - 2, "", 0), word(2**64 - 1, "", 0)]
+    assert words("--seed", str(2**64 - 2), "--across", "seeds", "--each", "2", "--count", "4") == [
+        word(seed, "", i) for seed in (2**64 - 2, 2**64 - 1) for i in (0, 1)
+    ]
+    assert words("--seed", "0", "--first", str(2**58 - 2), "--count", "2") == [
+        word(0, "", 2**58 - 2),
+        word(0, "", 2**58 - 1),
+    ]
     assert words("--seed", "0", "--first", str(2**58 - 2)) == [word(0, "", 2**58 - 2), word(0, "", 2**58 - 1)]
 
 
@@ -129,6 +136,12 @@ def test_a_terminal_is_refused():
         ("--first -1", "--first is -1"),
         (f"--first {2**58}", "--first is"),
         ("--count -1", "--count is -1"),
+        (f"--first {2**58 - 64} --count 100", "400 bytes are asked for, and up to the last element there are 256"),
+        (f"--first {2**58 - 64} --bytes 257", "257 bytes are asked for, and up to the last element there are 256"),
+        (
+            f"--seed {2**64 - 1} --across seeds --count 100",
+            "400 bytes are asked for, and up to the last seed there are 4",
+        ),
         (f"--seed {2**64} --count 1", "must be in [0, 2**64)"),
         (f"--seed {2**64} --across seeds --count 1", "must be in [0, 2**64)"),
         ("--seed -1 --across seeds --count 1", "must be in [0, 2**64)"),
