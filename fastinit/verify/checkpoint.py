@@ -21,6 +21,7 @@ from fastinit import engines
 from fastinit.address import STREAM
 from fastinit.dtypes import storage_dtype
 from fastinit.files.folder import INDEX
+from fastinit.files.layout import MOST_DIMENSIONS
 from fastinit.files.safetensors import LARGEST_HEADER, read_header, refuse, unique
 from fastinit.laws import DeltaOrthogonal, Orthogonal
 from fastinit.laws.encoded import from_json
@@ -37,8 +38,6 @@ DIFFERS = "differs"
 UNKNOWN = "unknown law"
 
 SHARD = re.compile(r"(.*)-\d{5}-of-(\d{5})\.safetensors")  # files of such names are one checkpoint
-
-MOST_DIMENSIONS = 64  # of a NumPy array
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ def _open(path: Path) -> list[File]:
         return _listed(path / INDEX)
     files = {one.name: _read(one) for one in sorted(path.glob("*.safetensors"))}
     if not files:
-        raise ValueError(f"{path} holds no .safetensors file")
+        raise FileNotFoundError(errno.ENOENT, f"{path} holds no .safetensors file; name a file or a folder of them")
     for prefix, count in sorted({shard.groups() for shard in map(SHARD.fullmatch, files) if shard}):
         names = [f"{prefix}-{i:05d}-of-{count}.safetensors" for i in range(1, int(count) + 1)]
         for name in names:

@@ -203,7 +203,7 @@ def test_a_folder_without_a_checkpoint_exits_with_1(
     tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
-    for words in (["show"], ["plan", *source[2:], "--shapes"]):
+    for words in (["verify"], ["show"], ["plan", *source[2:], "--shapes"]):
         assert run(*words, tmp_path / "empty") == 1
         assert f"{tmp_path}/empty holds no .safetensors file" in capsys.readouterr().err
 

@@ -401,7 +401,7 @@ def test_two_checkpoints_mixed_up_are_refused(folder, tmp_path_factory, what):
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"holds no \.safetensors file"):
+    with pytest.raises(FileNotFoundError, match=r"holds no \.safetensors file"):
         verify(tmp_path)
 
 
