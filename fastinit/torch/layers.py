@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +20,9 @@ Laws = dict[str, Law]
 def default_laws(module: nn.Module) -> Laws:
     """Qualified name of a parameter, or of a norm's statistics -> the law that its layer's reset_parameters gives it.
 
-    A parameter of a layer that is not of torch.nn, or that has its own reset_parameters, is not in it. A layer that
-    redraws parameters of the layers inside it (MultiheadAttention, Transformer) has the last word, as when it is built.
+    A parameter of a layer that is not of torch.nn, or that has its own reset_parameters, is not in it, nor one that a
+    subclass or weight_norm adds to a layer of torch.nn: its reset_parameters does not know them. A layer that redraws
+    parameters of the layers inside it (MultiheadAttention, Transformer) has the last word, as when it is built.
     """
     found: Laws = {}
     for prefix, layer in reversed(list(module.named_modules(remove_duplicate=False))):  # what is inside comes first
@@ -36,8 +38,11 @@ def _resets_as_torch(layer: nn.Module) -> bool:
     return reset is None or reset.__module__.startswith("torch.")
 
 
-def _own(layer: nn.Module) -> dict[str, Shape]:
-    return {name: tuple(parameter.shape) for name, parameter in layer.named_parameters(recurse=False)}
+def _own(layer: nn.Module, names: str = "weight|bias") -> dict[str, Shape]:
+    """The layer's own parameters whose name the pattern knows; spectral_norm and prune append `_orig` to it."""
+    known = re.compile(f"({names})(_orig)?")
+    own = layer.named_parameters(recurse=False)
+    return {name: tuple(parameter.shape) for name, parameter in own if known.fullmatch(name)}
 
 
 def _within(bound: float) -> Uniform | Constant:
@@ -61,7 +66,8 @@ def _bilinear(layer: Any) -> Laws:
 
 def _recurrent(layer: Any) -> Laws:
     """U(-a, a), a = 1 / sqrt(hidden size), biases too."""
-    return dict.fromkeys(_own(layer), _within(1.0 / math.sqrt(layer.hidden_size) if layer.hidden_size else 0.0))
+    names = r"(weight_(ih|hh|hr)|bias_(ih|hh))(_l\d+(_reverse)?)?"  # of a cell without the number of a layer
+    return dict.fromkeys(_own(layer, names), _within(1.0 / math.sqrt(layer.hidden_size) if layer.hidden_size else 0.0))
 
 
 def _embedding(layer: Any) -> Laws:
@@ -72,13 +78,13 @@ def _embedding(layer: Any) -> Laws:
 
 def _norm(layer: nn.Module) -> Laws:
     """Weight 1, bias 0."""
-    return {name: Constant(1.0 if name == "weight" else 0.0) for name in _own(layer)}
+    return {name: Constant(1.0 if name.startswith("weight") else 0.0) for name in _own(layer)}
 
 
 def _norm_with_statistics(layer: nn.Module) -> Laws:
     """Weight 1, bias 0; the statistics of no batch: mean 0, variance 1."""
-    statistics = {name: Constant(1.0 if name == "running_var" else 0.0) for name in layer._buffers}
-    return _norm(layer) | statistics
+    none, one = Constant(0.0), Constant(1.0)
+    return _norm(layer) | {"running_mean": none, "running_var": one, "num_batches_tracked": none}
 
 
 def _prelu(layer: Any) -> Laws:
@@ -89,19 +95,16 @@ def _prelu(layer: Any) -> Laws:
 def _attention(layer: Any) -> Laws:
     """Xavier's uniform for the matrices of queries, keys and values (packed ones as one matrix), zero biases."""
     laws: Laws = {"out_proj.bias": Constant(0.0)} if layer.out_proj.bias is not None else {}
-    for name, shape in _own(layer).items():
-        if name.endswith("proj_weight"):
-            laws[name] = xavier_uniform(*fans(shape))
-        elif name in ("bias_k", "bias_v"):
-            laws[name] = xavier_normal(*fans(shape))
-        else:
-            laws[name] = Constant(0.0)
+    laws |= {name: xavier_uniform(*fans(shape)) for name, shape in _own(layer, "(in|q|k|v)_proj_weight").items()}
+    laws |= {name: xavier_normal(*fans(shape)) for name, shape in _own(layer, "bias_(k|v)").items()}
+    laws |= dict.fromkeys(_own(layer, "in_proj_bias"), Constant(0.0))
     return laws
 
 
 def _transformer(layer: nn.Module) -> Laws:
-    """Xavier's uniform for every matrix inside."""
-    return {name: xavier_uniform(*fans(tuple(p.shape))) for name, p in layer.named_parameters() if p.dim() > 1}
+    """Xavier's uniform for every matrix of encoder and decoder."""
+    inside = [item for item in layer.named_parameters() if item[0].startswith(("encoder.", "decoder."))]
+    return {name: xavier_uniform(*fans(tuple(p.shape))) for name, p in inside if p.dim() > 1}
 
 
 LAYERS: tuple[tuple[tuple[type[nn.Module], ...], Callable[[Any], Laws]], ...] = (

@@ -12,6 +12,7 @@ from scipy import stats
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
+from torch.nn.utils import prune  # noqa: E402
 
 import fastinit  # noqa: E402
 from fastinit.plan import Rule  # noqa: E402
@@ -95,6 +96,71 @@ def test_every_layer_of_torch_that_draws_has_a_law():
     known = tuple(kind for kinds, _ in layers.LAYERS for kind in kinds)
     # Whose parameters are those of the Linear layers inside it.
     assert {kind for kind in resetting if not issubclass(kind, known)} == {nn.AdaptiveLogSoftmaxWithLoss}
+
+
+def extended(kind, *arguments):
+    """A layer of a subclass with a parameter `extra` of its own, which is drawn elsewhere."""
+
+    class Extended(kind):
+        def __init__(self):
+            super().__init__(*arguments)
+            self.extra = nn.Parameter(torch.zeros(4, 6))
+
+    return Extended()
+
+
+EXTENDED = [
+    (nn.Linear, 6, 4),
+    (nn.Conv1d, 6, 4, 3),
+    (nn.Bilinear, 6, 5, 4),
+    (nn.LSTM, 6, 4),
+    (nn.GRUCell, 6, 4),
+    (nn.Embedding, 6, 4),
+    (nn.LayerNorm, 6),
+    (nn.BatchNorm1d, 6),
+    (nn.PReLU,),
+    (nn.MultiheadAttention, 6, 2),
+    (nn.Transformer, 4, 2, 1, 1, 8),
+]
+
+
+@pytest.mark.parametrize("case", EXTENDED, ids=lambda case: case[0].__name__)
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+def test_a_parameter_that_a_subclass_adds_has_no_law_until_a_rule_gives_one(case):
+    model = nn.ModuleDict({"layer": extended(*case)})
+    for give in (
+        initialize_,
+        lambda model, seed: plan(model),
+        lambda model, seed: materialize_(model.to("meta"), seed),
+    ):
+        with pytest.raises(ValueError, match=r"no law for 'layer\.extra' \[4, 6\] of Extended; add a rule"):
+            give(copy.deepcopy(model), 0)
+    rules = [Rule(r".*\.extra", "skip"), Rule(".*", "default")]
+    initialize_(model, 0, rules)
+    assert (model["layer"].extra == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_the_two_parts_that_weight_norm_makes_of_a_weight_have_no_law():
+    with pytest.raises(ValueError, match=r"no law for 'weight_g' .*, 'weight_v' "):
+        initialize_(nn.utils.weight_norm(nn.Linear(16, 4)), 0)
+
+
+def test_the_buffer_that_a_subclass_of_a_norm_adds_has_no_value():
+    norm = on_meta(lambda: nn.BatchNorm1d(6))
+    norm.register_buffer("scale", torch.empty(6, device="meta"))
+    with pytest.raises(ValueError, match="buffers without a value: 'scale'"):
+        materialize_(norm, 0)
+
+
+def test_a_weight_that_prune_or_spectral_norm_renames_keeps_its_law():
+    rules = [Rule(".*_mask", "skip"), Rule(".*", "default")]
+    for kind, arguments in [(nn.Linear, (16, 4)), (nn.GroupNorm, (2, 6)), (nn.RNN, (6, 4))]:
+        name = "weight_hh_l0" if kind is nn.RNN else "weight"
+        pruned, plain = prune.identity(kind(*arguments), name), kind(*arguments)
+        laws, expected = ({one.name: one.law for one in plan(module, rules).tensors} for module in (pruned, plain))
+        assert laws[f"{name}_orig"] == expected[name]
+    initialize_(nn.utils.spectral_norm(nn.Linear(16, 4)), 0)
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
