@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -104,9 +105,21 @@ def _fill(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...
     return ""
 
 
-@lru_cache(maxsize=1024)
 def _prepared(law: Callable[..., Law], numbers: tuple[Any, ...], dtype: str) -> tuple[Law, Draw | None, Format]:
-    """A law, and what its kernel receives where one call of it draws the tensor."""
+    """A law, and what its kernel receives where one call of it draws the tensor; kept for the next call.
+
+    Not kept is what a number does not say for ever: a tensor or an array may change in place, and -0.0 equals 0.0.
+    """
+    for number in numbers:
+        if not (type(number) is float or type(number) is int) or (not number and math.copysign(1.0, number) < 0):
+            return _prepare(law, dtype, *numbers)
+    return _kept(law, dtype, *numbers)
+
+
+def _prepare(law: Callable[..., Law], dtype: str, *numbers: Any) -> tuple[Law, Draw | None, Format]:
     made, format = law(*numbers), FORMATS[dtype]
     prepared = made.prepare(format)
     return made, prepared if isinstance(made, IndependentLaw) else None, format
+
+
+_kept = lru_cache(maxsize=1024, typed=True)(_prepare)

@@ -291,3 +291,26 @@ def test_a_mistake_raises_what_torch_raises(mistake):
         MISTAKES[mistake](init)
     with pytest.raises(theirs.type):
         MISTAKES[mistake](ours)
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [torch.tensor, lambda value: torch.nn.Parameter(torch.tensor(value)), np.array])
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True:UserWarning")
+def test_a_number_that_changes_in_place_is_read_at_every_draw(number):
+    std = number(0.0)
+    with torch.no_grad():
+        for value in (0.0, 1.0, 3.0):
+            std[...] = value
+            torch.manual_seed(5)
+            drawn = ours.normal_(torch.empty(50), 0.0, std)
+            torch.manual_seed(5)
+            assert bits(drawn) == bits(ours.normal_(torch.empty(50), 0.0, value))
+
+
+def test_a_constant_keeps_the_sign_of_its_zero():
+    large = torch.empty(1 << 21)
+    for zero in (0.0, -0.0, 0.0, 0):
+        expected = init.constant_(torch.empty(1 << 21), zero)
+        assert bits(ours.constant_(large, zero)) == bits(expected), zero
