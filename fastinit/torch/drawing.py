@@ -28,6 +28,7 @@ Place = tuple[torch.Tensor, Shard | None]  # memory on this rank, and which bloc
 def fill_all(targets: list[Target], seed: int, workers: int, progress: Progress | None) -> None:
     """Draw all: those whose memory is one stretch in one pass over their pieces, then the others, one by one."""
     parts = [(target, *_checked(target)) for target in targets]
+    _refuse_shared([(target.tensor.name, part) for target, part, _ in parts if part.is_cpu and part.numel()])
     total = sum(part.nbytes for _, part, _ in parts)
     source = Source(seed, STREAM, engines.engine_for(sum(part.numel() for _, part, _ in parts)))
 
@@ -55,6 +56,22 @@ def _checked(target: Target) -> Place:
             "share memory; make it contiguous"
         )
     return part, shard
+
+
+def _refuse_shared(parts: list[tuple[str, torch.Tensor]]) -> None:
+    """Refuse parameters that share memory: which of them is drawn last would be a matter of threads."""
+    reaching: list[tuple[int, str, torch.Tensor]] = []  # end, name and tensor of those that may go on past this one
+    for name, part in sorted(parts, key=lambda item: item[1].data_ptr()):
+        begin = part.data_ptr()
+        reach = sum(step * (size - 1) for step, size in zip(part.stride(), part.shape, strict=True))
+        reaching = [one for one in reaching if one[0] > begin]
+        for _, other, earlier in reaching:
+            if np.shares_memory(memory_of(earlier), memory_of(part)):
+                raise ValueError(
+                    f"parameters {other!r} and {name!r} share memory without being one tensor; give one of them its "
+                    f"own, nn.Parameter(parameter.detach().clone()), or leave it out by a rule of the scheme 'skip'"
+                )
+        reaching.append((begin + (reach + 1) * part.itemsize, name, part))
 
 
 def _in_pieces(target: Target, part: torch.Tensor) -> bool:

@@ -14,6 +14,7 @@ from fastinit.files.safetensors import DTYPES
 from fastinit.laws import Constant
 from fastinit.plan import SKIP, Rule, Tensor, first_match, some_of
 from fastinit.torch.layers import default_laws
+from fastinit.torch.tensors import PLAIN
 
 DEFAULT = "default"  # the scheme of a rule that leaves a parameter to its layer's own law
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
@@ -80,14 +81,21 @@ def _distinct(module: nn.Module, buffers: bool) -> Iterable[tuple[torch.Tensor, 
             "the module is wrapped by FullyShardedDataParallel (FSDP1), whose flat parameters are no tensors of the "
             "model; initialise it before it is wrapped, or use fully_shard (FSDP2)"
         )
-    found: dict[int, tuple[torch.Tensor, list[str]]] = {}
+    found: dict[object, tuple[torch.Tensor, list[str]]] = {}
     for name, tensor in itertools.chain(
         module.named_parameters(remove_duplicate=False), _persistent_buffers(module) if buffers else ()
     ):
         if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
             raise ValueError(f"{name!r} has no shape yet; run a batch through the lazy module first")
-        found.setdefault(id(tensor), (tensor, []))[1].append(name)
+        found.setdefault(_identity(tensor), (tensor, []))[1].append(name)
     return found.values()
+
+
+def _identity(tensor: torch.Tensor) -> object:
+    """What two tensors that are one have in common: the same memory read in the same way, else the object."""
+    if type(tensor) in PLAIN and tensor.is_cpu and tensor.layout is torch.strided and tensor.numel():
+        return tensor.data_ptr() or id(tensor), tensor.shape, tensor.stride(), tensor.dtype
+    return id(tensor)
 
 
 def _persistent_buffers(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 DTYPES: dict[torch.dtype, str] = {getattr(torch, name): name for name in FORMATS}
 # What NumPy shall see of the others: it has no bfloat16 and no float8, and a view as integers is no copy.
 _RAW = {"bfloat16": torch.int16, "float8_e4m3fn": torch.uint8, "float8_e5m2": torch.uint8}
-_PLAIN = {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}
+PLAIN = {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}
 # Up to so many elements a draw is one call of a kernel, without the cutting and the checks of `fill`, with which a call
 # on a bias took 10 times as long as PyTorch's own.
 SMALL = 1 << 14
@@ -37,7 +37,7 @@ def why_not(tensor: torch.Tensor) -> str:
     What PyTorch refuses (integers, overlapping memory, inference tensors outside inference mode) is left to it too, for
     its own error.
     """
-    if type(tensor) not in _PLAIN:
+    if type(tensor) not in PLAIN:
         return f"a {type(tensor).__name__}"
     if not tensor.is_cpu:
         return f"on {tensor.device.type}"

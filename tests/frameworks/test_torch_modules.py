@@ -234,6 +234,32 @@ def test_a_tied_parameter_is_drawn_once_under_its_first_name():
     assert bits(model["head"].weight) == expected.tobytes()
 
 
+def test_two_parameters_on_one_memory_are_one_under_the_first_name():
+    model = nn.ModuleDict({"a": nn.Linear(600, 600), "b": nn.Linear(600, 600)})
+    model["b"].weight.data = model["a"].weight.data
+    initialize_(model, 4, threads=4)
+    expected = np.empty((600, 600), np.float32)
+    fastinit.fill_uniform(expected, -(600**-0.5), 600**-0.5, seed=4, name="a.weight")
+    assert bits(model["b"].weight) == expected.tobytes()
+    assert plan(model).tied == {"b.weight": "a.weight"}
+
+
+def test_parameters_that_share_a_part_of_their_memory_are_refused_and_neighbours_are_not():
+    model, memory = nn.ModuleDict({"a": nn.Linear(6, 4), "b": nn.Linear(6, 4)}), torch.zeros(6, 12)
+    for shared in (memory.view(-1)[10:34].view(4, 6), memory[:4, 5:11], memory.view(-1)[:24].view(6, 4).t()):
+        model["a"].weight.data, model["b"].weight.data = memory.view(-1)[:24].view(4, 6), shared
+        with pytest.raises(ValueError, match=r"parameters 'a\.weight' and 'b\.weight' share memory"):
+            initialize_(model, 0)
+        assert (memory == 0).all()
+        initialize_(model, 0, [Rule(r"b\.weight", "skip"), Rule(".*", "default")])
+        memory.zero_()
+    for first, second in [(memory[:4, :6], memory[:4, 6:]), (memory[:2].view(4, 6), memory[2:4].view(4, 6))]:
+        model["a"].weight.data, model["b"].weight.data = first, second
+        initialize_(model, 0)
+        assert bits(model["a"].weight) == bits(initialize_(nn.Linear(6, 4), 0, prefix="a.").weight)
+        assert bits(model["b"].weight) == bits(initialize_(nn.Linear(6, 4), 0, prefix="b.").weight)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_threads_do_not_matter(threads):
     model = initialize_(nn.Sequential(nn.Linear(700, 900), *[nn.Linear(3, 5) for _ in range(300)]), 4, threads=threads)
