@@ -119,7 +119,7 @@ def _fill_alone(part: torch.Tensor, tensor: Tensor, shard: Shard | None, source:
     if part.is_cpu:
         source.fill(memory_of(part), tensor, shard, workers)
         return
-    staging = torch.empty(part.shape, dtype=part.dtype)
+    staging = torch.empty(part.shape, dtype=part.dtype, device="cpu")
     source.fill(memory_of(staging), tensor, shard, workers)
     with torch.no_grad():
         part.copy_(staging)

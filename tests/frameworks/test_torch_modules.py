@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import types
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from torch import nn  # noqa: E402
 from torch.nn.utils import prune  # noqa: E402
 
 import fastinit  # noqa: E402
-from fastinit.plan import Rule  # noqa: E402
+from fastinit import blocks, engines, laws  # noqa: E402
+from fastinit.address import STREAM  # noqa: E402
+from fastinit.plan import Rule, Tensor  # noqa: E402
 from fastinit.recipes import rules_for  # noqa: E402
-from fastinit.torch import initialize_, layers, materialize_, plan  # noqa: E402
+from fastinit.torch import drawing, initialize_, layers, materialize_, plan  # noqa: E402
 from fastinit.write import write  # noqa: E402
 
 LAYERS = {
@@ -275,6 +278,17 @@ def test_progress_counts_every_byte():
     total = 4 * (700 * 900 + 900 + 15 + 5)
     assert seen[-1] == (total, total)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_a_parameter_on_another_device_is_drawn_on_the_cpu_whatever_the_default_device_is():
+    drawn = torch.zeros(6)
+    elsewhere = types.SimpleNamespace(is_cpu=False, shape=(6,), dtype=torch.float32, copy_=drawn.copy_)
+    source = blocks.Source(4, STREAM, engines.engine_name())
+    with torch.device("meta"):
+        drawing._fill_alone(elsewhere, Tensor("norm", (6,), "float32", laws.Normal()), None, source, 1)
+    expected = np.empty(6, np.float32)
+    fastinit.fill_normal(expected, seed=4, name="norm")
+    assert bits(drawn) == expected.tobytes()
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------
