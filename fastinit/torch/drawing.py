@@ -45,6 +45,8 @@ def fill_all(targets: list[Target], seed: int, workers: int, progress: Progress 
             done += part.nbytes
             report(done)
         increment_version(part)
+        if part is not target.parameter:
+            increment_version(target.parameter)  # a DTensor and its local part count apart
 
 
 def _checked(target: Target) -> Place:

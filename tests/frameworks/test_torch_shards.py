@@ -73,7 +73,10 @@ PROGRAM = textwrap.dedent("""
             model = make()
         if way == "fully_shard":
             model.to_empty(device="cpu")
+        versions = [parameter._version for parameter in model.parameters()]
         fastinit.torch.initialize_(model, seed=5)
+        heard = [parameter._version > before for parameter, before in zip(model.parameters(), versions)]
+        assert all(heard), "autograd must hear of a change in place"
         found[way] = {}
         for name, parameter in model.named_parameters():
             full = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
