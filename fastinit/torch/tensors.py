@@ -45,6 +45,8 @@ def why_not(tensor: torch.Tensor) -> str:
         return f"of {str(tensor.dtype).removeprefix('torch.')}"
     if tensor.layout is not _strided:
         return f"of layout {str(tensor.layout).removeprefix('torch.')}"
+    if tensor.is_nested:
+        return "a nested tensor"
     if tensor.is_inference() and not torch.is_inference_mode_enabled():
         return "an inference tensor"
     if tensor.is_neg() or _is_transformed(tensor):

@@ -314,3 +314,13 @@ def test_a_constant_keeps_the_sign_of_its_zero():
     for zero in (0.0, -0.0, 0.0, 0):
         expected = init.constant_(torch.empty(1 << 21), zero)
         assert bits(ours.constant_(large, zero)) == bits(expected), zero
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_nested_tensors_are_left_to_torch():
+    drawn = []
+    for place in (init, ours):
+        torch.manual_seed(5)
+        nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
+        drawn.append(torch.cat(place.normal_(nested).unbind()))
+    assert torch.equal(*drawn) and drawn[0].std() > 0
