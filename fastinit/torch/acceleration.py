@@ -132,7 +132,7 @@ def _factory(law: Any) -> Callable[..., Any]:
         if kwargs.get("out") is None and kwargs.get("names") is None:
             tensor = torch.empty(*args, **{**kwargs, "requires_grad": False})
             if draw(tensor, law, (0.0, 1.0), generator):
-                return tensor.requires_grad_(bool(kwargs.get("requires_grad")))
+                return tensor.requires_grad_() if kwargs.get("requires_grad") else tensor
         return func(*args, generator=generator, **kwargs)
 
     return handle

@@ -28,6 +28,8 @@ PLAIN = {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}
 SMALL = 1 << 14
 # Names that a small call would look up again and again.
 _strided, _is_transformed = torch.strided, torch._C._functorch.is_functorch_wrapped_tensor
+# The transform that the thread is in: vmap may ask for a draw an example, also of a tensor that it has not wrapped.
+_transform = torch._C._functorch.peek_interpreter_stack
 increment_version = torch.autograd.graph.increment_version
 
 
@@ -49,7 +51,7 @@ def why_not(tensor: torch.Tensor) -> str:
         return "a nested tensor"
     if tensor.is_inference() and not torch.is_inference_mode_enabled():
         return "an inference tensor"
-    if tensor.is_neg() or _is_transformed(tensor):
+    if tensor.is_neg() or _is_transformed(tensor) or _transform() is not None:
         return "under a transformation"
     if overlaps(tensor):
         return "overlapping itself"

@@ -15,7 +15,7 @@ from torch import nn  # noqa: E402
 from torch.nn import init  # noqa: E402
 from torch.nn.init import orthogonal_, sparse_, trunc_normal_  # noqa: E402
 
-import fastinit  # noqa: E402
+import fastinit.torch  # noqa: E402
 from fastinit.torch import accelerate  # noqa: E402
 
 partial_truncated = functools.partial(trunc_normal_, std=0.02)
@@ -170,6 +170,29 @@ def test_what_torch_refuses_is_refused_inside_too():
             torch.empty(3).normal_(0.0, -1.0)
         with pytest.raises(TypeError):
             torch.empty(3).normal_(0.0, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("randomness", ["same", "different"])
+@pytest.mark.parametrize("draw", [torch.randn, torch.rand])
+def test_under_vmap_torch_draws_as_many_times_as_it_is_asked_for(draw, randomness):
+    def noisy(x):
+        return x + draw(3)
+
+    def call():
+        torch.manual_seed(5)
+        return torch.vmap(noisy, randomness=randomness)(torch.zeros(2, 3))
+
+    with accelerate(seed=0) as report:
+        rows = call()
+    assert torch.equal(rows, call())
+    assert torch.equal(*rows) == (randomness == "same")
+    assert report.fell_through.total() == 1 and not report.accelerated
+
+
+def test_under_vmap_torch_refuses_to_draw_once_for_all_where_each_example_wants_its_own():
+    for method in (torch.Tensor.normal_, torch.Tensor.uniform_, fastinit.torch.normal_):
+        with accelerate(seed=0), pytest.raises(RuntimeError, match="different inplace randomness"):
+            torch.vmap(lambda x, method=method: x + method(torch.empty(3)), randomness="different")(torch.zeros(2, 3))
 
 
 def test_a_seed_that_is_none_is_refused_before_the_block():
