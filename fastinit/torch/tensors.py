@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._compile import _disable_dynamo  # torch.compiler.disable would import the whole compiler now
 
 from fastinit import engines
 from fastinit.dtypes import FORMATS, Format, storage_dtype
@@ -30,6 +31,7 @@ SMALL = 1 << 14
 _strided, _is_transformed = torch.strided, torch._C._functorch.is_functorch_wrapped_tensor
 # The transform that the thread is in: vmap may ask for a draw an example, also of a tensor that it has not wrapped.
 _transform = torch._C._functorch.peek_interpreter_stack
+_is_compiling = torch.compiler.is_dynamo_compiling
 increment_version = torch.autograd.graph.increment_version
 
 
@@ -53,7 +55,7 @@ def why_not(tensor: torch.Tensor) -> str:
         return "an inference tensor"
     if tensor.is_neg() or _is_transformed(tensor) or _transform() is not None:
         return "under a transformation"
-    if overlaps(tensor):
+    if not tensor.is_contiguous() and overlaps(tensor):
         return "overlapping itself"
     return ""
 
@@ -77,9 +79,15 @@ def memory_of(tensor: torch.Tensor) -> Array:
 
 def draw(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...], generator: Any = None) -> bool:
     """Whether the tensor is filled by `law(*numbers)`; if not, PyTorch has to, and nothing is drawn or changed."""
+    if _is_compiling():
+        return _draw_between_graphs(tensor, law, numbers, generator)
     reason = why_not(tensor) or _fill(tensor, law, numbers, generator)
     note(law.__name__, reason)
     return not reason
+
+
+# torch.compile cannot trace kernels. Only a call that it traces goes this way: for a bias it is a tenth of the time.
+_draw_between_graphs: Callable[..., bool] = _disable_dynamo(draw)
 
 
 def _fill(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...], generator: Any) -> str:

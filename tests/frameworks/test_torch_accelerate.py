@@ -195,6 +195,32 @@ def test_under_vmap_torch_refuses_to_draw_once_for_all_where_each_example_wants_
             torch.vmap(lambda x, method=method: x + method(torch.empty(3)), randomness="different")(torch.zeros(2, 3))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch.compile's own, in 2.13
+@pytest.mark.parametrize("name", ["normal_", "trunc_normal_", "xavier_uniform_", "orthogonal_"])
+def test_a_compiled_function_draws_what_it_draws_uncompiled_and_anew_at_every_call(name):
+    def doubled(weight):
+        return getattr(fastinit.torch, name)(weight) * 2
+
+    compiled = torch.compile(doubled, backend="eager")
+    torch.manual_seed(5)
+    drawn = [compiled(torch.empty(8, 4)) for _ in range(2)]
+    torch.manual_seed(5)
+    assert [bits(one) for one in drawn] == [bits(doubled(torch.empty(8, 4))) for _ in range(2)]
+    assert bits(drawn[0]) != bits(drawn[1])
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_compiled_function_is_taken_in_the_block_too():
+    def noise():
+        return torch.randn(3) + torch.empty(3).uniform_()
+
+    with accelerate(seed=0) as report:
+        drawn = [torch.compile(noise, backend="eager")() for _ in range(2)]
+    with accelerate(seed=0):
+        assert [bits(one) for one in drawn] == [bits(noise()) for _ in range(2)]
+    assert report.accelerated == {"randn": 2, "uniform_": 2}
+
+
 def test_a_seed_that_is_none_is_refused_before_the_block():
     for seed in (-1, 1 << 64, 0.5, True):
         with pytest.raises((TypeError, ValueError)), accelerate(seed):
