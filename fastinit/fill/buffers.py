@@ -26,6 +26,12 @@ def wrap(buf: Any) -> Array:
         )
     if _has_buffer(buf):
         return np.asarray(memoryview(buf))
+    for bit, meaning in (("is_neg", "holds its values with the sign turned"), ("_is_zerotensor", "has no memory")):
+        if callable(has := getattr(buf, bit, None)) and has():
+            raise TypeError(
+                f"buf is a {type(buf).__name__} that {meaning}; fill "
+                "buf.resolve_neg().clone(), which has memory of its own"
+            )
     try:
         return np.from_dlpack(buf)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:

@@ -52,6 +52,11 @@ def fill_all(targets: list[Target], seed: int, workers: int, progress: Progress 
 def _checked(target: Target) -> Place:
     """The memory of a parameter on this rank, which is safe to fill, and which block of the tensor it is."""
     part, shard = local_part(target.parameter, target.tensor.name)
+    if part.is_neg() or part._is_zerotensor():
+        raise TypeError(
+            f"parameter {target.tensor.name!r} is a view of the opposite sign, or a zero without memory, into which no "
+            "kernel can store; replace it by nn.Parameter(parameter.detach().resolve_neg().clone())"
+        )
     if part.is_cpu and overlaps(part):
         raise ValueError(
             f"parameter {target.tensor.name!r} overlaps itself (strides {part.stride()}), so that two elements would "

@@ -291,6 +291,18 @@ def test_a_parameter_on_another_device_is_drawn_on_the_cpu_whatever_the_default_
     assert bits(drawn) == expected.tobytes()
 
 
+@pytest.mark.parametrize(
+    "make", [lambda: torch.zeros(4, dtype=torch.complex64).conj().imag, lambda: torch._efficientzerotensor(4)]
+)
+def test_a_view_of_the_opposite_sign_and_a_zero_without_memory_are_refused_by_name(make):
+    with pytest.raises(TypeError, match=r"buf is a Tensor that .*; fill buf\.resolve_neg\(\)\.clone\(\)"):
+        fastinit.fill_normal(make(), seed=0)
+    with pytest.raises(TypeError, match=r"parameter 'scale' .*resolve_neg\(\)\.clone\(\)"):
+        initialize_(nn.ParameterDict({"scale": nn.Parameter(make())}), 0, [Rule(".*", "normal")])
+    fastinit.fill_normal(own := make().resolve_neg().clone(), seed=0)
+    assert (own != 0).all()
+
+
 # --- rules ------------------------------------------------------------------------------------------------------------
 
 
