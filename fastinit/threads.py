@@ -6,6 +6,7 @@ that fills dies, and with its `workqueue` layer a second thread that fills abort
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from itertools import count as counting
 from pathlib import Path
+
+import numpy as np
 
 MOST_THREADS = 1024
 
@@ -32,9 +35,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def _checked(threads: object, what: str) -> int:
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+    try:
+        count = 0 if isinstance(threads, (bool, np.bool_)) else operator.index(threads)  # type: ignore[arg-type]
+    except TypeError:
+        count = 0
+    if not 1 <= count <= MOST_THREADS:
         raise ValueError(f"{what} is {threads!r}; it must be an integer from 1 to {MOST_THREADS}")
-    return threads
+    return count
 
 
 def set_num_threads(threads: int | None) -> None:
@@ -83,7 +90,12 @@ def _submit(work: Callable[[], None], helpers: int) -> list[Future[None]]:
     with _lock:
         if _pool is None:
             _pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="fastinit")
-        return [_pool.submit(work) for _ in range(helpers)]
+        try:
+            return [_pool.submit(work) for _ in range(helpers)]
+        except RuntimeError as error:
+            if "cannot schedule" not in str(error):
+                raise
+            return []  # the interpreter ends, in an atexit handler: no thread starts any more
 
 
 def _close() -> None:

@@ -95,7 +95,12 @@ def undisturbed(work: Callable[[], None]) -> None:
         locked()
         return
     with ThreadPoolExecutor(1, thread_name_prefix="fastinit-loading") as other:
-        other.submit(locked).result()
+        try:
+            loading = other.submit(locked)
+        except RuntimeError:  # the interpreter ends, in an atexit handler: no thread starts any more
+            locked()
+        else:
+            loading.result()
 
 
 def _load(name: str) -> ModuleType:

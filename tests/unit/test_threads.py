@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from processes import run_python
+from processes import needs, run_python
 
 import fastinit
 from fastinit import threads as pool
@@ -116,16 +117,45 @@ def test_the_default_number_of_threads_follows_argument_setting_and_environment(
     assert pool.resolve() == pool.available_cpus() <= len(os.sched_getaffinity(0))
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "two", 5000])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, np.True_, np.float64(2), "two", 5000])
 def test_a_bad_number_of_threads_is_refused(threads: object) -> None:
     with pytest.raises(ValueError, match="from 1 to 1024"):
         fastinit.fill_normal(np.empty(4, "f4"), seed=1, threads=threads)  # type: ignore[arg-type]
+
+
+def test_any_integer_is_a_number_of_threads() -> None:
+    assert pool.resolve(np.int64(2)) == pool.resolve(np.uint8(2)) == 2  # type: ignore[arg-type]
+    assert type(pool.resolve(np.int64(2))) is int  # type: ignore[arg-type]
 
 
 def test_a_bad_number_of_threads_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTINIT_NUM_THREADS", "many")
     with pytest.raises(ValueError, match="FASTINIT_NUM_THREADS is 'many'"):
         fastinit.fill_normal(np.empty(1 << 20, "f4"), seed=1)
+
+
+@pytest.mark.parametrize("before", ["", "fastinit.fill_normal(buf, seed=0, threads=2)"])
+@pytest.mark.parametrize("engine", ["numpy", pytest.param("numba", marks=needs("numba"))])
+def test_a_fill_while_the_interpreter_ends_is_done_by_the_calling_thread(engine: str, before: str) -> None:
+    ended = run_python(
+        f"""
+        import atexit, hashlib
+        import numpy as np
+        import fastinit
+
+        buf = np.empty(1_000_000, np.float32)
+
+        @atexit.register
+        def last():
+            fastinit.fill_normal(buf, seed=1, name="w", threads=4)
+            print(hashlib.sha256(buf).hexdigest())
+
+        {before}
+        """,
+        FASTINIT_ENGINE=engine,
+    )
+    expected = fastinit.new(1_000_000, Normal(), seed=1, name="w")
+    assert ended.stdout.strip() == hashlib.sha256(expected).hexdigest(), ended.stderr
 
 
 def in_child(work: Callable[[], bool], seconds: float = 60) -> bool:
