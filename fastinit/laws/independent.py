@@ -100,7 +100,8 @@ class Constant(IndependentLaw):
             ) from None
         if dtype.kind in "biu" and not (stored == value).all():
             raise ValueError(f"{self} does not fit dtype {dtype}; pass a value it can hold")
-        if np.isfinite(value).all() and not np.isfinite(stored).all():
+        whole = value.dtype.kind == "O"  # an integer beyond 64 bits, of which NumPy cannot say that it is finite
+        if (whole or np.isfinite(value).all()) and not np.isfinite(stored).all():
             raise ValueError(f"{self} overflows dtype {dtype}; use a wider dtype")
         return stored
 

@@ -266,6 +266,8 @@ VALUES = {
         "pass a value it can hold",
     ),
     "constant, 2 as bool": ("?", Constant(2), "2\\) does not fit dtype bool", "pass a value it can hold"),
+    "constant, 10^39 as complex64": ("c8", Constant(10**39), "overflows dtype complex64", "use a wider dtype"),
+    "constant, 10^400 as complex128": ("c16", Constant(10**400), "too large for dtype complex128", "use a wider dtype"),
     "constant, complex64": ("c8", Constant(1e300), "overflows dtype complex64", "use a wider dtype"),
 }
 # Just below the value that rounds to infinity in float64 arithmetic, and infinity after rounding to float32 first.

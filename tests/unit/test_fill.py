@@ -147,6 +147,14 @@ def test_a_zero_size_buffer_returns_before_values_are_checked():
     fill(np.zeros(0, np.uint8), laws.Constant(-1))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "longdouble", "complex64", "complex128", "clongdouble"])
+@pytest.mark.parametrize("value", [2**64, -(2**70), 3 * 2**100])
+def test_an_integer_beyond_64_bits_is_stored_where_it_fits(dtype, value):
+    buf = np.zeros(3, dtype)
+    fastinit.fill_constant(buf, value)
+    assert (buf == float(value)).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_an_unaligned_field_of_a_packed_record_is_filled_and_its_neighbours_stay(engine, dtype, order):
