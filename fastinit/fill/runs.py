@@ -111,8 +111,9 @@ class Target:
         """Values of this block as elements of its storage."""
         if self.format is None:
             return values
-        working = values.astype(self.format.working, copy=False)
-        return np.asarray(reference.rounded(working, storage.dtype, self.format.code))
+        with np.errstate(all="ignore"):  # a caller may have NumPy raise where a value becomes subnormal or zero
+            working = values.astype(self.format.working, copy=False)
+            return np.asarray(reference.rounded(working, storage.dtype, self.format.code))
 
 
 @dataclass(frozen=True)

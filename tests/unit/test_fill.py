@@ -474,3 +474,31 @@ def test_the_number_of_threads_does_not_matter(dtype):
     expected = plain((1_000_003,), dtype)
     for threads in (2, 7, 64):
         assert_same(fill(np.zeros(1_000_003, array_dtype(dtype)), threads=threads), expected)
+
+
+# --- NumPy's floating point errors ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("shape", "law"),
+    [
+        ((64, 48), laws.Normal(0.0, 1e-3)),
+        ((64, 48), laws.Uniform(-1e-3, 1e-3)),
+        ((64, 48), laws.TruncatedNormal(0.0, 1e-3, -1e-3, 2e-3)),
+        ((64, 48), laws.Constant(1e-3)),
+        ((64, 48), laws.Sparse(laws.Normal(0.0, 1e-3), 0.5)),
+        ((64, 48), laws.Orthogonal(1e-2)),
+        ((6, 5, 3), laws.DeltaOrthogonal(1e-2)),
+        ((64, 48), laws.Identity(1e-5)),
+        ((64, 48), laws.StateLogs()),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:std .* is under 4 times:UserWarning")
+def test_floating_point_errors_that_numpy_shall_raise_are_not_raised_by_rounding(engine, shape, law, dtype):
+    expected, got = (np.empty(shape, array_dtype(dtype)) for _ in range(2))
+    fastinit.fill(expected, law, seed=1)
+    with np.errstate(all="raise"):
+        fastinit.fill(got, law, seed=1)
+    assert_same(got, expected)
