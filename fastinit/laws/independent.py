@@ -27,6 +27,7 @@ from fastinit.laws.law import (
 SMALLEST_MASS = 2.0**-110
 # A float32 tail probability has 24 bits: an interval with less than 2^-16 of the tail it lies in has under 256 values.
 NARROWEST = 2.0**-16
+FAR = 1e6  # standard deviations: nothing is beyond, and squares are no trouble
 LARGEST_UNIT = np.float32(1 - 2.0**-24)  # of the uniform float32 in [0, 1)
 
 
@@ -239,18 +240,20 @@ class TruncatedNormal(IndependentLaw):
             return lower_tail(beta) - lower_tail(alpha)
         return (1.0 - lower_tail(alpha)) - upper_tail(beta)
 
-    def _scipy(self) -> Any:
+    def _standard(self) -> Any:
+        """SciPy's law in standard deviations of the parent, whose own square may be beyond float64."""
         from scipy.stats import truncnorm
 
-        return truncnorm(*self._bounds(), loc=self.parent_mean, scale=self.parent_std)
+        alpha, beta = self._bounds()
+        return truncnorm(max(alpha, -FAR), min(beta, FAR))
 
     def _moments(self) -> tuple[float, float]:
         """Mean and std in standard deviations of the parent."""
         alpha, beta = self._bounds()
         middle, half = alpha / 2 + beta / 2, beta / 2 - alpha / 2
         if half * max(1.0, abs(middle)) > 2.0:
-            law = self._scipy()
-            return (law.mean() - self.parent_mean) / self.parent_std, law.std() / self.parent_std
+            law = self._standard()
+            return float(law.mean()), float(law.std())
         # The closed form cancels in a narrow interval (3 % at a width of 1e-5); 40 Gauss points are exact to 1e-15.
         points, weights = np.polynomial.legendre.leggauss(40)
         distance = half * points
@@ -275,7 +278,9 @@ class TruncatedNormal(IndependentLaw):
 
     def cdf(self, x: Any) -> Any:
         """The parent's distribution function, rescaled to the interval."""
-        return self._scipy().cdf(x) if self.parent_std else Constant(self.parent_mean).cdf(x)
+        if not self.parent_std:
+            return Constant(self.parent_mean).cdf(x)
+        return self._standard().cdf((np.asarray(x, np.float64) - self.parent_mean) / self.parent_std)
 
     def prepare(self, format: Format) -> Draw:
         """What a kernel receives.

@@ -115,6 +115,20 @@ def test_truncated_normal_has_exact_mean_std_and_support(parameters):
     assert law.support == parameters[2:]
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-310, 1e200, 1e300])
+@pytest.mark.parametrize("bounds", [(-2.0, 2.0), (0.5, 3.0), (-INF, 1.0), (-1e8, 1e8), (-0.1, 0.1)])
+def test_truncated_normal_has_moments_and_cdf_where_the_square_of_its_std_is_none(scale, bounds):
+    law, unit = (TruncatedNormal(0.0, std, *(one * std for one in bounds)) for std in (scale, 1.0))
+    assert law.mean == pytest.approx(unit.mean * scale, rel=1e-9, abs=1e-9 * scale)
+    assert law.std == pytest.approx(unit.std * scale, rel=1e-9)
+    assert law.cdf(0.4 * scale) == pytest.approx(unit.cdf(0.4), rel=1e-9)
+
+
+@pytest.mark.parametrize("std", [1e-200, 5e-324])
+def test_a_truncated_normal_whose_bounds_cut_nothing_has_the_std_of_its_parent(std):
+    assert TruncatedNormal(0.0, std, -1.0, 1.0).std == std
+
+
 @pytest.mark.parametrize("parameters", NARROW)
 def test_a_narrow_truncated_normal_has_the_moments_of_a_nearly_uniform_law(parameters):
     law = TruncatedNormal(*parameters)
