@@ -27,8 +27,8 @@ PLAIN = {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}
 # Up to so many elements a draw is one call of a kernel, without the cutting and the checks of `fill`, with which a call
 # on a bias took 10 times as long as PyTorch's own.
 SMALL = 1 << 14
-# Names that a small call would look up again and again.
-_strided, _is_transformed = torch.strided, torch._C._functorch.is_functorch_wrapped_tensor
+# A name that a small call would look up again and again.
+_strided = torch.strided
 # The transform that the thread is in: vmap may ask for a draw an example, also of a tensor that it has not wrapped.
 _transform = torch._C._functorch.peek_interpreter_stack
 _is_compiling = torch.compiler.is_dynamo_compiling
@@ -53,7 +53,7 @@ def why_not(tensor: torch.Tensor) -> str:
         return "a nested tensor"
     if tensor.is_inference() and not torch.is_inference_mode_enabled():
         return "an inference tensor"
-    if tensor.is_neg() or _is_transformed(tensor) or _transform() is not None:
+    if tensor.is_neg() or _transform() is not None:
         return "under a transformation"
     if not tensor.is_contiguous() and overlaps(tensor):
         return "overlapping itself"
