@@ -8,17 +8,16 @@ masked stores and without, runs everywhere: LLVM takes each for several.
 from __future__ import annotations
 
 import json
-import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 
+import early
 import pytest
 from drawing import LAWS, STORAGE, digest, draw, empty
 
 import fastinit
 from fastinit import Shard, engines
+from fastinit.engines import compiled, vectors
 from fastinit.fill import memory
 from fastinit.laws import Sparse
 
@@ -30,10 +29,11 @@ OLDER = {
     },
 }
 WIDEST = {"SSE2": ["sse2"], "AVX2": ["sse2", "avx2", "f16c"]}
+FOLDER = str(Path(__file__).parent)
 AS_AVX_512 = {"registers of 512 bits": "", "registers of 512 bits, masked stores": "masked"}
 PROGRAM = """
 import json, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/.."]
 from fastinit.engines import vectors
 if len(sys.argv) > 2:
     vectors.REGISTER, vectors.LETTER, vectors.MASKED_STORES = 512, None, sys.argv[2] == "masked"
@@ -67,37 +67,27 @@ def digests():
     return found
 
 
-@pytest.fixture(scope="module")
-def others(tmp_path_factory):
-    """Processor -> (info(), digests) of a child process whose code is compiled for it."""
-    older = [name for name in OLDER if name == "SSE2" or _has_avx2()]
-    wider = [name for name, how in AS_AVX_512.items() if how != _own_stores()]
-    running = {}
-    for name in [*(older if platform.machine() in ("x86_64", "AMD64") else []), *wider]:
-        environment = {**os.environ, "FASTINIT_ENGINE": "numba", **OLDER.get(name, {})}
-        environment["NUMBA_CACHE_DIR"] = str(tmp_path_factory.mktemp("machine-code"))
-        how = [AS_AVX_512[name]] if name in AS_AVX_512 else []
-        command = [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), *how]
-        running[name] = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+def children():
+    """Processor -> the child whose code is compiled for it: those whose instructions this one has, but for its own."""
     found = {}
-    for name, child in running.items():
-        output, _ = child.communicate(timeout=400)
-        assert child.returncode == 0, f"the child for {name} failed"
-        found[name] = json.loads(output)
+    if platform.machine() in ("x86_64", "AMD64"):
+        for name, pins in OLDER.items():
+            if set(WIDEST[name]) <= set(compiled.target()["cpu_features"]):
+                found[name] = early.Child("others", PROGRAM, FOLDER, **pins)
+    own = ("masked" if vectors.MASKED_STORES else "") if vectors.REGISTER == 512 else None
+    for name, stores in AS_AVX_512.items():
+        if stores != own:
+            found[name] = early.Child("others", PROGRAM, FOLDER, stores)
     return found
 
 
-def _has_avx2():
-    from fastinit.engines import compiled
-
-    return "avx2" in compiled.target()["cpu_features"]
+CHILDREN = children()
 
 
-def _own_stores():
-    """Which stores the code for 512 bits has that this process runs itself, if it does."""
-    from fastinit.engines import vectors
-
-    return ("masked" if vectors.MASKED_STORES else "") if vectors.REGISTER == 512 else None
+@pytest.fixture(scope="module")
+def others():
+    """Processor -> (info(), digests) of a child process whose code is compiled for it."""
+    return {name: json.loads(child.output()) for name, child in CHILDREN.items()}
 
 
 def test_a_pinned_processor_is_what_the_code_was_compiled_for(others):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import early
 import numba
 import numpy as np
 import pytest
@@ -58,11 +59,13 @@ def run(program, *arguments, folder=None, **environment):
     return child.stdout
 
 
+COMPILING = early.Child("assembly", ASSEMBLY, *KERNELS)
+
+
 @pytest.fixture(scope="module")
-def assembly(tmp_path_factory):
+def assembly():
     """Kernel -> the instructions it becomes on this processor."""
-    folder = tmp_path_factory.mktemp("machine-code")
-    found = json.loads(run(ASSEMBLY, *KERNELS, FASTINIT_ENGINE="numba", NUMBA_CACHE_DIR=str(folder)))
+    found = json.loads(COMPILING.output())
     for name, versions in found.items():
         assert len(versions) == 1, f"{name} was compiled {len(versions)} times"
     return {name: versions[0] for name, versions in found.items()}
