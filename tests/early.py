@@ -1,4 +1,4 @@
-"""Children that compile for a minute, started when the tests are collected: at a low priority, on the core that idles."""
+"""Children that compile for a minute, started when the tests are collected: at a low priority, on an idle core."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import lru_cache
+from math import copysign
 from typing import Any
 
 import numpy as np
@@ -123,15 +123,15 @@ def _prepared(law: Callable[..., Law], numbers: tuple[Any, ...], dtype: str) -> 
     Not kept is what a number does not say for ever: a tensor or an array may change in place, and -0.0 equals 0.0.
     """
     for number in numbers:
-        if not (type(number) is float or type(number) is int) or (not number and math.copysign(1.0, number) < 0):
-            return _prepare(law, dtype, *numbers)
-    return _kept(law, dtype, *numbers)
+        if (type(number) is not float and type(number) is not int) or (not number and copysign(1.0, number) < 0):
+            return _prepare(law, numbers, dtype)
+    return _kept(law, numbers, dtype)
 
 
-def _prepare(law: Callable[..., Law], dtype: str, *numbers: Any) -> tuple[Law, Draw | None, Format]:
+def _prepare(law: Callable[..., Law], numbers: tuple[Any, ...], dtype: str) -> tuple[Law, Draw | None, Format]:
     made, format = law(*numbers), FORMATS[dtype]
     prepared = made.prepare(format)
     return made, prepared if isinstance(made, IndependentLaw) else None, format
 
 
-_kept = lru_cache(maxsize=1024, typed=True)(_prepare)
+_kept = lru_cache(maxsize=1024)(_prepare)
