@@ -33,12 +33,19 @@ def wrap(buf: Any) -> Array:
                 "buf.resolve_neg().clone(), which has memory of its own"
             )
     try:
-        return np.from_dlpack(buf)
+        array = np.from_dlpack(buf)
+        if not array.flags.writeable and _is_of_torch(buf):
+            array = buf.numpy()  # the DLPack of old PyTorch does not say that it may be written: NumPy takes it as not
+        return array
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise TypeError(
             f"NumPy cannot wrap this {type(buf).__name__} without a copy ({error}); pass a view that it can, such as "
             'tensor.detach(), or tensor.view(torch.uint16).numpy() with dtype="bfloat16"'
         ) from error
+
+
+def _is_of_torch(buf: Any) -> bool:
+    return any(kind.__module__.partition(".")[0] == "torch" for kind in type(buf).__mro__)
 
 
 def _has_buffer(buf: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import warnings
 
 import numpy as np
@@ -16,7 +17,8 @@ init = torch.nn.init
 import fastinit  # noqa: E402
 import fastinit.torch as ours  # noqa: E402
 
-FUNCTIONS = [name for name in init.__all__ if name.endswith("_") or name == "calculate_gain"]
+# PyTorch 2.5 has no __all__ there.
+FUNCTIONS = [name for name in dir(init) if re.fullmatch(r"[a-z]\w*_|calculate_gain", name)]
 FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
 
 # Function, shape, arguments: every one that draws.
@@ -324,3 +326,16 @@ def test_nested_tensors_are_left_to_torch():
         nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
         drawn.append(torch.cat(place.normal_(nested).unbind()))
     assert torch.equal(*drawn) and drawn[0].std() > 0
+
+
+def test_a_tensor_of_an_old_pytorch_is_a_buffer_though_its_dlpack_does_not_say_so(monkeypatch):
+    def silent(tensor):
+        array = tensor.numpy()
+        array.flags.writeable = False
+        return array
+
+    monkeypatch.setattr(np, "from_dlpack", silent)
+    tensor, array = torch.zeros(100), np.zeros(100, np.float32)
+    fastinit.fill_normal(tensor, seed=0)
+    fastinit.fill_normal(array, seed=0)
+    assert tensor.numpy().tobytes() == array.tobytes()
