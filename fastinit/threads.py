@@ -6,7 +6,6 @@ that fills dies, and with its `workqueue` layer a second thread that fills abort
 
 from __future__ import annotations
 
-import operator
 import os
 import threading
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from functools import cache
 from itertools import count as counting
 from pathlib import Path
 
-import numpy as np
+from fastinit.address import integer
 
 MOST_THREADS = 1024
 
@@ -36,7 +35,7 @@ if hasattr(os, "register_at_fork"):
 
 def _checked(threads: object, what: str) -> int:
     try:
-        count = 0 if isinstance(threads, (bool, np.bool_)) else operator.index(threads)  # type: ignore[arg-type]
+        count = integer(threads, what)
     except TypeError:
         count = 0
     if not 1 <= count <= MOST_THREADS:

@@ -17,6 +17,11 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 CHECKPOINT = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json")
 
 
+def shard_names(prefix: str, count: int) -> list[str]:
+    """The files of a checkpoint of several: model-00001-of-0000N.safetensors ..."""
+    return [f"{prefix}-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+
+
 class Folder:
     """Where files of a checkpoint are put, compared and removed, by their names."""
 

@@ -20,7 +20,7 @@ from typing import Any
 from fastinit import engines
 from fastinit.address import STREAM
 from fastinit.dtypes import storage_dtype
-from fastinit.files.folder import INDEX
+from fastinit.files.folder import INDEX, shard_names
 from fastinit.files.layout import MOST_DIMENSIONS
 from fastinit.files.safetensors import LARGEST_HEADER, read_header, refuse, unique
 from fastinit.laws import DeltaOrthogonal, Orthogonal
@@ -190,7 +190,7 @@ def _open(path: Path) -> list[File]:
     if not files:
         raise FileNotFoundError(errno.ENOENT, f"{path} holds no .safetensors file; name a file or a folder of them")
     for prefix, count in sorted({shard.groups() for shard in map(SHARD.fullmatch, files) if shard}):
-        names = [f"{prefix}-{i:05d}-of-{count}.safetensors" for i in range(1, int(count) + 1)]
+        names = shard_names(prefix, int(count))
         for name in names:
             if name not in files:
                 raise FileNotFoundError(errno.ENOENT, f"{path / name} is missing; others are called ...-of-{count}")

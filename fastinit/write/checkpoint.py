@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fastinit import engines
 from fastinit.about import __version__
 from fastinit.address import STREAM, new_seed, stream_words
-from fastinit.files.folder import INDEX, SINGLE, Folder
+from fastinit.files.folder import INDEX, SINGLE, Folder, shard_names
 from fastinit.laws.encoded import to_json
 from fastinit.plan import Plan, Tensor
 from fastinit.threads import resolve
@@ -155,7 +155,7 @@ def file_names(count: int) -> list[str]:
     """model.safetensors, or model-00001-of-0000N.safetensors ..."""
     if count == 1:
         return [SINGLE]
-    return [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+    return shard_names("model", count)
 
 
 def split(plan: Plan, shard_size: int) -> list[tuple[Tensor, ...]]:
