@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import operator
 import secrets
@@ -14,12 +15,21 @@ from typing import Any
 import numpy as np
 
 STREAM = "fastinit-1"
+LOG = logging.getLogger("fastinit")
 LARGEST_TENSOR = 1 << 58  # elements: the counter has 56 bits for 4 elements each
 
 
 def new_seed() -> int:
     """A seed of 64 fresh random bits, to keep and pass to every call of one model."""
     return secrets.randbits(64)
+
+
+def drawn_seed(call: str, name: object = None) -> int:
+    """A fresh seed for a call that was given none; the logger "fastinit" says which at level INFO."""
+    seed = new_seed()
+    tensor = "" if name is None else f" for the tensor {name!r}"
+    LOG.info("%s drew seed %d%s; pass seed=%d to get the same values again", call, seed, tensor, seed)
+    return seed
 
 
 def integer(value: object, what: str) -> int:

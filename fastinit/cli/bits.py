@@ -14,7 +14,7 @@ import numpy as np
 
 from fastinit import bits
 from fastinit.address import LARGEST_TENSOR, new_seed, stream_words
-from fastinit.cli.options import DONE, command, size
+from fastinit.cli.options import DONE, add_seed, command, size
 
 EXAMPLES = """
   fastinit bits --seed 0 --name w | RNG_test stdin32                       # PractRand
@@ -37,7 +37,7 @@ def add_to(commands: Any) -> None:
     """Add the command."""
     parser = command(commands, "bits", "write the raw words of the stream to standard output, forever", EXAMPLES)
     parser.set_defaults(run=_run_bits)
-    parser.add_argument("--seed", type=int, metavar="N", help="0 to 2^64 - 1; default: a fresh one, told on stderr")
+    add_seed(parser)
     parser.add_argument("--name", metavar="NAME", help="of the tensor; --across names: {} in it is 0, 1, 2, ...")
     parser.add_argument("--across", choices=("names", "seeds"), help="one stream after the other; default: one stream")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="index of the first element; default 0")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from typing import Any
 
 from fastinit.address import STREAM
-from fastinit.cli.options import DONE, command, size
-from fastinit.cli.progress import Progress
+from fastinit.cli.options import DONE, add_seed, command, seeded, size
 from fastinit.dtypes import FORMATS
 from fastinit.plan import Plan, load_rules, shapes_of
 from fastinit.recipes import RECIPES, rules_for, tied_for
@@ -36,7 +34,7 @@ def add_to(commands: Any) -> None:
     written.set_defaults(run=_run_write)
     _add_source(written)
     written.add_argument("-o", "--output", required=True, metavar="FOLDER", help="a folder, or an address (s3://...)")
-    written.add_argument("--seed", type=int, metavar="N", help="0 to 2^64 - 1; default: a fresh one, which is printed")
+    add_seed(written)
     written.add_argument(
         "--shard-size", type=size, default=SHARD_SIZE, metavar="SIZE", help="of a file at most: 100MB, 5GB (default)"
     )
@@ -123,11 +121,12 @@ def _run_plan(options: argparse.Namespace) -> int:
 
 def _run_write(options: argparse.Namespace) -> int:
     plan = _plan(options)
-    with Progress(hidden=options.quiet or options.json or not sys.stderr.isatty()) as progress:
+    seed, progress = seeded(options)
+    with progress:
         report = write(
             plan,
             options.output,
-            seed=options.seed,
+            seed=seed,
             shard_size=options.shard_size,
             threads=options.threads,
             progress=progress.show,
@@ -139,8 +138,6 @@ def _run_write(options: argparse.Namespace) -> int:
         print(json.dumps(values))
     elif not options.quiet:
         print(_summary(report, plan))
-    elif options.seed is None:
-        print(f"seed {report.seed}")
     return DONE
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from typing import Any
 
 from fastinit.address import STREAM
-from fastinit.cli.options import DONE, EXIT_CODES, flag, number, pair, plain, shape
-from fastinit.cli.progress import Progress
+from fastinit.cli.options import DONE, EXIT_CODES, add_seed, flag, number, pair, plain, seeded, shape
 from fastinit.dtypes import FORMATS
 from fastinit.fans import LAYOUTS
 from fastinit.files.npy import Report, fill_file, stored_shape
@@ -45,7 +43,7 @@ def add_to(commands: Any) -> None:
     what.add_argument("--shape", type=shape, metavar="N,M,...", help="of the tensor, in elements")
     what.add_argument("--scheme", required=True, choices=SCHEMES, metavar="NAME", help=", ".join(SCHEMES))
     what.add_argument("--dtype", help=f"default float32 (--existing .npy: its own); {', '.join(FORMATS)}")
-    what.add_argument("--seed", type=int, metavar="N", help="0 to 2^64 - 1; default: a fresh one, which is printed")
+    add_seed(what)
     what.add_argument("--name", default="", help="of the tensor; same seed and same name give the same values")
 
     numbers = fill.add_argument_group("numbers of the scheme (a scheme refuses those it has no use for)")
@@ -93,13 +91,14 @@ def _run_fill(options: argparse.Namespace) -> int:
     if options.shape is None and options.existing and options.path.endswith(".npy"):
         options.shape = stored_shape(options.path)
     law = _law(options)
-    with Progress(hidden=options.quiet or options.json or not sys.stderr.isatty()) as progress:
+    seed, progress = seeded(options, law.draws)
+    with progress:
         report = fill_file(
             options.path,
             options.shape,
             law,
             dtype=options.dtype,
-            seed=options.seed,
+            seed=seed,
             name=options.name,
             threads=options.threads,
             progress=progress.show,
@@ -112,8 +111,6 @@ def _run_fill(options: argparse.Namespace) -> int:
         print(json.dumps(plain(values)))
     elif not options.quiet:
         print(_summary(report, durable=not options.no_fsync))
-    elif options.seed is None:
-        print(f"seed {report.seed}")
     return DONE
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
+
+from fastinit.address import new_seed
+from fastinit.cli.progress import Progress
 
 DONE, FAILED, USAGE = 0, 1, 2
 EXIT_CODES = """
@@ -77,6 +81,16 @@ def command(commands: Any, name: str, text: str, examples: str) -> argparse.Argu
     return parser
 
 
+def add_seed(parser: Any) -> None:
+    """Add --seed to a command that draws."""
+    parser.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="0 to 2^64 - 1; default: a fresh one, printed when the first bytes are done",
+    )
+
+
 def flag(name: str) -> str:
     """The option that sets a number of this name."""
     return f"--{name.replace('_', '-')}"
@@ -92,3 +106,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, complex):
         return [plain(value.real), plain(value.imag)]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def seeded(options: argparse.Namespace, draws: bool = True) -> tuple[int, Progress]:
+    """The seed of a command, and its progress, which says a seed that was drawn as soon as there are bytes of it.
+
+    It goes to stderr; with --quiet, where nothing else is printed, to stdout, for scripts. Where nothing is drawn, the
+    seed has no part, and is 0.
+    """
+    fresh = options.seed is None and draws
+    seed = new_seed() if fresh else int(options.seed or 0)
+    note = f"seed {seed}" if fresh else ""
+    hidden = options.quiet or options.json or not sys.stderr.isatty()
+    return seed, Progress(hidden=hidden, note=note, to=sys.stdout if options.quiet else None)

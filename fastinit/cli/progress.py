@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 
 class Progress:
     """A bar by tqdm where that is installed, else one line a second; nothing where nobody looks.
 
-    It counts bytes, or what `unit` says.
+    It counts bytes, or what `unit` says. `note` is printed once the work is under way, hidden or not: a seed that was
+    drawn, which somebody who interrupts the work needs for its rest. `to` is the stream for it, stderr by default.
     """
 
-    def __init__(self, *, hidden: bool, unit: str = "B") -> None:
+    def __init__(self, *, hidden: bool, unit: str = "B", note: str = "", to: TextIO | None = None) -> None:
         self.hidden, self.unit = hidden, unit
+        self.note, self.to = note, to
         self.bar: Any = None
         self.began = self.printed = time.monotonic()
 
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self.bar:
             self.bar.close()
+        if kind is None:  # work without bytes reports no progress
+            self._say_note()
+
+    def _say_note(self) -> None:
+        if self.note:
+            print(self.note, file=self.to or sys.stderr, flush=True)
+            self.note = ""
 
     def show(self, done: int, total: int) -> None:
         """Report that `done` of `total` are done."""
+        self._say_note()
         if self.hidden:
             return
         if self.bar is None:

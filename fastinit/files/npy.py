@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from fastinit import engines
-from fastinit.address import Shard, new_seed, stream_words
+from fastinit.address import Shard, drawn_seed, stream_words
 from fastinit.files import measure
 from fastinit.files.layout import Layout, exact_shape, existing_layout, new_layout
 from fastinit.files.publish import cannot_write, publishing, write_at
@@ -101,7 +101,7 @@ def fill_file(
     path       ends in .npy, or in .bin for the bare elements, row by row, little-endian
     shape      of the file; None with existing=True and .npy takes the file's own
     dtype      float32 if not given; with existing=True and .npy the file's own. bfloat16 and float8 only as .bin
-    seed, name the address of the tensor, as in `fill`; seed=None draws one, and the report says which
+    seed, name the address of the tensor, as in `fill`; seed=None draws one; the log and the report say which
     shard      says that the file is a block of a larger tensor; then a seed must be given
     progress   called with (bytes done, bytes in all)
     overwrite  replace an existing file, in one step, when the new one is whole
@@ -128,7 +128,8 @@ def fill_file(
         layout = new_layout(target, exact_shape(shape), "float32" if dtype is None else dtype)
     if not isinstance(law, Law):
         raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
-    seed = new_seed() if seed is None else seed
+    if seed is None:
+        seed = drawn_seed("fill_file", name) if law.draws else 0
     job = _Job(target, layout, law, seed, name, shard, resolve(threads), progress)
     with engines.use(engines.engine_for(layout.elements)):
         job.rehearse()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastinit import threads as pool
-from fastinit.address import STREAM, Shard, index_strides, new_seed, stream_words
+from fastinit.address import STREAM, Shard, drawn_seed, index_strides, stream_words
 from fastinit.dtypes import FORMATS, array_dtype, format_of
 from fastinit.fill import buffers
 from fastinit.fill.runs import SMALLEST_CHUNK, Job, Progress, Target, fill_memory
@@ -36,7 +36,8 @@ def fill(
               NumPy wraps without a copy (buffer protocol, DLPack: a PyTorch CPU tensor). float64, float32, float16,
               bfloat16, float8_e4m3fn and float8_e5m2; constants and patterns fill every numeric dtype.
     law       one of fastinit.laws: Normal(0.0, 0.02), ...
-    seed      integer in [0, 2^64). None draws a fresh one, so two calls differ; refused with `shard`.
+    seed      integer in [0, 2^64). None draws a fresh one, so two calls differ, and logs it (logger "fastinit", level
+              INFO); refused with `shard`.
     name      the tensor's name, a str or an integer in [0, 2^64). Same seed and same name give the same values, so give
               every tensor its own.
     shard     says that `buf` is a block of a larger tensor; its values are then those of the slice.
@@ -62,7 +63,7 @@ def fill(
             raise ValueError(
                 "seed=None with shard= would give every rank its own weights; pass one seed to all of them"
             )
-        seed = new_seed() if law.draws else 0
+        seed = drawn_seed("fill", name) if law.draws else 0
     words = stream_words(seed, name, stream)
     first = 0
     contiguous = shard is None and array.flags.c_contiguous

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from fastinit import engines
 from fastinit.about import __version__
-from fastinit.address import STREAM, new_seed, stream_words
+from fastinit.address import STREAM, drawn_seed, stream_words
 from fastinit.files.folder import INDEX, SINGLE, Folder, shard_names
 from fastinit.laws.encoded import to_json
 from fastinit.plan import Plan, Tensor
@@ -64,8 +64,9 @@ def write(
 
     folder     is made if it does not exist. An address such as s3://bucket/folder needs fsspec: files are made in local
                scratch and put there, the index last.
-    seed       integer in [0, 2^64); None draws one, and the result says which. A tensor's name is its address: its
-               values are those of fastinit.fill with this seed and name.
+    seed       integer in [0, 2^64); None draws one: the log has it at the start (logger "fastinit", level INFO), and
+               the result at the end. A tensor's name is its address: its values are those of fastinit.fill with this
+               seed and name.
     shard_size bytes of tensors a file holds at most; a larger tensor has a file of its own
     threads    of each file
     progress   called with (bytes done, bytes in all), by files where there is an executor
@@ -81,7 +82,7 @@ def write(
     Guarantee: the bytes depend on plan, seed, shard_size and version only, but for orthogonal tensors (a tolerance).
     """
     folder = os.fspath(folder)
-    seed = new_seed() if seed is None else seed
+    seed = drawn_seed("write") if seed is None else seed
     stream_words(seed, "", stream)
     resolve(threads)
     if isinstance(shard_size, bool) or not isinstance(shard_size, int) or shard_size < 1:
