@@ -1,12 +1,11 @@
-"""The compiled engine: every line of Numba code that fastinit has.
+"""The compiled engine: the kernels that Numba compiles.
 
 Read it from the top: how Numba compiles it, words, the laws over a block of words, rounding to narrow types, and the
 walk over a buffer. What a law computes stands in arithmetic.py; vectors.py makes machine code of that. The same
 functions stand in reference.py, in NumPy, with the same bits; docs/stream.md is the specification of both.
 
-It is one file because Numba's disk cache does not notice edits in another. Constants are wrapped (`u32(...)`) because
-Numba computes `uint32 + int` in int64, and each step is cast back to 32 bits because 64-bit lanes halve the speed.
-fastmath stays off: a fused or reordered operation would change bits.
+Constants are wrapped (`u32(...)`) because Numba computes `uint32 + int` in int64, and each step is cast back to 32 bits
+because 64-bit lanes halve the speed. fastmath stays off: a fused or reordered operation would change bits.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from fastinit.engines import arithmetic
+from fastinit.engines import arithmetic, cache
 from fastinit.engines import constants as k
 from fastinit.engines.intrinsics import (
     address,
@@ -54,11 +53,6 @@ if numba.config.DISABLE_JIT:
         "NUMBA_DISABLE_JIT is set, and the kernels have no form in Python: their intrinsics are machine code"
     )
 
-# SHA-256 of these files one after the other: what they say is compiled in, and editing this line is what makes Numba's
-# cache see that they were edited.
-SOURCES = ("arithmetic.py", "constants.py", "intrinsics.py", "loops.py", "vectors.py")
-DIGEST = "e43088089388e96620cab64d94264e880118d7327e4b9e58b6e524eadc383977"
-
 u8, u16, u32, u64 = np.uint8, np.uint16, np.uint32, np.uint64
 i32, i64, f32, f64 = np.int32, np.int64, np.float32, np.float64
 
@@ -73,10 +67,9 @@ OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": False}
 
 def kernel(function: F) -> F:
     """Compile on first use; release the GIL; keep the machine code on disk where a folder can be written."""
-    try:
-        return cast(F, numba.njit(cache=True, **OPTIONS)(function))
-    except RuntimeError:  # no folder for the cache (a read-only container): compile in each process
-        return cast(F, numba.njit(**OPTIONS)(function))
+    compiled = numba.njit(**OPTIONS)(function)
+    cache.keep_on_disk(compiled, function)
+    return cast(F, compiled)
 
 
 def inline(function: F) -> F:
@@ -990,6 +983,7 @@ def _compile(entry, memory, *rest):  # type: ignore[no-untyped-def]
         _ready.add((entry, memory.dtype))
 
     undisturbed(first)
+    cache.report()
 
 
 ENTRIES = {
@@ -1014,4 +1008,4 @@ _scratch = Scratch()
 def target() -> dict[str, Any]:
     """The processor LLVM compiles for, and where compiled code is kept."""
     wide = [name for name in ("sse2", "avx2", "f16c", "avx512f", "avx512dq") if name in FEATURES]
-    return {"cpu": CPU, "cpu_features": wide, "cache_folder": normal_32_run._cache.cache_path}
+    return {"cpu": CPU, "cpu_features": wide, "cache_folder": cache.folder_of(normal_32_run)}

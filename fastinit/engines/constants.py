@@ -1,7 +1,6 @@
 """The numbers of stream version 1: the generator's multipliers and the polynomials of the laws.
 
 Every polynomial is printed by ci/polynomials.py, which derives it; docs/stream.md has the same numbers in hex.
-Numba's disk cache watches compiled.py only, so that file carries the digest of this one, and a test compares them.
 """
 
 import numpy as np
