@@ -15,6 +15,7 @@ from itertools import count as counting
 from pathlib import Path
 
 from fastinit.address import integer
+from fastinit.floating_point import in_default_mode
 
 MOST_THREADS = 1024
 
@@ -121,6 +122,7 @@ def for_each(work: Callable[[int], None], count: int, threads: int, after: Calla
     finished = [0] * threads  # a slot a thread: no lock
     errors: list[BaseException] = []
 
+    @in_default_mode  # a thread of the pool has the mode of the one that started it
     def take(slot: int, own: bool) -> None:
         while not errors:
             i = next(items)

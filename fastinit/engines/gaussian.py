@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from fastinit.floating_point import in_default_mode
+
 LN_2 = 0.6931471805599453
 # ln 2 in two pieces; the first has 33 bits, so that its product with an exponent is exact.
 LN_2_HIGH = float.fromhex("0x1.62e42fee00000p-1")
@@ -41,6 +43,7 @@ def exp_negative(y: float) -> float:
 
 
 @lru_cache(maxsize=1024)
+@in_default_mode
 def density(x: float) -> float:
     """phi(x) = exp(-x^2 / 2) / sqrt(2 pi), to about 1e-15 of itself while it is a normal float64 (|x| < 37.5).
 
@@ -55,6 +58,7 @@ def density(x: float) -> float:
 
 
 @lru_cache(maxsize=1024)
+@in_default_mode
 def upper_tail(x: float) -> float:
     """Q(x), the probability that a standard normal exceeds x, to about 1e-15 of itself (x < 37.5); x may be infinite.
 
@@ -75,12 +79,14 @@ def upper_tail(x: float) -> float:
 
 
 @lru_cache(maxsize=1024)
+@in_default_mode
 def lower_tail(x: float) -> float:
     """Phi(x) = Q(-x), the probability that a standard normal is below x, to about 1e-15 of itself (x > -37.5)."""
     return upper_tail(-x)
 
 
 @lru_cache(maxsize=1024)
+@in_default_mode
 def truncated_std(k: float) -> float:
     """The standard deviation of a standard normal cut to [-k, k], k > 0, to about 1e-15 of itself; 1 for an infinite k.
 

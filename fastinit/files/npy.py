@@ -28,6 +28,7 @@ from fastinit.files.publish import cannot_write, publishing, write_at
 from fastinit.fill import fill
 from fastinit.fill.buffers import check
 from fastinit.fill.runs import Job
+from fastinit.floating_point import in_default_mode
 from fastinit.laws import Law
 from fastinit.laws.law import Element, ShapedLaw
 from fastinit.threads import for_each, resolve
@@ -81,6 +82,7 @@ class Report:
         return self.bytes / self.write_seconds / 1e9 if self.write_seconds else 0.0
 
 
+@in_default_mode
 def fill_file(
     path: str | os.PathLike[str],
     shape: Sequence[int] | None,

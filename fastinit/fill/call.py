@@ -12,6 +12,7 @@ from fastinit.dtypes import FORMATS, array_dtype, format_of
 from fastinit.fill import buffers
 from fastinit.fill.runs import SMALLEST_CHUNK, Job, Progress, Target, fill_memory
 from fastinit.fill.shaped import fill_shaped
+from fastinit.floating_point import default_mode, is_default
 from fastinit.laws import Law
 from fastinit.laws.law import ShapedLaw
 
@@ -51,6 +52,19 @@ def fill(
     never on threads, chunks, shards, strides, process or engine. Source: docs/stream.md; docs/guarantees.md, promises
     1 to 3.
     """
+    if not is_default():
+        with default_mode():
+            fill(
+                *(buf, law),
+                seed=seed,
+                name=name,
+                shard=shard,
+                dtype=dtype,
+                threads=threads,
+                progress=progress,
+                stream=stream,
+            )
+        return
     array = buf if type(buf) is np.ndarray else buffers.wrap(buf)
     format = format_of(array.dtype, dtype)
     if not isinstance(law, Law):

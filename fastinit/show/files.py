@@ -26,6 +26,7 @@ import numpy as np
 from fastinit import engines
 from fastinit.dtypes import storage_dtype
 from fastinit.files.safetensors import DTYPES, Slot, read_at, read_header
+from fastinit.floating_point import in_default_mode
 from fastinit.laws import Constant, Law
 from fastinit.laws.encoded import from_json
 from fastinit.laws.law import Element
@@ -40,6 +41,7 @@ ITEM = 1 << 20  # bytes of a read: of a larger one the second-level cache would 
 WINDOWS = 16  # of a sample; 64 KiB each
 
 
+@in_default_mode
 def show(path: str | os.PathLike[str], *, threads: int | None = None, progress: Progress | None = None) -> Shown:
     """Read a safetensors file, or all of a folder, and tell what its tensors hold.
 

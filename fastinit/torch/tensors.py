@@ -14,6 +14,7 @@ from torch._compile import _disable_dynamo  # torch.compiler.disable would impor
 from fastinit import engines
 from fastinit.dtypes import FORMATS, Format, storage_dtype
 from fastinit.fill import buffers, fill
+from fastinit.floating_point import in_default_mode, is_default
 from fastinit.laws import Draw, Law
 from fastinit.laws.law import IndependentLaw, ShapedLaw
 from fastinit.torch.addresses import address, address_words, note
@@ -102,7 +103,7 @@ def _fill(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...
     except (TypeError, ValueError, ArithmeticError) as error:
         return f"refused: {error}"
     storage = memory_of(tensor)
-    if prepared is not None and count <= SMALL and storage.flags.c_contiguous:
+    if prepared is not None and count <= SMALL and storage.flags.c_contiguous and is_default():
         line = storage.view(format.storage) if format.code else storage
         if line.ndim != 1:
             line = line.reshape(-1)
@@ -128,6 +129,7 @@ def _prepared(law: Callable[..., Law], numbers: tuple[Any, ...], dtype: str) -> 
     return _kept(law, numbers, dtype)
 
 
+@in_default_mode
 def _prepare(law: Callable[..., Law], numbers: tuple[Any, ...], dtype: str) -> tuple[Law, Draw | None, Format]:
     made, format = law(*numbers), FORMATS[dtype]
     prepared = made.prepare(format)

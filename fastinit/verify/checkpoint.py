@@ -23,6 +23,7 @@ from fastinit.dtypes import storage_dtype
 from fastinit.files.folder import INDEX, shard_names
 from fastinit.files.layout import MOST_DIMENSIONS
 from fastinit.files.safetensors import LARGEST_HEADER, read_header, refuse, unique
+from fastinit.floating_point import in_default_mode
 from fastinit.laws import DeltaOrthogonal, Orthogonal
 from fastinit.laws.encoded import from_json
 from fastinit.laws.law import ShapedLaw, real
@@ -102,6 +103,7 @@ class Verified:
         return self.bytes_compared / self.seconds / 1e9 if self.seconds else 0.0
 
 
+@in_default_mode
 def verify(
     path: str | os.PathLike[str],
     *,

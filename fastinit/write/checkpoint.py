@@ -18,6 +18,7 @@ from fastinit import engines
 from fastinit.about import __version__
 from fastinit.address import STREAM, drawn_seed, stream_words
 from fastinit.files.folder import INDEX, SINGLE, Folder, shard_names
+from fastinit.floating_point import in_default_mode
 from fastinit.laws.encoded import to_json
 from fastinit.plan import Plan, Tensor
 from fastinit.threads import resolve
@@ -47,6 +48,7 @@ class Written:
         return self.bytes_written / self.seconds / 1e9 if self.seconds else 0.0
 
 
+@in_default_mode
 def write(
     plan: Plan,
     folder: str | os.PathLike[str],

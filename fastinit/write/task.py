@@ -18,6 +18,7 @@ from fastinit.dtypes import storage_dtype
 from fastinit.files.folder import Folder
 from fastinit.files.publish import cannot_write, publishing, remove_leftovers, write_at
 from fastinit.files.safetensors import Header, lay_out, read_header
+from fastinit.floating_point import in_default_mode
 from fastinit.plan import Tensor
 from fastinit.threads import for_each, resolve
 
@@ -49,6 +50,7 @@ class FileTask:
         return lay_out({one.name: (one.dtype, one.shape) for one in self.tensors}, self.metadata)
 
 
+@in_default_mode
 def run(task: FileTask, progress: Progress | None = None) -> bool:
     """Write the file of a task; True if it was whole already, so that nothing was written: header and size say that."""
     header, folder = task.header, Folder(task.folder)
