@@ -16,6 +16,7 @@ from fastinit.compare.activations import Activation, Array
 from fastinit.compare.starts import Start
 from fastinit.fill import new
 from fastinit.laws import Normal
+from fastinit.products import matmul
 
 # How near to a limit of its activation a unit is saturated, as a share of the largest limit.
 SATURATED_WITHIN = 0.05
@@ -53,7 +54,7 @@ def propagate(start: Start, f: Activation, *, depth: int, width: int, batch: int
     slopes: list[Array] = []
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for weight in weights:
-            z = h @ weight.T.astype(np.float64)
+            z = matmul(h, weight.T.astype(np.float64))
             h = f.value(z)
             slopes.append(f.slope(z))
             activations.append(_variance(h) / scale)
@@ -61,7 +62,7 @@ def propagate(start: Start, f: Activation, *, depth: int, width: int, batch: int
             saturated.append(_saturated(h, f))
         gradients = [1.0]
         for weight, slope in zip(reversed(weights), reversed(slopes), strict=True):
-            g = (g * slope) @ weight.astype(np.float64)
+            g = matmul(g * slope, weight.astype(np.float64))
             gradients.append(_variance(g) / top)
     return Signal(tuple(activations), tuple(reversed(gradients)), tuple(dead), tuple(saturated) if f.limits else None)
 

@@ -16,6 +16,7 @@ import numpy as np
 from fastinit.compare.activations import Activation, Array
 from fastinit.compare.starts import Start
 from fastinit.fill import new
+from fastinit.products import matmul
 
 CLASSES = 10
 CHANCE = math.log(CLASSES)  # the cost of a network that knows nothing
@@ -95,7 +96,7 @@ class _Network:
         """What enters each layer, and what leaves it before its activation."""
         entering, leaving = [x], []
         for weight, bias in zip(self.weights, self.biases, strict=True):
-            leaving.append(entering[-1] @ weight.T + bias)
+            leaving.append(matmul(entering[-1], weight.T) + bias)
             entering.append(self.f.value(leaving[-1]))
         return entering[:-1], leaving
 
@@ -117,9 +118,9 @@ class _Network:
         g[np.arange(len(labels)), labels] -= 1.0
         g /= len(labels)
         for layer in reversed(range(len(self.weights))):
-            weight_gradient, bias_gradient = g.T @ entering[layer], g.sum(axis=0)
+            weight_gradient, bias_gradient = matmul(g.T, entering[layer]), g.sum(axis=0)
             if layer:
-                g = (g @ self.weights[layer]) * self.f.slope(leaving[layer - 1])
+                g = matmul(g, self.weights[layer]) * self.f.slope(leaving[layer - 1])
             self.weights[layer] -= rate * weight_gradient
             self.biases[layer] -= rate * bias_gradient
 

@@ -13,6 +13,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from fastinit.engines import constants as k
 from fastinit.engines.gaussian import EXP_DEGREE, LN_2, LN_2_HIGH, LN_2_LOW
+from fastinit.products import dot
 
 Array = Any  # an ndarray; NumPy types the results of mixed scalars and arrays as Any
 LOW_HALF = np.uint64(0xFFFFFFFF)
@@ -435,7 +436,7 @@ def tally(
         return 0, 0, nans, 0.0, 0.0, np.inf, -np.inf
     with np.errstate(over="ignore"):
         t = (kept.astype(np.float64) - centre) * inverse
-        total, squares = float(t.sum()), float(np.dot(t, t))
+        total, squares = float(t.sum()), dot(t, t)
     # 1 is the first edge, so that truncation is floor for all that is in range.
     place = np.clip(t + (len(counts) / 2), 0.0, len(counts) - 1.0).astype(np.intp)
     counts += np.bincount(place, minlength=len(counts))

@@ -9,7 +9,7 @@ Notices of the AMS 54, 2007).
 
 Reflectors are gathered in blocks, I - V T V^T (R. Schreiber and C. Van Loan, "A storage-efficient WY representation",
 SIAM J. Sci. Stat. Comput. 10, 1989), so that nearly all work is matrix products. Their sums are those of BLAS, whose
-last bits differ between libraries, processors and thread counts.
+last bits differ between libraries, processors and thread counts. A fork waits for the product in hand (products.py).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from fastinit.dtypes import FORMATS
 from fastinit.engines.constants import DOMAIN_ORTHOGONAL
 from fastinit.fill.runs import Job, Target, fill_direct, fill_memory
 from fastinit.laws import Constant, DeltaOrthogonal, Draw, Orthogonal
+from fastinit.products import inverse, matmul
 
 Array = np.ndarray[Any, Any]
 
@@ -134,16 +135,16 @@ def reflect(v: Array, q: Array) -> None:
     """Q := H_0 H_1 ... Q, where the first rows and columns of Q are still zero and stand for those of the identity."""
     count, rest = len(v), q.shape[1] - len(v)
     i = np.arange(count)
-    t = np.triu(v @ v.T, 1)  # I - V T V^T is the product, with T^-1 = I + the strict upper triangle of V^T V
+    t = np.triu(matmul(v, v.T), 1)  # I - V T V^T is the product, with T^-1 = I + the strict upper triangle of V^T V
     t[i, i] = 1
     q[i, i] = 1
     w = np.empty((count, count + rest), q.dtype)
     w[:, :count] = v[:, :count]
     if rest:
-        np.matmul(v[:, count:], q[count:, count:], out=w[:, count:])
-    w = np.linalg.inv(t) @ w
+        matmul(v[:, count:], q[count:, count:], out=w[:, count:])
+    w = matmul(inverse(t), w)
     turned = abs(q.strides[0]) < abs(q.strides[1])
     product = np.empty((q.shape[1], PANEL), q.dtype).T if turned else np.empty((PANEL, q.shape[1]), q.dtype)
     for r in range(0, len(q), PANEL):
         rows = q[r : r + PANEL]
-        rows -= np.matmul(v[:, r : r + PANEL].T, w, out=product[: len(rows)])
+        rows -= matmul(v[:, r : r + PANEL].T, w, out=product[: len(rows)])

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from fastinit.dtypes import FORMATS, Format
 from fastinit.files.safetensors import DTYPES
 from fastinit.laws import Law
 from fastinit.laws.law import Element
+from fastinit.products import dot
 from fastinit.show.histogram import Grid, probabilities
 from fastinit.wording import size
 
@@ -148,7 +147,7 @@ def expect(element: Element, grid: Grid, dtype: str, elements: int) -> Expected:
         spread = 0.0
     else:  # sqrt((kurtosis - 1) / 4), with the kurtosis from the middles of the bins: a few per cent are enough here
         z = (grid.edges[:-1] + grid.width / 2 - mean) / std
-        spread = math.sqrt(max(float(np.dot(shares[1:-1], z**4)) - 1.0, 0.0)) / 2
+        spread = math.sqrt(max(dot(shares[1:-1], z**4) - 1.0, 0.0)) / 2
     root = math.sqrt(elements)
     step = _step(abs(mean) + 3.0 * std, FORMATS.get(dtype))
     return Expected(

@@ -1,0 +1,178 @@
+"""A fork waits for the products that other threads have in BLAS: parent and child go on, with the right values."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from processes import run_python
+
+import fastinit
+from fastinit import products
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+# Fork while another thread fills, with BLAS's threads at their default; the number of forks is put in.
+FORKS = """
+import os, signal, threading, numpy as np, fastinit
+from fastinit import laws
+LAWS = {{
+    "orthogonal": laws.Orthogonal(),
+    "sparse": laws.Sparse(laws.Normal(), 0.9),
+    "truncated": laws.TruncatedNormal(0.0, 1.0, -2.0, 2.0),
+    "normal": laws.Normal(),
+}}
+def draw(name):
+    return fastinit.new((300, 300), LAWS[name], seed=0, name=name)
+expected = {{name: draw(name) for name in LAWS}}
+def right(name):
+    if name == "orthogonal":
+        return np.abs(draw(name) - expected[name]).max() <= 32 * 2.0**-23
+    return (draw(name) == expected[name]).all()
+ended, wrong, fills = False, [], 0
+def keep_filling():
+    global fills
+    while not ended:
+        for name in LAWS:
+            wrong.extend([] if right(name) else [name])
+            fills += 1
+worker = threading.Thread(target=keep_filling)
+worker.start()
+failed = 0
+for _ in range({forks}):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        os._exit(0 if all(map(right, LAWS)) else 1)
+    failed += os.waitpid(child, 0)[1] != 0
+ended = True
+worker.join(60)
+assert not worker.is_alive()
+assert not failed, failed
+assert not wrong, wrong
+assert fills >= len(LAWS)
+"""
+
+
+def test_every_child_forked_while_a_thread_fills_draws_right_and_so_does_the_thread():
+    done = run_python(FORKS.format(forks=20))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_fork_waits_for_the_product_of_another_thread_and_none_begins_meanwhile():
+    entered, leave, forked = threading.Event(), threading.Event(), threading.Event()
+    order = []
+
+    def multiply() -> None:
+        with products._gate.product():
+            entered.set()
+            leave.wait(10)
+            order.append("product ends")
+
+    def fork() -> None:
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        order.append("forked")
+        os.waitpid(child, 0)
+        forked.set()
+
+    first = threading.Thread(target=multiply)
+    first.start()
+    assert entered.wait(10)
+    forking = threading.Thread(target=fork)
+    forking.start()
+    assert not forked.wait(0.2)
+
+    def multiply_later() -> None:
+        products.matmul(np.eye(3), np.eye(3))
+        order.append("later product ends")
+
+    later = threading.Thread(target=multiply_later)
+    later.start()
+    later.join(0.2)
+    assert later.is_alive()
+    leave.set()
+    for thread in (first, forking, later):
+        thread.join(10)
+        assert not thread.is_alive()
+    assert order[0] == "product ends"
+    assert sorted(order[1:]) == ["forked", "later product ends"]
+
+
+def test_products_of_two_threads_run_at_the_same_time():
+    both = threading.Barrier(2, timeout=10)
+
+    def multiply() -> None:
+        with products._gate.product():
+            both.wait()
+
+    threads = [threading.Thread(target=multiply) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert not both.broken
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers of signals")
+def test_a_signal_handler_may_fork_and_multiply_while_its_thread_is_in_a_product():
+    statuses = []
+
+    def handle(number: int, frame: object) -> None:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if products.dot(np.ones(3), np.ones(3)) == 3.0 else 1)
+        products.matmul(np.eye(3), np.eye(3))
+        statuses.append(os.waitpid(child, 0)[1])
+
+    previous = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with products._gate.product():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            for _ in range(1000):
+                pass
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert statuses == [0]
+    assert products._gate.inside == products._gate.forks == 0
+
+
+def test_an_error_in_a_product_leaves_the_gate_open():
+    with pytest.raises(np.linalg.LinAlgError):
+        products.inverse(np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="matmul"):
+        products.matmul(np.eye(2), np.eye(3))
+    assert products._gate.inside == 0
+
+
+def test_the_results_are_those_of_numpy():
+    a, b = fastinit.new((2, 20, 20), fastinit.laws.Normal(), dtype="float64", seed=0)
+    assert np.array_equal(products.matmul(a, b), a @ b)
+    out = np.empty((20, 20))
+    assert products.matmul(a, b, out=out) is out
+    assert np.array_equal(products.inverse(a), np.linalg.inv(a))
+    assert products.dot(a[0], b[0]) == np.dot(a[0], b[0])
+
+
+def enters_blas(node: ast.AST) -> bool:
+    if isinstance(node, ast.BinOp | ast.AugAssign):
+        return isinstance(node.op, ast.MatMult)
+    names = {"dot", "vdot", "inner", "matmul", "tensordot", "linalg", "multi_dot", "cov", "corrcoef"}
+    return isinstance(node, ast.Attribute) and node.attr in names
+
+
+def test_only_the_module_of_products_enters_blas():
+    package = Path(fastinit.__file__).parent
+    found = {
+        f"{path.relative_to(package)}:{node.lineno}"
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if enters_blas(node)
+    }
+    assert {one.partition(":")[0] for one in found} == {"products.py"}
