@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fastinit.files import publish
+from fastinit.files import failures, publish
 from fastinit.files.publish import publishing, write_at
 
 SIZE = 100_000
@@ -312,6 +312,6 @@ with publishing(sys.argv[1], 1 << 22, durable=False) as fd:
 
 def test_an_unknown_fault_of_the_disk_keeps_its_number_and_names_the_file(tmp_path: Path) -> None:
     for number in (errno.EIO, errno.EDQUOT, errno.EROFS, errno.ENOSPC, errno.EFBIG):
-        error = publish.cannot_write(OSError(number, os.strerror(number)), tmp_path / "w.bin", 12345)
+        error = failures.cannot_write(OSError(number, os.strerror(number)), tmp_path / "w.bin", 12345)
         assert error.errno == number
         assert "w.bin" in str(error)
