@@ -15,10 +15,10 @@ import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from fastinit.files.failures import NOT_SUPPORTED
+from fastinit.files.failures import saying
 from fastinit.files.place import held, held_folder
-from fastinit.files.publish import publishing, write_at
-from fastinit.files.temporary import remove_leftovers
+from fastinit.files.publish import publishing, sync_folder, write_at
+from fastinit.files.temporary import lock, remove_leftovers
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 CHECKPOINT = re.compile(r"model(-[0-9]{5,}-of-[0-9]{5,})?\.safetensors|model\.safetensors\.index\.json")
@@ -90,7 +90,7 @@ class Folder:
         """Wait until nobody else replaces what is in it: two would remove each other's files."""
         with held_folder(self.address) as fd:
             try:
-                _lock(fd, fcntl.LOCK_EX)
+                lock(fd, wait=True)
                 yield
             finally:  # by name: a worker that was forked meanwhile has the descriptor too
                 with contextlib.suppress(OSError):
@@ -117,9 +117,22 @@ class Folder:
             return Found.WHOLE if same else Found.OTHER
         return Found.ABSENT
 
+    def sync(self, name: str) -> None:
+        """Sync a file that is there and its folder: who wrote it may not have, or was killed before."""
+        with held(self.path(name)) as place:
+            with saying(place.path, 0):
+                fd = place.open(os.O_RDONLY)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+            sync_folder(place)
+
     def put(self, name: str, content: bytes, *, durable: bool, overwrite: bool) -> None:
         """Write a small file, whole or not at all; one that has this content already is left alone."""
         if self.find(name, content, len(content)) is Found.WHOLE:
+            if durable:
+                self.sync(name)
             return
         try:
             with publishing(self.path(name), len(content), overwrite=overwrite, durable=durable) as fd:
@@ -130,14 +143,3 @@ class Folder:
 
     def finish(self) -> None:
         """Remove what writers have left, once the checkpoint is whole; here that is done at the beginning."""
-
-
-def _lock(fd: int, how: int) -> None:
-    """Lock a folder; nothing where the file system has no locks, or none for folders (EBADF, NFS)."""
-    try:
-        fcntl.flock(fd, how)
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        if error.errno not in NOT_SUPPORTED | {errno.EBADF}:
-            raise

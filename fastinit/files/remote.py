@@ -72,6 +72,9 @@ class RemoteFolder(Folder):
         with contextlib.suppress(FileNotFoundError):
             self._files.rm_file(self._at(name))
 
+    def sync(self, name: str) -> None:
+        """Nothing: what has been put is the file system's."""
+
     def find(self, name: str, text: bytes, size: int) -> Found:
         """What is there under the name of a file that begins with `text` and has `size` bytes in all."""
         self._files.invalidate_cache()

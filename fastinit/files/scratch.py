@@ -13,10 +13,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from fastinit.files.failures import NOT_SUPPORTED
 from fastinit.files.folder import is_of_checkpoint
 from fastinit.files.place import look
-from fastinit.files.temporary import ATTEMPTS, target_of
+from fastinit.files.temporary import ATTEMPTS, lock, target_of
 
 SCRATCH = re.compile(r"fastinit-scratch-[0-9a-f]{16}")
 
@@ -68,7 +67,7 @@ def _create(parent: Path) -> tuple[Path, int]:
                 path.rmdir()
             raise
         try:
-            if _lock(fd) and os.fstat(fd).st_nlink > 0:
+            if lock(fd) and os.fstat(fd).st_nlink > 0:
                 return path, fd
         except BaseException:
             _remove(path, fd)
@@ -80,18 +79,6 @@ def _create(parent: Path) -> tuple[Path, int]:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
-def _lock(fd: int) -> bool:
-    """Lock the folder; False if another process holds it. True where folders cannot be locked (EBADF: NFS)."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in NOT_SUPPORTED | {errno.EBADF}:
-            raise
-    return True
 
 
 def _remove_if_dead(path: Path) -> None:

@@ -109,14 +109,14 @@ def discard(file: Temporary) -> OSError | None:
     return None
 
 
-def lock(fd: int) -> bool:
-    """Lock the file for this process; False if somebody else holds it. True where the file system has no locks."""
+def lock(fd: int, *, wait: bool = False) -> bool:
+    """Lock a file or a folder for this process; False if somebody else holds it. True where there are no locks."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno not in NOT_SUPPORTED:
+        if error.errno not in NOT_SUPPORTED | {errno.EBADF}:  # NFS, of a folder
             raise
     return True
 

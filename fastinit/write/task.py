@@ -57,6 +57,8 @@ def run(task: FileTask, progress: Progress | None = None) -> bool:
     found = folder.find(task.name, header.text, header.size)
     if not task.overwrite:
         if found is Found.WHOLE:
+            if task.durable:
+                folder.sync(task.name)
             return True
         if found is Found.OTHER:
             raise _in_the_way(task, folder)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import random
@@ -249,6 +251,73 @@ def test_what_a_dead_writer_left_beside_a_whole_file_is_removed(tmp_path: Path) 
     (tmp_path / ".model.safetensors.01234567.partial").write_bytes(b"half")
     write(PLAN, tmp_path, seed=5)
     assert list(content(tmp_path)) == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("shard_size", [SMALL, 10**9])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_dead_writers_left_of_any_checkpoint_goes_and_nothing_else(
+    tmp_path: Path, shard_size: int, overwrite: bool
+) -> None:
+    """Of the index, of files beyond ours, of another number of files; whether or not all of ours is whole."""
+    write(PLAN, tmp_path, seed=5, shard_size=shard_size)
+    whole = content(tmp_path)
+    dead = [".model.safetensors.index.json.0123abcd.partial", ".model.safetensors.0123abcd.partial"]
+    dead += [".model-00001-of-00003.safetensors.0123abcd.partial", ".model-00070-of-00099.safetensors.0123abcd.partial"]
+    others = [".model.safetensors.download.partial", ".model.safetensors.DEADBEEF.partial", "config.json"]
+    others += [".config.json.0123abcd.partial", ".model-00001.safetensors.0123abcd.partial"]
+    for name in dead + others:
+        (tmp_path / name).write_bytes(b"?")
+    with (tmp_path / ".model.safetensors.aaaaaaaa.partial").open("wb") as living:
+        fcntl.flock(living, fcntl.LOCK_EX)
+        write(PLAN, tmp_path, seed=5, shard_size=shard_size, overwrite=overwrite)
+        kept = dict.fromkeys(others, b"?") | {".model.safetensors.aaaaaaaa.partial": b""}
+        assert content(tmp_path) == whole | kept
+
+
+def test_what_is_skipped_is_synced_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who wrote it may have been told not to, or have been killed after the file had taken its name."""
+    report = write(PLAN, tmp_path, seed=5, shard_size=SMALL, durable=False)
+    synced: list[str] = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")) or real(fd),  # noqa: PTH115
+    )
+    write(PLAN, tmp_path, seed=5, shard_size=SMALL, durable=False)
+    assert synced == []
+    assert write(PLAN, tmp_path, seed=5, shard_size=SMALL).skipped == report.files
+    assert {Path(path).name for path in synced} == {*content(tmp_path), tmp_path.name}
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EBADF, errno.EIO])
+def test_a_folder_without_locks_is_overwritten_and_a_failing_lock_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(fd: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    if number == errno.EIO:
+        with pytest.raises(OSError, match="Input/output error"):
+            write(PLAN, tmp_path, seed=5, overwrite=True)
+        assert content(tmp_path) == {}
+    else:
+        write(PLAN, tmp_path, seed=5, overwrite=True)
+        assert list(content(tmp_path)) == ["model.safetensors"]
+
+
+def test_a_folder_that_is_renamed_while_it_is_written_keeps_no_temporary_file(tmp_path: Path) -> None:
+    def rename(done: int, total: int) -> None:
+        if (tmp_path / "out").exists():
+            (tmp_path / "out").rename(tmp_path / "elsewhere")
+
+    with pytest.raises(FileNotFoundError, match=r"out does not exist"):
+        write(PLAN, tmp_path / "out", seed=5, shard_size=SMALL, progress=rename)
+    assert list(content(tmp_path / "elsewhere")) == ["model-00001-of-00003.safetensors"]
+    write(PLAN, tmp_path / "elsewhere", seed=5, shard_size=SMALL)
+    write(PLAN, tmp_path / "again", seed=5, shard_size=SMALL)
+    assert content(tmp_path / "elsewhere") == content(tmp_path / "again")
 
 
 def test_progress_rises_to_the_whole_and_an_error_in_it_leaves_nothing(tmp_path: Path) -> None:
