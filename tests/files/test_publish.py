@@ -490,6 +490,29 @@ def test_a_folder_that_is_renamed_meanwhile_has_the_file_and_nothing_else(tmp_pa
     assert names(tmp_path / "c") == ["w.bin"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_writer_whose_temporary_file_somebody_has_removed_ends_with_an_error(tmp_path: Path, overwrite: bool) -> None:
+    """As another machine may, where locks hold on one only."""
+    (tmp_path / "w.bin").write_bytes(b"old") if overwrite else None
+    before = descriptors()
+    with (
+        pytest.raises(FileNotFoundError, match=r"w\.bin cannot be written"),
+        publishing(tmp_path / "w.bin", SIZE, overwrite=overwrite),
+    ):
+        next(tmp_path.glob(".w.bin.*.partial")).unlink()
+    assert names(tmp_path) == ["w.bin"] * overwrite
+    assert descriptors() == before
+
+
+def test_a_file_that_has_taken_the_temporary_name_meanwhile_is_not_removed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="broken"), publishing(tmp_path / "w.bin", SIZE):
+        (partial,) = tmp_path.iterdir()
+        partial.unlink()
+        partial.write_bytes(b"mine")
+        raise ValueError("broken")
+    assert partial.read_bytes() == b"mine"
+
+
 def test_a_name_that_is_too_long_is_refused_before_a_byte_is_written(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="cannot be written: File name too long"), publishing(tmp_path / ("w" * 256), 3):
         pytest.fail("it was begun")

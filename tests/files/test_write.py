@@ -235,6 +235,16 @@ def test_overwrite_replaces_another_checkpoint_and_leaves_nothing_of_it(tmp_path
     assert content(tmp_path / "x") == content(tmp_path / "z") | {"config.json": b"{}"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["model-٠٠٠٠١-of-٠٠٠٠٢.safetensors", "model-1-of-2.safetensors", "model.safetensors\n", "my-model.safetensors"],
+)
+def test_overwrite_leaves_a_file_whose_name_only_resembles_one_of_a_checkpoint(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"mine")
+    write(PLAN, tmp_path, seed=5, overwrite=True)
+    assert sorted(content(tmp_path)) == sorted([name, "model.safetensors"])
+
+
 def test_overwrite_writes_again_what_seems_whole(tmp_path: Path) -> None:
     write(PLAN, tmp_path, seed=5)
     before = content(tmp_path)
