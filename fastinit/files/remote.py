@@ -32,6 +32,7 @@ class RemoteFolder(Folder):
     def __init__(self, address: str) -> None:
         super().__init__(address)
         self._files, self._root = _fsspec().core.url_to_fs(address)
+        self._own_move = own_move(self._files)
 
     def shown(self, name: str) -> str:
         """The address of a file in it, for messages."""
@@ -149,7 +150,7 @@ class RemoteFolder(Folder):
 
         if taken():
             return
-        if not moves(self._files):
+        if self._own_move is None:
             self._send_in_place(name, text, size, send)
             return
         for attempt in range(ATTEMPTS):
@@ -159,7 +160,7 @@ class RemoteFolder(Folder):
                 if taken():  # another writer was faster
                     self.remove(temporary)
                     return
-                self._move(temporary, name)
+                self._move(self._own_move, temporary, name)
                 self._check(name, size)
                 return
             except BaseException as error:
@@ -194,17 +195,17 @@ class RemoteFolder(Folder):
                 errno.EIO, f"{self.shown(name)} has {there:,} of its {size:,} bytes after it was put; run again"
             )
 
-    def _move(self, temporary: str, name: str) -> None:
+    def _move(self, move: Callable[[str, str], object], temporary: str, name: str) -> None:
         """Give a file its final name. Where a move does not replace, what is there is removed first."""
         try:
-            self._files.mv(self._at(temporary), self._at(name))
+            move(self._at(temporary), self._at(name))
         except FileNotFoundError:
             raise
         except Exception:  # ftplib's errors are no OSError
             if not self._files.exists(self._at(name)):
                 raise
             self.remove(name)
-            self._files.mv(self._at(temporary), self._at(name))
+            move(self._at(temporary), self._at(name))
 
     def finish(self) -> None:
         """Remove temporary files, once the checkpoint is whole.
@@ -223,14 +224,15 @@ def folder_at(address: str) -> Folder:
     return RemoteFolder(address) if "://" in address else Folder(address)
 
 
-def moves(files: Any) -> bool:
-    """Whether a file system of fsspec has a move of its own; the one it inherits copies and deletes."""
+def own_move(files: Any) -> Callable[[str, str], object] | None:
+    """The move of a file system of fsspec that has its own; None where the inherited one copies and deletes."""
     from fsspec import AbstractFileSystem
 
     inner = getattr(files, "fs", None)  # of dir://, which passes on what it is asked
-    if isinstance(inner, AbstractFileSystem):
-        return moves(inner)
-    return type(files).mv is not AbstractFileSystem.mv
+    kind = type(inner if isinstance(inner, AbstractFileSystem) else files)
+    if kind.mv is not AbstractFileSystem.mv:
+        return files.mv  # type: ignore[no-any-return]
+    return files.mv_file if hasattr(kind, "mv_file") else None  # of local files, before fsspec 2024.5
 
 
 def _fsspec() -> Any:

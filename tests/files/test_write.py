@@ -237,7 +237,12 @@ def test_overwrite_replaces_another_checkpoint_and_leaves_nothing_of_it(tmp_path
 
 @pytest.mark.parametrize(
     "name",
-    ["model-٠٠٠٠١-of-٠٠٠٠٢.safetensors", "model-1-of-2.safetensors", "model.safetensors\n", "my-model.safetensors"],
+    [
+        "model-\N{ARABIC-INDIC DIGIT ONE}0001-of-00002.safetensors",
+        "model-1-of-2.safetensors",
+        "model.safetensors\n",
+        "my-model.safetensors",
+    ],
 )
 def test_overwrite_leaves_a_file_whose_name_only_resembles_one_of_a_checkpoint(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"mine")
