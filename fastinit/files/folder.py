@@ -111,9 +111,13 @@ class Folder:
         """What is there under the name of a file that begins with `text` and has `size` bytes in all."""
         with contextlib.suppress(FileNotFoundError), held(self.path(name)) as place:
             fd = place.open(os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for who writes into it
-            with open(fd, "rb") as file:  # noqa: PTH123
-                found = os.fstat(fd)
-                same = stat.S_ISREG(found.st_mode) and found.st_size == size and file.read(len(text)) == text
+            try:
+                found, same = os.fstat(fd), False
+                if stat.S_ISREG(found.st_mode) and found.st_size == size:
+                    with open(fd, "rb", closefd=False) as file:
+                        same = file.read(len(text)) == text
+            finally:
+                os.close(fd)
             return Found.WHOLE if same else Found.OTHER
         return Found.ABSENT
 

@@ -232,7 +232,7 @@ def own_move(files: Any) -> Callable[[str, str], object] | None:
     kind = type(inner if isinstance(inner, AbstractFileSystem) else files)
     if kind.mv is not AbstractFileSystem.mv:
         return files.mv  # type: ignore[no-any-return]
-    return files.mv_file if hasattr(kind, "mv_file") else None  # of local files, before fsspec 2024.5
+    return files.mv_file if hasattr(kind, "mv_file") else None  # of local files in older releases
 
 
 def _fsspec() -> Any:

@@ -88,9 +88,9 @@ def _write(task: FileTask, header: Header, folder: Folder, progress: Progress | 
 def _in_the_way(task: FileTask, folder: Folder) -> FileExistsError:
     """The refusal of a file that is not what the task would write; the seed it says it has, if that is another."""
     reason = "is there, and not what this plan gives"
+    path = Path(task.folder, task.name)
     with contextlib.suppress(OSError, ValueError):
-        seed = read_header(Path(task.folder, task.name)).metadata.get("fastinit.seed", "none")
-        if seed != str(task.seed):
+        if path.is_file() and (seed := read_header(path).metadata.get("fastinit.seed", "none")) != str(task.seed):
             reason = f"is there with seed {seed}, and this is seed {task.seed}"
     return FileExistsError(
         errno.EEXIST,

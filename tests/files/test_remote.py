@@ -37,7 +37,7 @@ FILES = [f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)]
 INDEX = "model.safetensors.index.json"
 
 
-# What a local file system calls its move: this, before fsspec 2024.5.
+# What a local file system calls its move: mv_file in older releases of fsspec.
 MOVE = "mv_file" if hasattr(LocalFileSystem, "mv_file") else "mv"
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from processes import run_python
+from processes import descriptors, run_python
 from safetensors import safe_open
 
 import fastinit
@@ -333,6 +333,19 @@ def test_a_folder_that_is_renamed_while_it_is_written_keeps_no_temporary_file(tm
     write(PLAN, tmp_path / "elsewhere", seed=5, shard_size=SMALL)
     write(PLAN, tmp_path / "again", seed=5, shard_size=SMALL)
     assert content(tmp_path / "elsewhere") == content(tmp_path / "again")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_file_is_refused_and_stays(tmp_path: Path, kind: str, overwrite: bool) -> None:
+    path = tmp_path / "model.safetensors"
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    before = descriptors()
+    with pytest.raises(OSError, match=r"model\.safetensors is (there, and not what|a directory)"):
+        write(PLAN, tmp_path, seed=5, overwrite=overwrite)
+    assert path.is_dir() if kind == "folder" else path.is_fifo()
+    assert len(list(tmp_path.iterdir())) == 1
+    assert descriptors() == before
 
 
 def test_progress_rises_to_the_whole_and_an_error_in_it_leaves_nothing(tmp_path: Path) -> None:
