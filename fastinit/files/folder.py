@@ -1,20 +1,36 @@
-"""The folder of a checkpoint: on this machine, or at an address that fsspec knows (s3://..., gs://..., memory://...)."""
+"""The folder of a checkpoint, on this machine: which files are there, whole or not, and how they are put and removed.
+
+remote.py has the same for an address that fsspec knows.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
-from fastinit.files.publish import publishing, write_at
+from fastinit.files.failures import saying
+from fastinit.files.place import held, held_folder
+from fastinit.files.publish import publishing, sync_folder, write_at
+from fastinit.files.temporary import lock, remove_leftovers
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-CHECKPOINT = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json")
+CHECKPOINT = re.compile(r"model(-[0-9]{5,}-of-[0-9]{5,})?\.safetensors|model\.safetensors\.index\.json")
+
+
+class Found(enum.Enum):
+    """What a folder has under the name of a file that is to be written."""
+
+    ABSENT = "nothing"
+    WHOLE = "a file of this size that begins as this one"
+    CUT = "the beginning of a file, of this checkpoint or another, that was not put to its end"
+    OTHER = "another file"
 
 
 def shard_names(prefix: str, count: int) -> list[str]:
@@ -22,42 +38,42 @@ def shard_names(prefix: str, count: int) -> list[str]:
     return [f"{prefix}-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
 
 
+def is_of_checkpoint(name: str) -> bool:
+    """Whether a file of this name belongs to a checkpoint."""
+    return CHECKPOINT.fullmatch(name) is not None
+
+
 class Folder:
-    """Where files of a checkpoint are put, compared and removed, by their names."""
+    """A local folder, by its path."""
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.remote = "://" in address
-        self._files: Any = None
-        if self.remote:
-            self._files, self._root = _fsspec().core.url_to_fs(address)
+
+    def shown(self, name: str) -> str:
+        """The path of a file in it, for messages."""
+        return str(Path(self.address, name))
 
     def path(self, name: str) -> Path:
-        """A file of a local folder."""
-        return Path(self.address) / name
-
-    def _remote(self, name: str) -> str:
-        return f"{self._root.rstrip('/')}/{name}"
+        """The path of a file in it."""
+        return Path(self.address, name)
 
     def make(self) -> None:
-        """Make the folder, and what is above it, if it does not exist."""
-        if self.remote:
-            self._files.makedirs(self._root, exist_ok=True)
-            return
+        """Make the folder, and what is above it, if it does not exist; remove what dead writers left in it."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), held(self.address):
+            pass  # refuses the links of other users
         try:
             Path(self.address).mkdir(parents=True, exist_ok=True)
         except FileExistsError:
             raise NotADirectoryError(errno.ENOTDIR, f"{self.address} is a file; name a folder") from None
         except OSError as error:
             raise type(error)(error.errno, f"{self.address} cannot be made: {error.strerror}") from None
+        with held_folder(self.address) as fd:
+            remove_leftovers(fd, is_of_checkpoint)
 
     def names(self) -> list[str]:
         """The files in it that belong to a checkpoint, by their names."""
-        if self.remote:
-            found = [entry.rsplit("/", 1)[-1] for entry in self._files.ls(self._root, detail=False)]
-        else:
-            found = [entry.name for entry in Path(self.address).iterdir()]
-        return sorted(name for name in found if CHECKPOINT.fullmatch(name))
+        with held_folder(self.address) as fd:
+            return sorted(filter(is_of_checkpoint, os.listdir(fd)))  # noqa: PTH208
 
     def refuse_others(self, ours: Collection[str]) -> None:
         """Raise FileExistsError if files of another checkpoint are there: readers would mix them up with ours."""
@@ -71,61 +87,63 @@ class Folder:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Wait until nobody else replaces what is in it: two would remove each other's files. Needs a local folder."""
-        if self.remote:
-            yield
-            return
-        fd = os.open(self.address, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            with contextlib.suppress(OSError):  # by name: a worker that was forked meanwhile has the descriptor too
-                fcntl.flock(fd, fcntl.LOCK_UN)
-            os.close(fd)
+        """Wait until nobody else replaces what is in it: two would remove each other's files."""
+        with held_folder(self.address) as fd:
+            try:
+                lock(fd, wait=True)
+                yield
+            finally:  # by name: a worker that was forked meanwhile has the descriptor too
+                with contextlib.suppress(OSError):
+                    fcntl.flock(fd, fcntl.LOCK_UN)
 
     def remove_others(self, ours: Collection[str]) -> None:
         """Remove files of another checkpoint, its index first: if this ends half-way, none lists what is not there."""
         for name in sorted(self.names(), key=lambda name: name != INDEX):
             if name not in ours:
-                self._files.rm_file(self._remote(name)) if self.remote else self.path(name).unlink(missing_ok=True)
+                self.remove(name)
 
-    def begins_with(self, name: str, text: bytes, size: int) -> bool | None:
-        """Whether the file begins with these bytes and has this size; None where there is no such file."""
-        if not self.remote:
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with held_folder(self.address) as fd, contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=fd)
+
+    def find(self, name: str, text: bytes, size: int) -> Found:
+        """What is there under the name of a file that begins with `text` and has `size` bytes in all."""
+        with contextlib.suppress(FileNotFoundError), held(self.path(name)) as place:
+            fd = place.open(os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for who writes into it
             try:
-                with self.path(name).open("rb") as file:
-                    return file.read(len(text)) == text and self.path(name).stat().st_size == size
-            except FileNotFoundError:
-                return None
-        if not self._files.exists(self._remote(name)):
-            return None
-        same = self._files.cat_file(self._remote(name), start=0, end=len(text)) == text
-        return bool(same and self._files.size(self._remote(name)) == size)
+                found, same = os.fstat(fd), False
+                if stat.S_ISREG(found.st_mode) and found.st_size == size:
+                    with open(fd, "rb", closefd=False) as file:
+                        same = file.read(len(text)) == text
+            finally:
+                os.close(fd)
+            return Found.WHOLE if same else Found.OTHER
+        return Found.ABSENT
+
+    def sync(self, name: str) -> None:
+        """Sync a file that is there and its folder: who wrote it may not have, or was killed before."""
+        with held(self.path(name)) as place:
+            with saying(place.path, 0):
+                fd = place.open(os.O_RDONLY)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+            sync_folder(place)
 
     def put(self, name: str, content: bytes, *, durable: bool, overwrite: bool) -> None:
         """Write a small file, whole or not at all; one that has this content already is left alone."""
-        if self.begins_with(name, content, len(content)):
-            return
-        if self.remote:
-            self._files.pipe_file(self._remote(name), content)
+        if self.find(name, content, len(content)) is Found.WHOLE:
+            if durable:
+                self.sync(name)
             return
         try:
             with publishing(self.path(name), len(content), overwrite=overwrite, durable=durable) as fd:
                 write_at(fd, content, 0)
         except FileExistsError:
-            if not self.begins_with(name, content, len(content)):  # else another writer of the same was faster
+            if self.find(name, content, len(content)) is not Found.WHOLE:  # else another writer was faster
                 raise
 
-    def upload(self, local: Path, name: str) -> None:
-        """Put a finished local file into a remote folder."""
-        self._files.put_file(str(local), self._remote(name))
-
-
-def _fsspec() -> Any:
-    try:
-        import fsspec
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("a remote folder needs fsspec: pip install fsspec") from error
-    return fsspec
+    def finish(self) -> None:
+        """Remove what writers have left, once the checkpoint is whole; here that is done at the beginning."""

@@ -23,8 +23,10 @@ import numpy as np
 from fastinit import engines
 from fastinit.address import Shard, drawn_seed, stream_words
 from fastinit.files import measure
+from fastinit.files.failures import cannot_write
 from fastinit.files.layout import Layout, exact_shape, existing_layout, new_layout
-from fastinit.files.publish import cannot_write, publishing, write_at
+from fastinit.files.place import held_to_write
+from fastinit.files.publish import publishing, write_at
 from fastinit.fill import fill
 from fastinit.fill.buffers import check
 from fastinit.fill.runs import Job
@@ -383,10 +385,11 @@ class _Job:
 
     def fill_in_place(self, *, durable: bool) -> tuple[measure.Measured, float]:
         """Fill the existing file; what the elements came to, and when they were written."""
-        try:
-            fd = os.open(self.target, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            raise cannot_write(error, self.target, self.layout.size) from error
+        with held_to_write(self.target, self.layout.size) as place:
+            try:
+                fd = place.open(os.O_RDWR)
+            except OSError as error:
+                raise cannot_write(error, self.target, self.layout.size) from error
         try:
             measured = self.write(fd)
             written = time.perf_counter()

@@ -1,24 +1,27 @@
 """A file appears under its name whole, or not at all.
 
 `publishing` gives an open file under a temporary name beside the target, with its space already reserved. When the
-block ends well the file is synced, takes its name in one step, and the folder is synced. After any exception, Ctrl-C
-included, neither name exists. A killed process cannot tidy up: it leaves the temporary file, never the final name, and
-the next writer of the same target removes it, knowing it by the lock that its dead owner no longer holds.
+block ends well the file is synced, takes its name in one step, and the folder is synced. After an exception of the
+block, Ctrl-C included, neither name exists. A killed process cannot tidy up: it leaves the temporary file, never the
+final name, and the next writer of the same target removes it, knowing it by the lock that its dead owner no longer
+holds (temporary.py). What is relied on, and what happens where it is not so: docs/guarantees.md.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import glob
+import functools
 import os
-import secrets
-from collections.abc import Iterator
-from pathlib import Path
+import stat
+from collections.abc import Callable, Iterator
 
-# What a file system answers when it has no fallocate, hard links, locks, or folders that can be synced.
-NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENOLCK})
+from fastinit.files.failures import NOT_SUPPORTED, already_exists, saying
+from fastinit.files.permissions import NEW, PRIVATE, Permissions
+from fastinit.files.place import Place, held_to_write
+from fastinit.files.temporary import Temporary, remove_leftovers, temporary
+
+RENAME_NOREPLACE = 1  # linux/fs.h
 
 
 @contextlib.contextmanager
@@ -27,47 +30,42 @@ def publishing(
 ) -> Iterator[int]:
     """Give a file descriptor to write; the file is called `path` only after the block has ended well.
 
-    path       the final name; a symbolic link is followed.
+    path       the final name; a symbolic link is followed, unless another user has put it into a folder of everybody's.
     size       bytes the file has, and that are reserved on disk before the block begins.
-    overwrite  an existing file gives way, in the same single step and with its permissions kept; otherwise it is
-               refused, before the block and again at the end of it.
+    overwrite  an existing file gives way, in the same single step; mode and access list are kept, and owner and group
+               as far as this user may give files away. Otherwise it is refused, before the block and at the end of it.
     durable    sync the file before it takes its name and the folder afterwards, so that it survives a power cut.
                Without, it survives a crash of the process only.
 
+    The folder may be renamed meanwhile: the file appears in it all the same.
     Raises FileExistsError, IsADirectoryError, NotADirectoryError, FileNotFoundError, PermissionError, or OSError (full
-    disk, file too large), each naming the path; nothing is left behind.
+    disk, file too large), each naming the path; nothing is left behind. Where the error comes after the step (the
+    folder cannot be synced), it says that the file is whole and has its name.
     """
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, f"{target} is a directory; name a file in it")
-    remove_leftovers(target)
-    if os.path.lexists(target) and not overwrite:
-        raise already_exists(target)
-    if target.exists() and not target.is_file():
-        raise FileExistsError(errno.EEXIST, f"{target} is a device or a pipe, and would become a file; name a file")
-    try:
-        fd, temporary = open_neighbour(target)
-    except OSError as error:
-        raise cannot_write(error, target, size) from error
-    try:
-        try:
-            reserve(fd, size)
-        except OSError as error:
-            raise cannot_write(error, target, size) from error
-        yield fd
-        try:
-            if durable:
-                os.fsync(fd)
-            take_name(fd, temporary, target, overwrite=overwrite)
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise cannot_write(error, target, size) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-        os.close(fd)
-    if durable:
-        sync_folder(target.parent)
+    with held_to_write(path, size) as place:
+        found = place.look()
+        if found is not None and stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, f"{place.path} is a directory; name a file in it")
+        remove_leftovers(place.folder, lambda target: target == place.name[:50])
+        if found is not None and not overwrite:
+            raise already_exists(place.path)
+        if found is not None and not stat.S_ISREG(found.st_mode):
+            raise FileExistsError(
+                errno.EEXIST, f"{place.path} is a device or a pipe, and would become a file; name a file"
+            )
+        with temporary(place, NEW if found is None else PRIVATE, size) as file:
+            old = Permissions.of(place)
+            with saying(place.path, size):
+                reserve(file.fd, size)
+            yield file.fd
+            with saying(place.path, size):
+                settle(file.fd, durable=durable)
+                if overwrite:
+                    replace(file, old)
+                else:
+                    take_name(file)
+        if durable:
+            sync_folder(place)
 
 
 def write_at(fd: int, data: memoryview | bytes, offset: int) -> None:
@@ -103,105 +101,100 @@ def reserve(fd: int, size: int) -> None:
     os.ftruncate(fd, size)
 
 
-def open_neighbour(target: Path) -> tuple[int, Path]:
-    """Create a temporary file beside the target, on the same file system, and lock it."""
-    while True:
-        temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}.partial")  # 255 bytes at most
-        try:
-            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        except FileExistsError:
-            continue
-        # Before the lock is ours another writer may take the file for a leftover; then it has lost its name.
-        if lock(fd) and os.fstat(fd).st_nlink > 0:
-            return fd, temporary
-        os.close(fd)
-
-
-def lock(fd: int) -> bool:
-    """Lock the file for this process; False if somebody else holds it. True where the file system has no locks."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        return error.errno in NOT_SUPPORTED
-    return True
-
-
-def remove_leftovers(target: Path) -> None:
-    """Remove temporary files of this target whose writer is dead. A living one holds the lock, and keeps its file."""
-    for leftover in target.parent.glob(f".{glob.escape(target.name[:50])}.????????.partial"):
-        with contextlib.suppress(OSError):
-            fd = os.open(leftover, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                leftover.unlink()
-            finally:
-                os.close(fd)
-
-
-def take_name(fd: int, temporary: Path, target: Path, *, overwrite: bool) -> None:
-    """Give the finished file its name, in one step that leaves no moment without a whole file."""
-    if overwrite:
-        with contextlib.suppress(FileNotFoundError):
-            os.fchmod(fd, target.stat().st_mode & 0o7777)
-        temporary.replace(target)
-        return
-    try:
-        os.link(temporary, target)  # unlike a rename, refuses if another writer was faster
-    except FileExistsError:
-        raise already_exists(target) from None
-    except OSError as error:
-        if error.errno not in NOT_SUPPORTED:
-            raise
-        if os.path.lexists(target):
-            raise already_exists(target) from None
-        temporary.replace(target)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+def settle(fd: int, *, durable: bool) -> None:
+    """Wait for the disk or, without durable, hear at least what a network file system has to say of lost writes."""
+    if durable:
         os.fsync(fd)
-    except OSError as error:  # some network file systems sync names by themselves and refuse to be asked
-        if error.errno not in NOT_SUPPORTED:
+    else:
+        os.close(os.dup(fd))  # NFS and others report at a close what they could not write
+
+
+def take_name(file: Temporary) -> None:
+    """Give the finished file a name that nobody has, in one step; another writer that was faster keeps it.
+
+    By a rename that refuses; where the file system has none, by a hard link, which refuses too. Where it has neither,
+    nothing refuses: of two writers that look at the same moment and see a free name, the last one replaces the other.
+    """
+    for take in (rename_exclusive, _link, _rename_if_free):
+        try:
+            take(file.place.folder, file.name, file.place.name)
+            return
+        except OSError as error:
+            if file.is_at(file.place.name):  # done, and the answer was lost on the network
+                return
+            if error.errno == errno.EEXIST:
+                raise already_exists(file.place.path) from None
+            if error.errno not in NOT_SUPPORTED or take is _rename_if_free:
+                raise
+
+
+def rename_exclusive(folder: int, old: str, new: str) -> None:
+    """Rename within a folder; FileExistsError if the new name is taken, EINVAL or ENOSYS where this is not known."""
+    import ctypes
+
+    rename = _renameat2()
+    if rename is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if rename(folder, os.fsencode(old), folder, os.fsencode(new), RENAME_NOREPLACE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+@functools.cache
+def _renameat2() -> Callable[[int, bytes, int, bytes, int], int] | None:
+    """The C library's function, which Python has no name for; None where it has none."""
+    import ctypes
+
+    try:
+        function = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return None
+    function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    function.restype = ctypes.c_int
+    return function
+
+
+def _link(folder: int, old: str, new: str) -> None:
+    os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+
+
+def _rename_if_free(folder: int, old: str, new: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(new, dir_fd=folder, follow_symlinks=False)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def replace(file: Temporary, old: Permissions | None) -> None:
+    """Give the finished file its name, in one step that leaves no moment without a whole file."""
+    place = file.place
+    permissions = Permissions.of(place) or old  # what is there now, should somebody have changed it
+    if permissions is not None:
+        permissions.give(file.fd)
+    try:
+        os.replace(file.name, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
+    except OSError:
+        if not file.is_at(place.name):
             raise
-    finally:
-        os.close(fd)
 
 
-def already_exists(target: Path) -> FileExistsError:
-    """The refusal of an existing target."""
-    return FileExistsError(
-        errno.EEXIST,
-        f"{target} already exists; replace it (overwrite=True, --overwrite) "
-        "or fill it in place (existing=True, --existing)",
-    )
-
-
-def cannot_write(error: OSError, target: Path, size: int) -> OSError:
-    """The same kind of OSError, with a message that names the path, the sizes, and what would help."""
-    folder = target.parent
-    number = error.errno or errno.EIO
-    match number:
-        case errno.ENOSPC:
-            disk = os.statvfs(folder)
-            free = disk.f_bavail * disk.f_frsize
-            text = f"no space for {target}: it needs {size:,} bytes, and {folder} has {free:,} bytes free"
-        case errno.EDQUOT:
-            text = f"no space for {target}: its {size:,} bytes exceed this user's quota on {folder}"
-        case errno.EFBIG:
-            text = (
-                f"{target} is too large: it needs {size:,} bytes, more than this process may put in a file (ulimit -f) "
-                "or than the file system takes"
-            )
-        case errno.ENOENT if not folder.exists():
-            text = f"{folder} does not exist, so {target.name} cannot be made in it; make the folder first"
-        case errno.ENOTDIR:
-            text = f"{folder} is not a directory, so {target.name} cannot be made in it"
-        case errno.EACCES | errno.EPERM | errno.EROFS | errno.ENOENT:
-            text = f"{target} cannot be written ({os.strerror(number)}); choose a folder that this user may write to"
-        case _:
-            text = f"{target} cannot be written: {error.strerror}"
-    return OSError(number, text)
+def sync_folder(place: Place) -> None:
+    """Make the new name itself survive a power cut."""
+    try:
+        try:
+            fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place.folder)
+        except PermissionError:  # one may make files in it, but not read it; then the whole system is synced
+            os.sync()
+            return
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno in NOT_SUPPORTED:  # some network file systems sync names by themselves, and refuse to be asked
+            return
+        raise OSError(
+            error.errno,
+            f"{place.path} is whole and has its name, but its folder could not be synced: {error.strerror}. After a "
+            "power cut the name may be missing, or be that of the old file",
+        ) from error

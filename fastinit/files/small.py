@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fastinit.files.place import held_to_write
 from fastinit.files.publish import publishing, write_at
 
 
@@ -15,7 +16,10 @@ def save(path: str | os.PathLike[str], data: bytes) -> None:
     """
     target = Path(path)
     if target.exists() and not target.is_file() and not target.is_dir():
-        target.write_bytes(data)
+        with held_to_write(target, len(data)):  # refuses the links that publishing refuses
+            pass
+        with open(os.open(target, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC), "wb") as stream:  # noqa: PTH123
+            stream.write(data)
         return
     with publishing(target, len(data), overwrite=True) as fd:
         write_at(fd, data, 0)

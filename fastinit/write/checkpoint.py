@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from fastinit import engines
 from fastinit.about import __version__
 from fastinit.address import STREAM, drawn_seed, stream_words
-from fastinit.files.folder import INDEX, SINGLE, Folder, shard_names
+from fastinit.files.folder import INDEX, SINGLE, shard_names
+from fastinit.files.remote import folder_at
 from fastinit.floating_point import in_default_mode
 from fastinit.laws.encoded import to_json
 from fastinit.plan import Plan, Tensor
@@ -109,7 +110,7 @@ def write(
     ]
     index = index_of(plan, files) if len(files) > 1 else None
     ours = {*files, INDEX} if index is not None else {*files}
-    place = Folder(folder)
+    place = folder_at(folder)
     place.make()
     if not overwrite:
         place.refuse_others(ours)
@@ -132,6 +133,7 @@ def write(
             place.put(INDEX, index, durable=durable, overwrite=overwrite)
         if overwrite:
             place.remove_others(ours)
+        place.finish()
     seconds = time.perf_counter() - begin
     fresh = plan.bytes - sum(sizes[name] for name in skipped)
     return Written(folder, tuple(files), tuple(sorted(skipped)), seed, len(plan.tensors), plan.bytes, fresh, seconds)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import mmap
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,9 +14,12 @@ import numpy as np
 
 from fastinit.blocks import ITEM, LONGEST_ROW, Source, items, unit
 from fastinit.dtypes import storage_dtype
-from fastinit.files.folder import Folder
-from fastinit.files.publish import cannot_write, publishing, remove_leftovers, write_at
+from fastinit.files.failures import cannot_write
+from fastinit.files.folder import Folder, Found
+from fastinit.files.publish import publishing, write_at
+from fastinit.files.remote import RemoteFolder, folder_at
 from fastinit.files.safetensors import Header, lay_out, read_header
+from fastinit.files.scratch import scratch
 from fastinit.floating_point import in_default_mode
 from fastinit.plan import Tensor
 from fastinit.threads import for_each, resolve
@@ -53,45 +55,49 @@ class FileTask:
 @in_default_mode
 def run(task: FileTask, progress: Progress | None = None) -> bool:
     """Write the file of a task; True if it was whole already, so that nothing was written: header and size say that."""
-    header, folder = task.header, Folder(task.folder)
-    there = folder.begins_with(task.name, header.text, header.size)
-    if there is not None and not folder.remote:
-        remove_leftovers(folder.path(task.name))
-    if there and not task.overwrite:
-        return True
-    if there is False and not task.overwrite:
-        raise _in_the_way(task)
-    if folder.remote:
-        with tempfile.TemporaryDirectory(prefix="fastinit-") as scratch:
-            run(replace(task, folder=scratch, durable=False), progress)
-            folder.upload(Path(scratch, task.name), task.name)
-        return False
-    target = folder.path(task.name)
-    try:
-        with publishing(target, header.size, overwrite=task.overwrite, durable=task.durable) as fd:
-            try:
-                _fill(fd, task, header, progress)
-            except OSError as error:
-                raise cannot_write(error, target, header.size) from error
-    except FileExistsError:
-        if folder.begins_with(task.name, header.text, header.size):  # another writer of the same was faster
+    header, folder = task.header, folder_at(task.folder)
+    found = folder.find(task.name, header.text, header.size)
+    if not task.overwrite:
+        if found is Found.WHOLE:
+            if task.durable:
+                folder.sync(task.name)
             return True
-        raise _in_the_way(task) from None
+        if found is Found.OTHER:
+            raise _in_the_way(task, folder)
+    try:
+        _write(task, header, folder, progress)
+    except FileExistsError:
+        if folder.find(task.name, header.text, header.size) is Found.WHOLE:  # another writer of the same was faster
+            return True
+        raise _in_the_way(task, folder) from None
     return False
 
 
-def _in_the_way(task: FileTask) -> FileExistsError:
+def _write(task: FileTask, header: Header, folder: Folder, progress: Progress | None) -> None:
+    """Write the file where it is to be or, for a remote folder, in scratch, and put it there."""
+    if isinstance(folder, RemoteFolder):
+        with scratch() as here:
+            run(replace(task, folder=str(here), durable=False, overwrite=False), progress)
+            folder.upload(here / task.name, task.name, header.text, overwrite=task.overwrite)
+        return
+    with publishing(folder.path(task.name), header.size, overwrite=task.overwrite, durable=task.durable) as fd:
+        try:
+            _fill(fd, task, header, progress)
+        except OSError as error:
+            raise cannot_write(error, folder.path(task.name), header.size) from error
+
+
+def _in_the_way(task: FileTask, folder: Folder) -> FileExistsError:
     """The refusal of a file that is not what the task would write; the seed it says it has, if that is another."""
-    path = Path(task.folder, task.name)
     reason = "is there, and not what this plan gives"
+    path = Path(task.folder, task.name)
     with contextlib.suppress(OSError, ValueError):
-        seed = read_header(path).metadata.get("fastinit.seed", "none")
-        if seed != str(task.seed):
+        if path.is_file() and (seed := read_header(path).metadata.get("fastinit.seed", "none")) != str(task.seed):
             reason = f"is there with seed {seed}, and this is seed {task.seed}"
     return FileExistsError(
         errno.EEXIST,
-        f"{path} {reason}; to resume, pass the same plan and seed; else choose another folder, or replace it "
-        "(overwrite=True, --overwrite)",
+        f"{folder.shown(task.name)} {reason}; to resume, pass the same plan and seed; else choose another folder, or "
+        "replace it (overwrite=True, --overwrite)",
     )
 
 

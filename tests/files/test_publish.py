@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import stat
+import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import as_nobody, descriptors
 
-from fastinit.files import publish
+from fastinit.files import failures, publish
 from fastinit.files.publish import publishing, write_at
 
 SIZE = 100_000
@@ -185,14 +189,34 @@ def put_size(path: Path, size: int) -> None:
         pytest.fail("space that does not exist was reserved")
 
 
-def test_a_file_system_without_links_still_refuses_an_existing_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(source: Path, target: Path) -> None:
+def refuse_renames(monkeypatch: pytest.MonkeyPatch, number: int = errno.EINVAL) -> None:
+    """A file system, or a kernel, that knows no rename which refuses to replace."""
+
+    def refuse(folder: int, old: str, new: str) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(publish, "rename_exclusive", refuse)
+
+
+def refuse_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without hard links."""
+
+    def refuse(source: object, target: object, **options: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    with pytest.raises(FileExistsError), publishing(tmp_path / "w.bin", SIZE):
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("renames", [errno.EINVAL, errno.ENOSYS, errno.EPERM, None])
+def test_a_file_system_without_renames_or_links_still_refuses_an_existing_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool, renames: int | None
+) -> None:
+    if renames is not None:
+        refuse_renames(monkeypatch, renames)
+    if not links:
+        refuse_links(monkeypatch)
+    with pytest.raises(FileExistsError, match="already exists"), publishing(tmp_path / "w.bin", SIZE):
         put(tmp_path / "w.bin", content=b"faster")
     assert (tmp_path / "w.bin").read_bytes() == b"faster"
     assert names(tmp_path) == ["w.bin"]
@@ -312,6 +336,351 @@ with publishing(sys.argv[1], 1 << 22, durable=False) as fd:
 
 def test_an_unknown_fault_of_the_disk_keeps_its_number_and_names_the_file(tmp_path: Path) -> None:
     for number in (errno.EIO, errno.EDQUOT, errno.EROFS, errno.ENOSPC, errno.EFBIG):
-        error = publish.cannot_write(OSError(number, os.strerror(number)), tmp_path / "w.bin", 12345)
+        error = failures.cannot_write(OSError(number, os.strerror(number)), tmp_path / "w.bin", 12345)
         assert error.errno == number
         assert "w.bin" in str(error)
+
+
+# --- permissions ------------------------------------------------------------------------------------------------------
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o444, 0o200])
+def test_the_temporary_file_never_has_wider_permissions_than_the_file_it_replaces(tmp_path: Path, mode: int) -> None:
+    target = tmp_path / "w.bin"
+    target.write_bytes(b"old")
+    target.chmod(mode)
+    with publishing(target, 3, overwrite=True) as fd:
+        (partial,) = tmp_path.glob(".w.bin.*.partial")
+        assert mode_of(partial) & 0o077 & ~mode == 0
+        write_at(fd, b"new", 0)
+    assert target.read_bytes() == b"new"
+    assert mode_of(target) == mode
+
+
+@as_root
+def test_overwrite_keeps_owner_and_group_and_what_root_may_give(tmp_path: Path) -> None:
+    target = tmp_path / "w.bin"
+    target.write_bytes(b"old")
+    os.chown(target, 1234, 5678)
+    target.chmod(0o4640)
+    put(target, overwrite=True)
+    found = target.stat()
+    assert (found.st_uid, found.st_gid, mode_of(target)) == (1234, 5678, 0o4640)
+
+
+@as_root
+@pytest.mark.parametrize(("mode", "left"), [(0o664, 0o644), (0o660, 0o600), (0o4775, 0o755), (0o646, 0o646)])
+def test_a_group_that_cannot_be_kept_leaves_its_rights_to_nobody(tmp_path: Path, mode: int, left: int) -> None:
+    """Its bits would speak of the writer's own group."""
+    tmp_path.chmod(0o777)
+    target = tmp_path / "w.bin"
+    target.write_bytes(b"old")
+    target.chmod(mode)
+    assert as_nobody(lambda: put(Path("w.bin"), overwrite=True), tmp_path) == ""
+    assert (target.stat().st_uid, mode_of(target)) == (65534, left)
+
+
+@as_root
+def test_a_group_of_ones_own_is_kept(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    target = tmp_path / "w.bin"
+    target.write_bytes(b"old")
+    os.chown(target, 0, 4321)
+    target.chmod(0o660)
+    assert as_nobody(lambda: put(Path("w.bin"), overwrite=True), tmp_path, groups=[4321]) == ""
+    assert (target.stat().st_uid, target.stat().st_gid, mode_of(target)) == (65534, 4321, 0o660)
+
+
+def test_overwrite_keeps_the_access_control_list(tmp_path: Path) -> None:
+    """Without the list, the mask that the mode shows would be what the group may."""
+    target = tmp_path / "w.bin"
+    target.write_bytes(b"old")
+    entries = [(1, 6, -1), (2, 6, 1234), (4, 0, -1), (16, 6, -1), (32, 0, -1)]  # owner, user 1234, group, mask, others
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    try:
+        os.setxattr(target, "system.posix_acl_access", acl)
+    except OSError as error:
+        pytest.skip(f"no access control lists here: {error}")
+    assert mode_of(target) == 0o660
+    put(target, overwrite=True)
+    assert os.getxattr(target, "system.posix_acl_access") == acl
+    assert mode_of(target) == 0o660
+
+
+@as_root
+def test_a_folder_that_may_be_written_but_not_read_takes_a_file(tmp_path: Path) -> None:
+    tmp_path.chmod(0o333)
+    assert as_nobody(lambda: put(Path("w.bin")), tmp_path) == ""
+    tmp_path.chmod(0o755)
+    assert names(tmp_path) == ["w.bin"]
+
+
+# --- leftovers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".w.npy.download.partial",
+        ".w.npy.DEADBEEF.partial",
+        ".w.npy.0123abcg.partial",
+        ".w.npy.0123abc.partial",
+        ".w.npy.0123abcde.partial",
+        ".w.npy.0123abcd.partial.bak",
+        ".w.npy.0123abcd.partial\n",
+        "w.npy.0123abcd.partial",
+        ".v.npy.0123abcd.partial",
+        ".w.npy.٠١٢٣٤٥٦٧.partial",
+    ],
+)
+def test_a_file_of_another_name_is_never_taken_for_a_leftover(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"mine")
+    put(tmp_path / "w.npy")
+    put(tmp_path / "w.npy", overwrite=True)
+    assert names(tmp_path) == sorted([name, "w.npy"])
+
+
+def test_only_a_regular_file_is_taken_for_a_leftover(tmp_path: Path) -> None:
+    (tmp_path / ".w.npy.00000000.partial").mkdir()
+    (tmp_path / ".w.npy.00000001.partial").symlink_to("w.npy")
+    os.mkfifo(tmp_path / ".w.npy.00000002.partial")
+    (tmp_path / ".w.npy.00000003.partial").write_bytes(b"half")
+    put(tmp_path / "w.npy")
+    assert len(names(tmp_path)) == 4
+
+
+def test_without_locks_a_leftover_stays_and_files_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(fd: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    (tmp_path / ".w.bin.01234567.partial").write_bytes(b"half")
+    put(tmp_path / "w.bin")
+    put(tmp_path / "w.bin", overwrite=True)
+    assert names(tmp_path) == [".w.bin.01234567.partial", "w.bin"]
+
+
+def test_no_clock_decides_what_a_leftover_is(tmp_path: Path) -> None:
+    child = hold(tmp_path / "w.bin")
+    (partial,) = tmp_path.iterdir()
+    (tmp_path / ".w.bin.01234567.partial").write_bytes(b"half")
+    for when in (0, 1 << 32):
+        os.utime(partial, (when, when))
+        os.utime(tmp_path / ".w.bin.01234567.partial", (when, when)) if when == 0 else None
+        put(tmp_path / "w.bin", overwrite=True)
+        assert names(tmp_path) == sorted([partial.name, "w.bin"])
+    end(child, signal.SIGKILL)
+
+
+def test_a_folder_that_is_renamed_meanwhile_has_the_file_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with publishing(tmp_path / "a" / "w.bin", 3) as fd:
+        (tmp_path / "a").rename(tmp_path / "b")
+        write_at(fd, b"new", 0)
+    with pytest.raises(ValueError, match="broken"), publishing(tmp_path / "b" / "v.bin", 3):
+        (tmp_path / "b").rename(tmp_path / "c")
+        raise ValueError("broken")
+    assert names(tmp_path) == ["c"]
+    assert names(tmp_path / "c") == ["w.bin"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_writer_whose_temporary_file_somebody_has_removed_ends_with_an_error(tmp_path: Path, overwrite: bool) -> None:
+    """As another machine may, where locks hold on one only."""
+    (tmp_path / "w.bin").write_bytes(b"old") if overwrite else None
+    before = descriptors()
+    with (
+        pytest.raises(FileNotFoundError, match=r"w\.bin cannot be written"),
+        publishing(tmp_path / "w.bin", SIZE, overwrite=overwrite),
+    ):
+        next(tmp_path.glob(".w.bin.*.partial")).unlink()
+    assert names(tmp_path) == ["w.bin"] * overwrite
+    assert descriptors() == before
+
+
+def test_a_file_that_has_taken_the_temporary_name_meanwhile_is_not_removed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="broken"), publishing(tmp_path / "w.bin", SIZE):
+        (partial,) = tmp_path.iterdir()
+        partial.unlink()
+        partial.write_bytes(b"mine")
+        raise ValueError("broken")
+    assert partial.read_bytes() == b"mine"
+
+
+def test_a_name_that_is_too_long_is_refused_before_a_byte_is_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="cannot be written: File name too long"), publishing(tmp_path / ("w" * 256), 3):
+        pytest.fail("it was begun")
+    assert names(tmp_path) == []
+
+
+# --- every step fails -------------------------------------------------------------------------------------------------
+
+
+class Failing:
+    """A function of the system that fails once, at the k-th call, with this error."""
+
+    def __init__(self, real: Callable[..., object], k: int, error: BaseException) -> None:
+        self.real, self.left, self.error, self.failed = real, k, error, False
+
+    def __call__(self, *arguments: object, **options: object) -> object:
+        self.left -= 1
+        if self.left == 0:
+            self.failed = True
+            raise self.error
+        return self.real(*arguments, **options)
+
+
+STEPS = [
+    (os, "open"),
+    (os, "posix_fallocate"),
+    (os, "pwrite"),
+    (os, "fsync"),
+    (os, "dup"),
+    (os, "link"),
+    (os, "rename"),
+    (os, "replace"),
+    (os, "unlink"),
+    (os, "fstat"),
+    (os, "stat"),
+    (os, "fchmod"),
+    (os, "fchown"),
+    (os, "listdir"),
+    (os, "readlink"),
+    (fcntl, "flock"),
+    (publish, "rename_exclusive"),
+]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, os.strerror(errno.EIO)), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("known", ["renames", "links", "neither"])
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(("module", "step"), STEPS, ids=lambda value: value if isinstance(value, str) else "")
+def test_whatever_step_fails_the_file_is_whole_or_absent_and_a_rerun_leaves_nothing_else(
+    tmp_path: Path, module: object, step: str, overwrite: bool, known: str, error: BaseException
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "to").symlink_to("real")
+    target, new = tmp_path / "to" / "w.bin", b"new" * 100
+    for k in range(1, 100):
+        with pytest.MonkeyPatch.context() as patch:
+            if known != "renames" and step != "rename_exclusive":
+                refuse_renames(patch)
+            if known == "neither" and step != "link":
+                refuse_links(patch)
+            target.unlink(missing_ok=True)
+            if overwrite:
+                target.write_bytes(b"old")
+                os.chown(target, *((12, 34) if os.geteuid() == 0 else (-1, -1)))
+            # What another writer left, so that removing it may fail, too.
+            (tmp_path / "real" / ".w.bin.01234567.partial").write_bytes(b"half")
+            before = descriptors()
+            failing = Failing(getattr(module, step), k, error)
+            with patch.context() as fault:
+                fault.setattr(module, step, failing)
+                try:
+                    put(target, content=new, overwrite=overwrite, durable=k % 2 == 0 or step != "dup")
+                    raised = None
+                except (OSError, KeyboardInterrupt) as caught:
+                    raised = caught
+            assert descriptors() == before
+            there = target.read_bytes() if target.exists() else None
+            assert there in ((b"old", new) if overwrite else (None, new))
+            if raised is None:
+                assert there == new
+            if there != new and raised is not None and step != "unlink":
+                assert all(name in ("w.bin", ".w.bin.01234567.partial") for name in names(tmp_path / "real")) or (
+                    step in ("fstat", "stat")  # the tidying itself could not tell whose file it was
+                )
+            put(target, content=new, overwrite=True)
+            assert target.read_bytes() == new
+            assert names(tmp_path / "real") == ["w.bin"]
+            assert descriptors() == before
+            if not failing.failed:
+                return
+    pytest.fail("it never ended")
+
+
+def test_an_error_while_tidying_up_does_not_hide_the_first_one_and_lets_go_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = descriptors()
+    monkeypatch.setattr(os, "unlink", Failing(os.unlink, 1, OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(ValueError, match="broken") as caught, publishing(tmp_path / "w.bin", SIZE):
+        raise ValueError("broken")
+    assert "could not be removed" in caught.value.__notes__[0]
+    assert descriptors() == before
+    put(tmp_path / "w.bin")  # in this very process: the lock is gone
+    assert names(tmp_path) == ["w.bin"]
+
+
+def test_a_second_name_that_cannot_be_removed_is_an_error_that_says_the_file_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_renames(monkeypatch)
+    monkeypatch.setattr(os, "unlink", Failing(os.unlink, 1, OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(OSError, match=r"w\.bin is whole and has its name, but \.w\.bin\..*could not be removed"):
+        put(tmp_path / "w.bin")
+    assert (tmp_path / "w.bin").read_bytes() == b"x" * SIZE
+    put(tmp_path / "w.bin", overwrite=True)
+    assert names(tmp_path) == ["w.bin"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_cannot_be_synced_is_an_error_that_says_the_file_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    monkeypatch.setattr(os, "fsync", Failing(os.fsync, 2, OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(
+        OSError, match=r"w\.bin is whole and has its name, but its folder could not be synced: Input/ou"
+    ):
+        put(tmp_path / "w.bin", overwrite=overwrite)
+    assert (tmp_path / "w.bin").read_bytes() == b"x" * SIZE
+    assert names(tmp_path) == ["w.bin"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_step_whose_answer_was_lost_has_been_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """A network file system asks again when no answer comes, and is told that the name is taken: by our own file."""
+    rename, link = publish.rename_exclusive, os.link
+
+    def renamed(folder: int, old: str, new: str) -> None:
+        if links:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        rename(folder, old, new)
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    def linked(*arguments: object, **options: object) -> None:
+        link(*arguments, **options)  # type: ignore[arg-type]
+        raise FileExistsError(errno.EEXIST, "File exists")
+
+    monkeypatch.setattr(publish, "rename_exclusive", renamed)
+    monkeypatch.setattr(os, "link", linked)
+    put(tmp_path / "w.bin")
+    assert names(tmp_path) == ["w.bin"]
+
+
+def test_a_write_that_a_network_file_system_reports_at_the_close_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = os.close
+
+    def late(fd: int) -> None:
+        lost = os.fstat(fd).st_size == SIZE and not late_once
+        close(fd)
+        if lost:
+            late_once.append(fd)
+            raise OSError(errno.EIO, "Input/output error")
+
+    late_once: list[int] = []
+    monkeypatch.setattr(os, "close", late)
+    with pytest.raises(OSError, match=r"w\.bin cannot be written: Input/output error"):
+        put(tmp_path / "w.bin", durable=False)
+    assert names(tmp_path) == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import random
@@ -19,7 +21,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from processes import run_python
+from processes import descriptors, run_python
 from safetensors import safe_open
 
 import fastinit
@@ -233,6 +235,21 @@ def test_overwrite_replaces_another_checkpoint_and_leaves_nothing_of_it(tmp_path
     assert content(tmp_path / "x") == content(tmp_path / "z") | {"config.json": b"{}"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model-\N{ARABIC-INDIC DIGIT ONE}0001-of-00002.safetensors",
+        "model-1-of-2.safetensors",
+        "model.safetensors\n",
+        "my-model.safetensors",
+    ],
+)
+def test_overwrite_leaves_a_file_whose_name_only_resembles_one_of_a_checkpoint(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"mine")
+    write(PLAN, tmp_path, seed=5, overwrite=True)
+    assert sorted(content(tmp_path)) == sorted([name, "model.safetensors"])
+
+
 def test_overwrite_writes_again_what_seems_whole(tmp_path: Path) -> None:
     write(PLAN, tmp_path, seed=5)
     before = content(tmp_path)
@@ -249,6 +266,86 @@ def test_what_a_dead_writer_left_beside_a_whole_file_is_removed(tmp_path: Path) 
     (tmp_path / ".model.safetensors.01234567.partial").write_bytes(b"half")
     write(PLAN, tmp_path, seed=5)
     assert list(content(tmp_path)) == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("shard_size", [SMALL, 10**9])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_dead_writers_left_of_any_checkpoint_goes_and_nothing_else(
+    tmp_path: Path, shard_size: int, overwrite: bool
+) -> None:
+    """Of the index, of files beyond ours, of another number of files; whether or not all of ours is whole."""
+    write(PLAN, tmp_path, seed=5, shard_size=shard_size)
+    whole = content(tmp_path)
+    dead = [".model.safetensors.index.json.0123abcd.partial", ".model.safetensors.0123abcd.partial"]
+    dead += [".model-00001-of-00003.safetensors.0123abcd.partial", ".model-00070-of-00099.safetensors.0123abcd.partial"]
+    others = [".model.safetensors.download.partial", ".model.safetensors.DEADBEEF.partial", "config.json"]
+    others += [".config.json.0123abcd.partial", ".model-00001.safetensors.0123abcd.partial"]
+    for name in dead + others:
+        (tmp_path / name).write_bytes(b"?")
+    with (tmp_path / ".model.safetensors.aaaaaaaa.partial").open("wb") as living:
+        fcntl.flock(living, fcntl.LOCK_EX)
+        write(PLAN, tmp_path, seed=5, shard_size=shard_size, overwrite=overwrite)
+        kept = dict.fromkeys(others, b"?") | {".model.safetensors.aaaaaaaa.partial": b""}
+        assert content(tmp_path) == whole | kept
+
+
+def test_what_is_skipped_is_synced_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who wrote it may have been told not to, or have been killed after the file had taken its name."""
+    report = write(PLAN, tmp_path, seed=5, shard_size=SMALL, durable=False)
+    synced: list[str] = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")) or real(fd),  # noqa: PTH115
+    )
+    write(PLAN, tmp_path, seed=5, shard_size=SMALL, durable=False)
+    assert synced == []
+    assert write(PLAN, tmp_path, seed=5, shard_size=SMALL).skipped == report.files
+    assert {Path(path).name for path in synced} == {*content(tmp_path), tmp_path.name}
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EBADF, errno.EIO])
+def test_a_folder_without_locks_is_overwritten_and_a_failing_lock_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(fd: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    if number == errno.EIO:
+        with pytest.raises(OSError, match="Input/output error"):
+            write(PLAN, tmp_path, seed=5, overwrite=True)
+        assert content(tmp_path) == {}
+    else:
+        write(PLAN, tmp_path, seed=5, overwrite=True)
+        assert list(content(tmp_path)) == ["model.safetensors"]
+
+
+def test_a_folder_that_is_renamed_while_it_is_written_keeps_no_temporary_file(tmp_path: Path) -> None:
+    def rename(done: int, total: int) -> None:
+        if (tmp_path / "out").exists():
+            (tmp_path / "out").rename(tmp_path / "elsewhere")
+
+    with pytest.raises(FileNotFoundError, match=r"out does not exist"):
+        write(PLAN, tmp_path / "out", seed=5, shard_size=SMALL, progress=rename)
+    assert list(content(tmp_path / "elsewhere")) == ["model-00001-of-00003.safetensors"]
+    write(PLAN, tmp_path / "elsewhere", seed=5, shard_size=SMALL)
+    write(PLAN, tmp_path / "again", seed=5, shard_size=SMALL)
+    assert content(tmp_path / "elsewhere") == content(tmp_path / "again")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_file_is_refused_and_stays(tmp_path: Path, kind: str, overwrite: bool) -> None:
+    path = tmp_path / "model.safetensors"
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    before = descriptors()
+    with pytest.raises(OSError, match=r"model\.safetensors is (there, and not what|a directory)"):
+        write(PLAN, tmp_path, seed=5, overwrite=overwrite)
+    assert path.is_dir() if kind == "folder" else path.is_fifo()
+    assert len(list(tmp_path.iterdir())) == 1
+    assert descriptors() == before
 
 
 def test_progress_rises_to_the_whole_and_an_error_in_it_leaves_nothing(tmp_path: Path) -> None:
@@ -432,7 +529,7 @@ def test_of_two_writers_that_overwrite_one_waits_and_a_whole_checkpoint_is_left(
 def test_the_index_is_the_first_of_another_checkpoint_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(FAULTS, tmp_path, seed=5, shard_size=2_500_000)
     removed: list[str] = []
-    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: removed.append(path.name))
+    monkeypatch.setattr(os, "unlink", lambda path, *, dir_fd=None: removed.append(Path(path).name))
     Folder(str(tmp_path)).remove_others({"model.safetensors"})
     assert removed[0] == "model.safetensors.index.json"
     assert len(removed) > 2

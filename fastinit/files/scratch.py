@@ -1,0 +1,102 @@
+"""Scratch folders, in which files are made before they are put elsewhere; those of dead writers are removed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from fastinit.files.folder import is_of_checkpoint
+from fastinit.files.place import look
+from fastinit.files.temporary import ATTEMPTS, lock, target_of
+
+SCRATCH = re.compile(r"fastinit-scratch-[0-9a-f]{16}")
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder of our own where the system keeps temporary files (TMPDIR); its lock says that we are alive.
+
+    Those of dead writers are removed first: each may hold a file of a checkpoint.
+    """
+    remove_dead_scratch()
+    path, fd = _create(Path(tempfile.gettempdir()))
+    try:
+        yield path
+    finally:
+        try:
+            _remove(path, fd)
+        finally:
+            os.close(fd)
+
+
+def remove_dead_scratch() -> None:
+    """Remove the scratch folders that this user's dead writers left, and in them nothing but files of checkpoints.
+
+    Where folders cannot be locked they stay: nobody can tell whether their writer lives.
+    """
+    parent = Path(tempfile.gettempdir())
+    with contextlib.suppress(OSError):
+        for name in os.listdir(parent):  # noqa: PTH208
+            if SCRATCH.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    _remove_if_dead(parent / name)
+
+
+def _create(parent: Path) -> tuple[Path, int]:
+    """Make a folder that only this user may enter, and lock it."""
+    for _ in range(ATTEMPTS):
+        path = parent / f"fastinit-scratch-{secrets.token_hex(8)}"
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        try:
+            fd = _open(path)
+        except FileNotFoundError:  # another writer took it for a dead one's, before it was locked
+            continue
+        except BaseException:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+            raise
+        try:
+            if lock(fd) and os.fstat(fd).st_nlink > 0:
+                return path, fd
+        except BaseException:
+            _remove(path, fd)
+            os.close(fd)
+            raise
+        os.close(fd)
+    raise OSError(errno.EBUSY, f"no scratch folder of {ATTEMPTS} could be made and locked in {parent}")
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _remove_if_dead(path: Path) -> None:
+    fd = _open(path)
+    try:
+        if os.fstat(fd).st_uid == os.geteuid():
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(path, fd)
+    finally:
+        os.close(fd)
+
+
+def _remove(path: Path, fd: int) -> None:
+    """Remove the files of checkpoints in a scratch folder, and then the folder, which fails if it holds others."""
+    with contextlib.suppress(OSError):  # what cannot be removed, the next writer tries again
+        for name in os.listdir(fd):
+            found = look(name, fd)
+            ours = is_of_checkpoint(name) or is_of_checkpoint(target_of(name) or "")
+            if ours and found is not None and stat.S_ISREG(found.st_mode):
+                os.unlink(name, dir_fd=fd)
+        path.rmdir()
