@@ -33,7 +33,6 @@ BLOCK, PANEL = 256, 512
 
 def fill_orthogonal(storage: Array, law: Orthogonal, target: Target) -> None:
     """Fill a block with its part of each matrix. A matrix of which it holds any part is formed whole."""
-    law.prepare(target.floats)
     shape, offsets, batch = target.place.shape, target.place.offsets, law.batch
     _, rows, cols = law.matrices(shape)
     own = shape[batch:]
@@ -59,7 +58,6 @@ def fill_orthogonal(storage: Array, law: Orthogonal, target: Target) -> None:
 
 def fill_delta_orthogonal(storage: Array, law: DeltaOrthogonal, target: Target) -> None:
     """Zeros on all threads, then the part of the matrix at the centre."""
-    law.prepare(target.floats)
     zeros = target.job(Constant(0))
     fill_memory(storage, zeros, target.first, target.pitches, target.workers, target.progress)
     centre, offsets = law.centre(target.place.shape), target.place.offsets
@@ -78,10 +76,11 @@ class Reflectors:
     """The Gaussian vectors of matrix `number` of a tensor, m rows by n columns, m >= n.
 
     Vector j, of which the rows j ... m - 1 count, is row `number` n + j of a tensor of m columns of standard float32
-    normals in domain 3: the same for every dtype.
+    normals in domain 3, whose first element is number `before`: the same for every dtype.
     """
 
     words: Array
+    before: int
     number: int
     m: int
     n: int
@@ -91,7 +90,7 @@ class Reflectors:
         """Vectors j ... j + count - 1 from row j on, one a row, zero before their own beginning."""
         x = np.empty((count, self.m - j), np.float32)
         draw = Draw("centred_normal_32", np.array([0, 1], np.float32), np.zeros(1, np.uint32), DOMAIN_ORTHOGONAL)
-        first = (self.number * self.n + j) * self.m + j
+        first = self.before + (self.number * self.n + j) * self.m + j
         fill_direct(x, Job(self.words, draw, None, FORMATS["float32"]), first, (self.m, 1), self.workers, None)
         return np.triu(x)
 
@@ -104,7 +103,7 @@ def form(matrix: Array, number: int, gain: float, target: Target, report: Callab
     """
     q = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     m, n = q.shape
-    reflectors = Reflectors(target.words, number, m, n, target.workers)
+    reflectors = Reflectors(target.words, target.before, number, m, n, target.workers)
     signs = np.empty(n, q.dtype)
     q[...] = 0
     for j in range((n - 1) // BLOCK * BLOCK, -1, -BLOCK):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,24 +78,39 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """What a fill is told besides law and memory: the place in the whole tensor, the stream, the dtype, the threads."""
+    """What a fill is told besides law and memory: the place in the whole tensor, the stream, the dtype, the threads.
+
+    place   of the block in what the law is of: the tensor, or a slice of it
+    whole   of the block in the tensor
+    before  elements of the tensor whose reflectors come before those of the law
+    """
 
     place: Shard
+    whole: Shard
     words: Array
     dtype: np.dtype[Any]
     format: Format | None
     workers: int
     progress: Progress | None
+    before: int = 0
 
     @property
     def pitches(self) -> tuple[int, ...]:
         """Row-major strides of the whole tensor, in elements."""
-        return index_strides(self.place.shape)
+        return index_strides(self.whole.shape)
 
     @property
     def first(self) -> int:
-        """The index of the block's first element."""
-        return sum(offset * pitch for offset, pitch in zip(self.place.offsets, self.pitches, strict=True))
+        """The index of the block's first element in the whole tensor."""
+        return sum(offset * pitch for offset, pitch in zip(self.whole.offsets, self.pitches, strict=True))
+
+    def beyond(self, steps: tuple[int, ...]) -> Target:
+        """The target of a smaller block, which begins so many steps further along each axis."""
+        place, whole = (
+            Shard(at.shape, tuple(o + s for o, s in zip(at.offsets, steps, strict=True)))
+            for at in (self.place, self.whole)
+        )
+        return replace(self, place=place, whole=whole)
 
     @property
     def floats(self) -> Format:

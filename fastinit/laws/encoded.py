@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from fastinit.laws.blocks import Blocks
 from fastinit.laws.independent import Constant, Normal, TruncatedNormal, Uniform
-from fastinit.laws.law import IndependentLaw, Law
+from fastinit.laws.law import Law
 from fastinit.laws.mamba import LogOfUniform, StepBias
 from fastinit.laws.patterns import Dirac, GateBias, Identity, StateLogs
 from fastinit.laws.structured import DeltaOrthogonal, Orthogonal, Padded, Sparse
@@ -19,7 +20,7 @@ LAWS: dict[str, type[Any]] = {
     law.__name__: law
     for law in (
         *(Constant, Uniform, Normal, TruncatedNormal, StepBias, LogOfUniform),
-        *(Padded, Sparse, Orthogonal, DeltaOrthogonal, Identity, Dirac, GateBias, StateLogs),
+        *(Blocks, Padded, Sparse, Orthogonal, DeltaOrthogonal, Identity, Dirac, GateBias, StateLogs),
     )
 }
 
@@ -52,8 +53,10 @@ def _plain(value: Any) -> Any:
     """A parameter as JSON has it: what is not finite as text, a complex number as two, an inner law as an object."""
     if type(value) is float and math.isfinite(value):
         return value
-    if isinstance(value, IndependentLaw):
+    if isinstance(value, Law):
         return to_json(value)
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -62,6 +65,8 @@ def _plain(value: Any) -> Any:
 
 
 def _value(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_value(one) for one in value)
     if isinstance(value, Mapping):
         return complex(*map(_value, value["complex"])) if set(value) == {"complex"} else from_json(value)
     return float(value) if value in ("inf", "-inf", "nan") else value

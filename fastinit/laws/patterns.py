@@ -12,7 +12,7 @@ import numpy as np
 from fastinit.address import integer
 from fastinit.dtypes import Format
 from fastinit.engines import reference
-from fastinit.laws.elements import Mixture
+from fastinit.laws.elements import thinned
 from fastinit.laws.independent import Constant
 from fastinit.laws.law import Element, ShapedLaw, finite
 
@@ -59,7 +59,7 @@ class Identity(Pattern):
     def on(self, shape: tuple[int, ...]) -> Element:
         """Gain in one element of max(rows, columns), zero in the others."""
         self.check(shape)
-        return Mixture(1.0 / max(shape) if min(shape) else 0.0, Constant(self.gain))
+        return thinned(1.0 / max(shape) if min(shape) else 0.0, Constant(self.gain))
 
     def prepare(self, format: Format) -> None:
         """Check that the gain fits the format."""
@@ -111,7 +111,7 @@ class Dirac(Pattern):
         """One in min(out, in) elements of the tensor, zero in the others."""
         self.check(shape)
         ones = self.groups * min(shape[0] // self.groups, shape[1])
-        return Mixture(ones / math.prod(shape) if math.prod(shape) else 0.0, Constant(1.0))
+        return thinned(ones / math.prod(shape) if math.prod(shape) else 0.0, Constant(1.0))
 
     def prepare(self, format: Format) -> None:
         """One fits every format."""
@@ -150,7 +150,7 @@ class GateBias(Pattern):
     def on(self, shape: tuple[int, ...]) -> Element:
         """`forget` in a quarter of the elements."""
         self.check(shape)
-        return Mixture(0.25, Constant(self.forget))
+        return thinned(0.25, Constant(self.forget))
 
     def prepare(self, format: Format) -> None:
         """Check that the bias fits the format."""

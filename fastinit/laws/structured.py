@@ -8,8 +8,8 @@ from typing import Any
 
 from fastinit.address import integer
 from fastinit.dtypes import Format
-from fastinit.laws.elements import Mixture, SphereCoordinate
-from fastinit.laws.independent import Normal
+from fastinit.laws.elements import SphereCoordinate, thinned
+from fastinit.laws.independent import Constant, Normal
 from fastinit.laws.law import Draw, Element, IndependentLaw, ShapedLaw, finite, real, refuse_overflow
 
 LONGEST_LINE = (1 << 32) - 1  # elements: a survivor is found by one product of 32 x 32 bits
@@ -81,7 +81,7 @@ class Sparse(ShapedLaw):
         """Zero, or a value of the inner law."""
         self.check(shape)
         n = shape[self.axis]
-        return Mixture(self.survivors(n) / n if n else 0.0, self.values)
+        return thinned(self.survivors(n) / n if n else 0.0, self.values)
 
     def prepare(self, format: Format) -> Draw | None:
         """That of the values."""
@@ -115,10 +115,14 @@ class Padded(ShapedLaw):
         if not shape or self.row >= shape[0]:
             raise ValueError(f"Padded: row {self.row} does not exist in a tensor of shape {shape}")
 
+    def parts(self, rows: int) -> tuple[tuple[int, IndependentLaw], ...]:
+        """Sizes and laws along the first dimension, as `Blocks` has them."""
+        return (self.row, self.values), (1, Constant(0)), (rows - self.row - 1, self.values)
+
     def on(self, shape: tuple[int, ...]) -> Element:
         """Zero in one row, a value of the inner law in the others."""
         self.check(shape)
-        return Mixture(1.0 - 1.0 / shape[0], self.values)
+        return thinned(1.0 - 1.0 / shape[0], self.values)
 
     def prepare(self, format: Format) -> Draw | None:
         """That of the values."""
@@ -235,7 +239,7 @@ class DeltaOrthogonal(ShapedLaw):
         self.check(shape)
         fan_in, fan_out = self.channels(shape)
         taps = math.prod(shape) // (fan_in * fan_out) if fan_in else 1
-        return Mixture(1.0 / taps if taps else 0.0, SphereCoordinate(max(fan_out, 1), self.gain))
+        return thinned(1.0 / taps if taps else 0.0, SphereCoordinate(max(fan_out, 1), self.gain))
 
     def prepare(self, format: Format) -> None:
         """Check that the gain fits the format."""

@@ -41,7 +41,7 @@ NAMES = {
 }
 LAWS = {
     *("Constant", "Uniform", "Normal", "TruncatedNormal", "StepBias", "LogOfUniform"),
-    *("Padded", "Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
+    *("Blocks", "Padded", "Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
 }
 HEAVY = ["numba", "llvmlite", "scipy", "torch", "jax", "keras", "matplotlib", "ml_dtypes", "tqdm"]
 
