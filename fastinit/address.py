@@ -34,6 +34,28 @@ def integer(value: object, what: str) -> int:
         raise TypeError(f"{what} is {value!r} of type {type(value).__name__}; pass an integer") from None
 
 
+def axes(value: object, what: str) -> tuple[int, ...]:
+    """An axis or several, as exact integers; negative ones count from the last."""
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return tuple(integer(one, f"an entry of {what}") for one in value)
+    try:
+        return (integer(value, what),)
+    except TypeError:
+        raise TypeError(f"{what} is {value!r}; pass an axis, such as 0, or several, such as (0, 1)") from None
+
+
+def places_of(value: tuple[int, ...], shape: tuple[int, ...], what: str) -> tuple[int, ...]:
+    """The same axes counted from the first; ValueError where the shape has no such axis, or one is named twice."""
+    for axis in value:
+        if not -len(shape) <= axis < len(shape):
+            raise ValueError(f"{what} {axis} is not an axis of shape {shape}")
+    places = tuple(axis % len(shape) for axis in value)
+    for i, axis in enumerate(value):
+        if places[i] in places[:i]:
+            raise ValueError(f"{what} names axis {axis} of shape {shape} twice")
+    return places
+
+
 @lru_cache(maxsize=4096)  # a name's digest costs more than drawing a small bias
 def _sid(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")

@@ -55,7 +55,7 @@ def unit(tensor: Tensor) -> int | None:
     law = tensor.law
     if not isinstance(law, ShapedLaw):
         return 1
-    by_rows = isinstance(law, Pattern | Padded) or (isinstance(law, Sparse) and law.axis % len(tensor.shape) > 0)
+    by_rows = isinstance(law, Pattern | Padded) or (isinstance(law, Sparse) and law.line(tensor.shape) > 0)
     row = math.prod(tensor.shape[1:])
     if by_rows and row * storage_dtype(tensor.dtype).itemsize <= LONGEST_ROW:
         return row

@@ -292,8 +292,10 @@ def rules_of(content: Mapping[str, Any]) -> list[Rule]:
 
 
 def _pair(value: Any) -> Any:
-    """TOML's lists are pairs here (sigmas, bounds)."""
-    return tuple(value) if isinstance(value, list) else value
+    """TOML's lists are tuples here: pairs (sigmas, bounds), axes, and tables of parts."""
+    if isinstance(value, dict):
+        return {name: _pair(one) for name, one in value.items()}
+    return tuple(map(_pair, value)) if isinstance(value, list) else value
 
 
 def load_rules(path: str | os.PathLike[str]) -> list[Rule]:

@@ -55,15 +55,18 @@ def fill_independent(storage: Array, job: Job, target: Target) -> None:
 
 
 def fill_pattern(storage: Array, law: Pattern, target: Target) -> Store:
-    """Zeros on all threads, then the few places that differ."""
-    where, what = law.places(target.place.shape, target.place.offsets, storage.shape)
+    """Zeros on all threads, then the few places that differ, in every copy alike."""
+    shape = target.place.shape
+    batch, own = law.batch_axes(shape), law.own_axes(shape)
+    of_copy = (tuple(lengths[axis] for axis in own) for lengths in (shape, target.place.offsets, storage.shape))
+    where, what = law.places(*of_copy)
     several = np.ndim(what) > 0
     values = target.rounded(what, storage) if several else Constant(what).stored(target.dtype, target.format)
     zeros = target.job(Constant(0))
 
     def store() -> None:
         fill_independent(storage, zeros, target)
-        storage[where] = values
+        storage.transpose(batch + own)[(slice(None),) * len(batch) + where] = values
 
     return store
 

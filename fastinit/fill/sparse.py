@@ -28,7 +28,7 @@ MOST_LINES, BUNDLES_PER_THREAD = 1 << 14, 4
 
 def fill_sparse(storage: Array, law: Sparse, job: Job, target: Target) -> None:
     """Fill a block with values of `job`. What its lines have before it is drawn too: their words of domain 2."""
-    axis = law.axis % storage.ndim
+    axis = law.line(target.place.shape)
     survivors = law.survivors(target.place.shape[axis])
     if not buffers.needs_staging(storage):
         thin_lines(storage, survivors, axis, job, target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -36,21 +36,21 @@ class Blocks(ShapedLaw):
     parts: tuple[tuple[int, Law], ...]
     axis: int = 0
 
-    def __post_init__(self) -> None:
-        if isinstance(self.parts, str) or not hasattr(self.parts, "__iter__"):
-            raise TypeError(f"Blocks: parts is {self.parts!r}; pass pairs of a size and a law")
-        parts = []
-        for i, part in enumerate(self.parts):
+    def __init__(self, parts: Iterable[tuple[int, Law]], axis: int = 0) -> None:
+        if isinstance(parts, str) or not isinstance(parts, Iterable):
+            raise TypeError(f"Blocks: parts is {parts!r}; pass pairs of a size and a law")
+        pairs = []
+        for i, part in enumerate(parts):
             if not isinstance(part, (tuple, list)) or len(part) != 2 or not isinstance(part[1], Law):
                 raise TypeError(f"Blocks: part {i} is {part!r}; pass a size and a law: (4096, laws.Normal(0.0, 0.02))")
             size = integer(part[0], f"Blocks: the size of part {i}")
             if size < 0:
                 raise ValueError(f"Blocks: the size of part {i} is {size}; it must be zero or positive")
-            parts.append((size, part[1]))
-        if not parts:
+            pairs.append((size, part[1]))
+        if not pairs:
             raise ValueError("Blocks: there are no parts; pass a size and a law for each")
-        object.__setattr__(self, "parts", tuple(parts))
-        object.__setattr__(self, "axis", integer(self.axis, "Blocks: axis"))
+        object.__setattr__(self, "parts", tuple(pairs))
+        object.__setattr__(self, "axis", integer(axis, "Blocks: axis"))
 
     @property
     def draws(self) -> bool:  # type: ignore[override]

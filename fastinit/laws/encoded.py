@@ -29,9 +29,13 @@ FIELDS = {kind: tuple(field.name for field in dataclasses.fields(kind)) for kind
 
 
 def to_json(law: Law) -> dict[str, Any]:
-    """A law as an object that `json` can write: its name and its parameters, floats to the last bit."""
+    """A law as an object that `json` can write: its name and its parameters, floats to the last bit.
+
+    No axes are left out, as laws were written that had no batch_axis yet.
+    """
     kind = type(law)
-    return {"law": kind.__name__} | {name: _plain(getattr(law, name)) for name in FIELDS[kind]}
+    given = {name: getattr(law, name) for name in FIELDS[kind]}
+    return {"law": kind.__name__} | {name: _plain(value) for name, value in given.items() if not _is_empty(value)}
 
 
 def from_json(entry: Any) -> Law:
@@ -47,6 +51,10 @@ def from_json(entry: Any) -> Law:
         raise ValueError(f"{entry['law']} has no parameter {min(set(given) - fields)!r}; it has {', '.join(fields)}")
     law: Law = kind(**given)
     return law
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, tuple) and not value
 
 
 def _plain(value: Any) -> Any:

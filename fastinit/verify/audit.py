@@ -221,12 +221,10 @@ def _compare_whole(
     law, rank = tensor.law, len(tensor.shape)
     orthogonal = isinstance(law, Orthogonal | DeltaOrthogonal)
     order = list(range(rank))
-    if isinstance(law, Orthogonal):
-        order = order[: law.batch]  # a matrix is formed whole
-    elif isinstance(law, DeltaOrthogonal):
-        order = []
+    if isinstance(law, Orthogonal | DeltaOrthogonal):
+        order = list(law.batch_axes(tensor.shape))  # a matrix is formed whole
     elif isinstance(law, Sparse):  # a cut across the line costs its beginning again
-        order.append(order.pop(law.axis % rank))
+        order.append(order.pop(law.line(tensor.shape)))
     blocks = _blocks(tensor.shape, order, 1 if orthogonal else BLOCK // storage.itemsize)
     count, seen = next(blocks), False
     # Not closed by name: after an error its frames still hold views, and then a map refuses. It goes with the last one.
@@ -297,9 +295,9 @@ def _compare_orthogonal(
         slack: Any = near
         if isinstance(law, DeltaOrthogonal):  # the zeros around the matrix are exact
             slack = np.zeros(block, working)
-            centre = [at if isinstance(at, slice) else at - corner[i] for i, at in enumerate(law.centre(tensor.shape))]
-            if all(isinstance(at, slice) or 0 <= at < block[i] for i, at in enumerate(centre)):
-                slack[tuple(centre)] = near
+            centre = {axis: at - corner[axis] for axis, at in law.centre(tensor.shape).items()}
+            if all(0 <= at < block[axis] for axis, at in centre.items()):
+                slack[tuple(centre.get(axis, slice(None)) for axis in range(len(block)))] = near
         storage = storage_dtype(tensor.dtype)
         low, high = (
             decoded(
