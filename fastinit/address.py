@@ -6,7 +6,7 @@ import hashlib
 import math
 import operator
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -148,6 +148,30 @@ def index_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
             f"a tensor of shape {shape} has {math.prod(shape)} elements; the stream addresses at most 2**58"
         )
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+Place = tuple[int, ...]
+
+
+def boxes(shape: Place, first: int, count: int) -> Iterator[tuple[Place, Place]]:
+    """The elements [first, first + count) of a tensor, row by row, as blocks: offsets and shape of each, in order.
+
+    At most two a dimension, and each is contiguous.
+    """
+    if len(shape) < 2:
+        if count:
+            yield (first,)[: len(shape)], (count,)[: len(shape)]
+        return
+    inner = math.prod(shape[1:])
+    row, begin = divmod(first, inner)
+    if begin:
+        head = min(count, inner - begin)
+        yield from (((row, *offsets), (1, *block)) for offsets, block in boxes(shape[1:], begin, head))
+        row, count = row + 1, count - head
+    rows, tail = divmod(count, inner)
+    if rows:
+        yield (row, *(0 for _ in shape[1:])), (rows, *shape[1:])
+    yield from (((row + rows, *offsets), (1, *block)) for offsets, block in boxes(shape[1:], 0, tail))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from fastinit.engines import reference
 from fastinit.engines.constants import ORDINARY, TILE_ROWS
 from fastinit.fill import buffers, memory
 from fastinit.laws import Constant, Draw, Law
+from fastinit.laws.blocks import Leaf
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], object]
@@ -129,6 +130,20 @@ class Target:
         with np.errstate(all="ignore"):  # a caller may have NumPy raise where a value becomes subnormal or zero
             working = values.astype(self.format.working, copy=False)
             return np.asarray(reference.rounded(working, storage.dtype, self.format.code))
+
+
+def share_of(leaf: Leaf, storage: Array, target: Target) -> tuple[Array, Target] | None:
+    """What a block has of a part, and the place of that; None where it has nothing."""
+    begins, ends = [], []
+    for at, size, offset, length in zip(leaf.offsets, leaf.shape, target.place.offsets, storage.shape, strict=True):
+        begins.append(max(at - offset, 0))
+        ends.append(min(at + size - offset, length))
+        if begins[-1] >= ends[-1]:
+            return None
+    inside = target.beyond(tuple(begins))
+    offsets = tuple(offset - at for offset, at in zip(inside.place.offsets, leaf.offsets, strict=True))
+    here = storage[tuple(map(slice, begins, ends))]
+    return here, replace(inside, place=Shard(leaf.shape, offsets), before=target.before + leaf.before)
 
 
 @dataclass(frozen=True)

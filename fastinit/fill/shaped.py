@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from fastinit.address import Shard
 from fastinit.fill.orthogonal import fill_delta_orthogonal, fill_orthogonal
-from fastinit.fill.runs import Job, Progress, Target, fill_memory
+from fastinit.fill.runs import Job, Progress, Target, fill_memory, share_of
 from fastinit.fill.sparse import fill_sparse
 from fastinit.laws import Blocks, Constant, DeltaOrthogonal, Law, Orthogonal, Padded, Sparse
-from fastinit.laws.blocks import Leaf, leaves
+from fastinit.laws.blocks import leaves
 from fastinit.laws.law import IndependentLaw, ShapedLaw
 from fastinit.laws.patterns import Pattern
 
@@ -88,20 +87,6 @@ def fill_parts(storage: Array, law: Blocks | Padded, target: Target) -> Store:
             one()
 
     return store
-
-
-def share_of(leaf: Leaf, storage: Array, target: Target) -> tuple[Array, Target] | None:
-    """What a block has of a part, and the place of that; None where it has nothing."""
-    begins, ends = [], []
-    for at, size, offset, length in zip(leaf.offsets, leaf.shape, target.place.offsets, storage.shape, strict=True):
-        begins.append(max(at - offset, 0))
-        ends.append(min(at + size - offset, length))
-        if begins[-1] >= ends[-1]:
-            return None
-    inside = target.beyond(tuple(begins))
-    offsets = tuple(offset - at for offset, at in zip(inside.place.offsets, leaf.offsets, strict=True))
-    here = storage[tuple(map(slice, begins, ends))]
-    return here, replace(inside, place=Shard(leaf.shape, offsets), before=target.before + leaf.before)
 
 
 def report(progress: Progress, before: int, total: int, done: int, _: int) -> None:

@@ -18,11 +18,7 @@ FLAX = (
     Rule(r"(.*\.)?(bias|mean)", "zeros"),
     Rule(r"(.*\.)?(scale|var)", "ones"),
     # Embeddings (rows, width): variance 1 / width.
-    Rule(
-        r"(.*\.)?embedding",
-        "variance_scaling",
-        {"scale": 1.0, "distribution": "normal", "mode": "fan_out"},
-    ),
+    Rule(r"(.*\.)?embedding", "variance_scaling", {"scale": 1.0, "distribution": "normal", "mode": "fan_out"}),
     Rule(r"(.*\.)?(query|key|value)\.kernel", "lecun_normal", {"truncated": True, "layout": "jax_heads"}),
     # The recurrent kernels of the cells of RNNs.
     Rule(r"(.*\.)?(h[fgionrz]?|dense_h)\.kernel", "orthogonal"),

@@ -121,21 +121,40 @@ class Leaf(NamedTuple):
     law: Law
     before: int
 
+    def where(self, shape: tuple[int, ...]) -> str:
+        """Which slice of the tensor it is, as NumPy writes it: [4096:5120], or [:, 0:64]; empty for all of it."""
+        ends = [
+            f"{at}:{at + size}" if size < length else ":"
+            for at, size, length in zip(self.offsets, self.shape, shape, strict=True)
+        ]
+        while ends and ends[-1] == ":":
+            ends.pop()
+        return f"[{', '.join(ends)}]" if ends else ""
+
 
 def leaves(law: Law, shape: tuple[int, ...]) -> Iterator[Leaf]:
     """The slices of a tensor of this shape, which the law has been checked against; none is empty."""
-    yield from _leaves(law, (0,) * len(shape), shape, 0)
+    yield from _leaves(law, (0,) * len(shape), shape, 0, (Blocks, Padded))
 
 
-def _leaves(law: Law, offsets: tuple[int, ...], shape: tuple[int, ...], before: int) -> Iterator[Leaf]:
-    if not isinstance(law, (Blocks, Padded)):
+def slices(law: Law, shape: tuple[int, ...]) -> Iterator[Leaf]:
+    """The same as they were named: a table with a padding row is one."""
+    yield from _leaves(law, (0,) * len(shape), shape, 0, (Blocks,))
+
+
+def _leaves(
+    law: Law, offsets: tuple[int, ...], shape: tuple[int, ...], before: int, made_of_parts: tuple[type[Law], ...]
+) -> Iterator[Leaf]:
+    if not isinstance(law, made_of_parts):
         if math.prod(shape):
             yield Leaf(offsets, shape, law, before)
         return
+    assert isinstance(law, (Blocks, Padded))
     axis, parts = (law.axis % len(shape), law.parts) if isinstance(law, Blocks) else (0, law.parts(shape[0]))
     behind = math.prod(shape[:axis]) * math.prod(shape[axis + 1 :])
     start = 0
     for size, inner in parts:
         corner = (*offsets[:axis], offsets[axis] + start, *offsets[axis + 1 :])
-        yield from _leaves(inner, corner, (*shape[:axis], size, *shape[axis + 1 :]), before + start * behind)
+        part = (*shape[:axis], size, *shape[axis + 1 :])
+        yield from _leaves(inner, corner, part, before + start * behind, made_of_parts)
         start += size

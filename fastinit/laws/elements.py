@@ -26,10 +26,10 @@ class Mixture(Element):
 
     @property
     def std(self) -> float:  # type: ignore[override]
-        """The root of the weighted mean of std^2 + (mean - the mean of all)^2."""
+        """The root of the weighted mean of std^2 + (mean - the mean of all)^2; infinite where values are."""
         mean = self.mean
         if not np.isfinite(mean):
-            return 0.0 if len(self.components) == 1 else math.nan
+            return 0.0 if len(self.components) == 1 else math.inf
         return math.sqrt(sum(share * (law.std**2 + abs(law.mean - mean) ** 2) for share, law in self.components))
 
     @property
