@@ -28,7 +28,7 @@ class Blocks(ShapedLaw):
 
     An element of an independent law has the value that this law gives to its address in the whole tensor, so that
     Blocks of one law is that law. A law of lines, matrices or places takes its part for the tensor: its axes, lines and
-    shape are those of the slice. Two parts never share a word (docs/stream.md, section 9). Raises TypeError or
+    shape are those of the slice. Two parts never share a word (docs/stream.md, section 10.2). Raises TypeError or
     ValueError for what is no list of sizes and laws, and, at the fill, for an axis that does not exist, for sizes that
     do not add up, and for a slice that its law cannot have.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from pathlib import Path
 
@@ -142,6 +143,45 @@ def test_on_the_command_line_every_part_has_its_std(case, tmp_path: Path):
     x = np.load(tmp_path / "w.npy")
     for part, std in zip(pieces(x, numbers, stds), stds, strict=True):
         has_std(part, std)
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "parts.md").read_text(encoding="utf-8")
+SHAPES = {
+    "layers.0.experts.up": ((8, 128, 64), math.sqrt(2 / 64)),
+    "layers.0.qkv.weight": ((384, 256), None),
+    "lstm.weight_hh_l0": ((256, 64), 1 / 8),
+    "embed_tokens.weight": ((50304, 64), None),
+}
+
+
+def test_the_rules_of_the_page_are_rules_for_what_it_speaks_of():
+    blocks = re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    rules = [rule for block in blocks for rule in rules_of(tomllib.loads(block))]
+    assert len(rules) == len(SHAPES)
+    plan = Plan.from_rules({name: {"shape": list(shape)} for name, (shape, _) in SHAPES.items()}, rules)
+    for tensor in plan.tensors:
+        std = SHAPES[tensor.name][1]
+        assert std is None or tensor.law.on(tensor.shape).std == pytest.approx(std)
+    assert plan.tensors[3].law == Blocks(((50257, Padded(Normal(0.0, 0.02), 0)), (47, Constant(0))))
+
+
+def test_every_case_of_the_page_is_ten_lines_or_fewer():
+    for block in re.findall(r"^```\w*\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE):
+        assert block.count("\n") <= 10
+
+
+def test_the_page_names_every_layout_of_parts():
+    for layout in (
+        "experts_out_in",
+        "experts_in_out",
+        "torch_fused",
+        "keras_fused",
+        "torch_grouped",
+        "torch_depthwise",
+    ):
+        assert layout in PAGE
 
 
 # --- what nobody said -------------------------------------------------------------------------------------------------
