@@ -38,6 +38,7 @@ from fastinit.schemes import fill_xavier_uniform as fill_xavier_uniform
 from fastinit.schemes import fill_zeros as fill_zeros
 from fastinit.schemes import gain as gain
 from fastinit.schemes import scheme_for as scheme_for
+from fastinit.structures import fill_blocks as fill_blocks
 from fastinit.structures import fill_delta_orthogonal as fill_delta_orthogonal
 from fastinit.structures import fill_dirac as fill_dirac
 from fastinit.structures import fill_identity as fill_identity

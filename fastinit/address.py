@@ -7,7 +7,7 @@ import logging
 import math
 import operator
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -42,6 +42,28 @@ def integer(value: object, what: str) -> int:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{what} is {value!r} of type {type(value).__name__}; pass an integer") from None
+
+
+def axes(value: object, what: str) -> tuple[int, ...]:
+    """An axis or several, as exact integers; negative ones count from the last."""
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return tuple(integer(one, f"an entry of {what}") for one in value)
+    try:
+        return (integer(value, what),)
+    except TypeError:
+        raise TypeError(f"{what} is {value!r}; pass an axis, such as 0, or several, such as (0, 1)") from None
+
+
+def places_of(value: tuple[int, ...], shape: tuple[int, ...], what: str) -> tuple[int, ...]:
+    """The same axes counted from the first; ValueError where the shape has no such axis, or one is named twice."""
+    for axis in value:
+        if not -len(shape) <= axis < len(shape):
+            raise ValueError(f"{what} {axis} is not an axis of shape {shape}")
+    places = tuple(axis % len(shape) for axis in value)
+    for i, axis in enumerate(value):
+        if places[i] in places[:i]:
+            raise ValueError(f"{what} names axis {axis} of shape {shape} twice")
+    return places
 
 
 @lru_cache(maxsize=4096)  # a name's digest costs more than drawing a small bias
@@ -136,6 +158,30 @@ def index_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
             f"a tensor of shape {shape} has {math.prod(shape)} elements; the stream addresses at most 2**58"
         )
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+Place = tuple[int, ...]
+
+
+def boxes(shape: Place, first: int, count: int) -> Iterator[tuple[Place, Place]]:
+    """The elements [first, first + count) of a tensor, row by row, as blocks: offsets and shape of each, in order.
+
+    At most two a dimension, and each is contiguous.
+    """
+    if len(shape) < 2:
+        if count:
+            yield (first,)[: len(shape)], (count,)[: len(shape)]
+        return
+    inner = math.prod(shape[1:])
+    row, begin = divmod(first, inner)
+    if begin:
+        head = min(count, inner - begin)
+        yield from (((row, *offsets), (1, *block)) for offsets, block in boxes(shape[1:], begin, head))
+        row, count = row + 1, count - head
+    rows, tail = divmod(count, inner)
+    if rows:
+        yield (row, *(0 for _ in shape[1:])), (rows, *shape[1:])
+    yield from (((row + rows, *offsets), (1, *block)) for offsets, block in boxes(shape[1:], 0, tail))
 
 
 @dataclass(frozen=True)

@@ -7,24 +7,27 @@ thread draws and writes at once: a thousand small tensors are a few items, not a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fastinit import engines
-from fastinit.address import Shard, stream_words
-from fastinit.dtypes import FORMATS, storage_dtype
+from fastinit.address import Shard, boxes, stream_words
+from fastinit.dtypes import FORMATS, Format, storage_dtype
 from fastinit.files.safetensors import Slot
 from fastinit.fill import fill
+from fastinit.fill.parts import Parts
 from fastinit.fill.runs import Job
-from fastinit.laws import Padded, Sparse
-from fastinit.laws.law import ShapedLaw
+from fastinit.laws import Sparse
+from fastinit.laws.blocks import leaves
+from fastinit.laws.law import IndependentLaw, ShapedLaw
 from fastinit.laws.patterns import Pattern
 from fastinit.plan import Tensor
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 
 ITEM = 1 << 20  # bytes of an item, drawn and written by one thread: in the second-level cache
 MOST_JOBS = 1024  # prepared laws that are kept
@@ -49,13 +52,19 @@ class Piece:
 def unit(tensor: Tensor) -> int | None:
     """How many elements a piece is a multiple of: 1, or a row; None where the tensor must be drawn whole.
 
-    A pattern and a table with a padding row can be drawn row by row, and so can a sparse law whose lines lie within
-    rows; the lines of another sparse law, and the matrices of an orthogonal one, run through all rows.
+    A pattern can be drawn row by row, and so can a sparse law whose lines lie within rows; the lines of another sparse
+    law, and the matrices of an orthogonal one, run through all rows. Of parts the most demanding decides.
     """
-    law = tensor.law
-    if not isinstance(law, ShapedLaw):
+    if tensor.elements == 0 or not isinstance(tensor.law, ShapedLaw):
         return 1
-    by_rows = isinstance(law, Pattern | Padded) or (isinstance(law, Sparse) and law.axis % len(tensor.shape) > 0)
+    parts = list(leaves(tensor.law, tensor.shape))
+    if all(isinstance(part.law, IndependentLaw) for part in parts):
+        return 1
+    by_rows = all(
+        isinstance(part.law, IndependentLaw | Pattern)
+        or (isinstance(part.law, Sparse) and part.law.line(part.shape) > 0)
+        for part in parts
+    )
     row = math.prod(tensor.shape[1:])
     if by_rows and row * storage_dtype(tensor.dtype).itemsize <= LONGEST_ROW:
         return row
@@ -98,23 +107,27 @@ def items(tensors: Iterable[Tensor], slots: Mapping[str, Slot]) -> Iterator[list
 class Source:
     """What a seed and a stream make of tensors.
 
-    `jobs` keeps what was prepared for a tensor, by its identity: a hash of the law would cost more than a small piece,
-    and Constant(0.0) and Constant(-0.0) are equal where their bits are not.
+    `jobs` and `parts` keep what was prepared for a tensor, by its identity: a hash of the law would cost more than a
+    small piece, and Constant(0.0) and Constant(-0.0) are equal where their bits are not.
     """
 
     seed: int
     stream: str
     engine: str
     jobs: dict[int, tuple[Tensor, Job]] = field(default_factory=dict, compare=False, repr=False)
+    parts: dict[int, tuple[Tensor, Parts]] = field(default_factory=dict, compare=False, repr=False)
 
     def draw(self, piece: Piece, buffer: Array) -> None:
         """Draw a piece into a buffer of bytes, which is aligned for its dtype, on the calling thread."""
         tensor = piece.tensor
         if isinstance(tensor.law, ShapedLaw):
-            storage = buffer.view(storage_dtype(tensor.dtype))
-            row = math.prod(tensor.shape[1:])
-            shard = Shard(tensor.shape, (piece.first // row, *(0 for _ in tensor.shape[1:])))
-            self.fill(storage.reshape(piece.count // row, *tensor.shape[1:]), tensor, shard, threads=1)
+            parts = self._parts(tensor)
+            line = buffer.view(parts.storage)
+            with engines.use(self.engine):
+                for offsets, block in boxes(tensor.shape, piece.first, piece.count):
+                    count = math.prod(block)
+                    parts.fill(line[:count].reshape(block), Shard(tensor.shape, offsets))
+                    line = line[count:]
         else:
             job = self._job(tensor)
             # float16 too is raw integers to the engines
@@ -138,12 +151,24 @@ class Source:
 
     def _job(self, tensor: Tensor) -> Job:
         """What an independent law draws, prepared once for all pieces of a tensor."""
-        kept = self.jobs.get(id(tensor))
-        if kept is not None and kept[0] is tensor:
-            return kept[1]
+        return _kept(self.jobs, tensor, lambda: Job.of(tensor.law, *self._where(tensor)))
+
+    def _parts(self, tensor: Tensor) -> Parts:
+        """The same for the parts of a shaped law, which may be one."""
+        return _kept(self.parts, tensor, lambda: Parts.of(tensor.law, tensor.shape, *self._where(tensor)))
+
+    def _where(self, tensor: Tensor) -> tuple[Array, np.dtype[Any], Format | None]:
         words = stream_words(self.seed, tensor.name, self.stream)
-        job = Job.of(tensor.law, words, storage_dtype(tensor.dtype), FORMATS.get(tensor.dtype))
-        if len(self.jobs) >= MOST_JOBS:
-            self.jobs.clear()
-        self.jobs[id(tensor)] = (tensor, job)
-        return job
+        return words, storage_dtype(tensor.dtype), FORMATS.get(tensor.dtype)
+
+
+def _kept(kept: dict[int, tuple[Tensor, T]], tensor: Tensor, prepare: Callable[[], T]) -> T:
+    """What was prepared for a tensor, or is now."""
+    found = kept.get(id(tensor))
+    if found is not None and found[0] is tensor:
+        return found[1]
+    prepared = prepare()
+    if len(kept) >= MOST_JOBS:
+        kept.clear()
+    kept[id(tensor)] = (tensor, prepared)
+    return prepared

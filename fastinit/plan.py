@@ -19,9 +19,9 @@ from fastinit.address import LARGEST_TENSOR, Shard, stream_id
 from fastinit.dtypes import FORMATS, storage_dtype
 from fastinit.files.safetensors import DTYPES, LARGEST_HEADER, read_header, unique
 from fastinit.files.small import save
-from fastinit.laws import Constant, Law
+from fastinit.laws import Law
+from fastinit.laws.blocks import check_tensor
 from fastinit.laws.encoded import from_json, to_json
-from fastinit.laws.law import ShapedLaw
 from fastinit.named import law_of
 
 VERSION = "fastinit-plan-1"
@@ -61,12 +61,7 @@ class Tensor:
             raise TypeError(f"{type(self.law).__name__} draws floats, and dtype is {self.dtype}; use a constant")
         if math.prod(self.shape) == 0:
             return
-        if isinstance(self.law, ShapedLaw):
-            self.law.check(self.shape)
-        if isinstance(self.law, Constant):
-            self.law.stored(storage_dtype(self.dtype), format)
-        elif format is not None:
-            self.law.prepare(format)
+        check_tensor(self.law, self.shape, storage_dtype(self.dtype), format)
 
     @cached_property
     def elements(self) -> int:
@@ -297,8 +292,10 @@ def rules_of(content: Mapping[str, Any]) -> list[Rule]:
 
 
 def _pair(value: Any) -> Any:
-    """TOML's lists are pairs here (sigmas, bounds)."""
-    return tuple(value) if isinstance(value, list) else value
+    """TOML's lists are tuples here: pairs (sigmas, bounds), axes, and tables of parts."""
+    if isinstance(value, dict):
+        return {name: _pair(one) for name, one in value.items()}
+    return tuple(map(_pair, value)) if isinstance(value, list) else value
 
 
 def load_rules(path: str | os.PathLike[str]) -> list[Rule]:

@@ -365,7 +365,7 @@ def _mlp(shapes: Shapes, scheme: str) -> list[Rule]:
         for name in _weights(shapes, range(2, 6))
         if len(shapes[name]["shape"]) > 2 or not re.search("emb|wte|wpe", name.lower())
     ]
-    return [*_norm_rules(shapes), _rule(_exactly(weights), scheme), _rule(r"(?:.+\.)?bias", "zeros")]
+    return [*_norm_rules(shapes), _rule(_exactly(weights), scheme, layout="torch"), _rule(r"(?:.+\.)?bias", "zeros")]
 
 
 def _mlp_he(shapes: Shapes) -> list[Rule]:

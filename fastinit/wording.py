@@ -7,9 +7,10 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from fastinit.laws import Law
+from fastinit.laws import Blocks, Law
 
 NONE = "\u2013"
+MOST_PARTS = 4  # of a tensor made of parts, whose laws are written out
 
 
 def number(value: Any) -> str:
@@ -41,7 +42,14 @@ def law(value: Law | None) -> str:
     words = []
     for field in dataclasses.fields(value):  # type: ignore[arg-type]
         content = getattr(value, field.name)
-        if dataclasses.is_dataclass(content):
+        if isinstance(value, Blocks) and field.name == "parts":
+            words += [f"{size}: {law(one)}" for size, one in content[:MOST_PARTS]]
+            words += [f"{len(content) - MOST_PARTS} more"] if len(content) > MOST_PARTS else []
+        elif isinstance(content, tuple):
+            words += [f"{field.name}={', '.join(map(str, content))}"] if content else []
+        elif isinstance(value, Blocks):
+            words += [f"{field.name}={content}"] if content != field.default else []
+        elif dataclasses.is_dataclass(content):
             words.append(law(content))  # type: ignore[arg-type]
         elif isinstance(content, (bool, str)):
             if content != field.default:

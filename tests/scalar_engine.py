@@ -510,12 +510,12 @@ def survivors(need: int, indices: Sequence[int], seed: int, name: str | int) -> 
     return alive
 
 
-def orthonormal(m: int, n: int, b: int, seed: int, name: str | int) -> list[list[float]]:
-    """The rows of Q of matrix b, m x n, m >= n: float64 sums, one reflector at a time."""
+def orthonormal(m: int, n: int, b: int, seed: int, name: str | int, before: int = 0) -> list[list[float]]:
+    """The rows of Q of matrix b, m x n, m >= n, of a part with `before` elements before it: a reflector at a time."""
     q = [[float(i == j) for j in range(n)] for i in range(m)]
     signs = []
     for j in reversed(range(n)):
-        x = [standard_normal(False, seed, name, (b * n + j) * m + i, 3) for i in range(j, m)]
+        x = [standard_normal(False, seed, name, before + (b * n + j) * m + i, 3) for i in range(j, m)]
         sign = math.copysign(1.0, x[0])
         signs.append(-sign)
         v = [x[0] + sign * math.sqrt(math.fsum(value * value for value in x)), *x[1:]]

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from fastinit.address import STREAM
-from fastinit.cli.options import DONE, EXIT_CODES, add_seed, flag, number, pair, plain, seeded, shape
+from fastinit.cli.options import DONE, EXIT_CODES, add_seed, axes, flag, number, pair, part, plain, seeded, shape
 from fastinit.dtypes import FORMATS
 from fastinit.fans import LAYOUTS
 from fastinit.files.npy import Report, fill_file, stored_shape
@@ -23,6 +23,9 @@ examples:
   fastinit fill head.npy --shape 1000,2048 --scheme truncated_normal --std 0.02 --bounds -0.04,0.04 --seed 7 --name head
   fastinit fill recurrent.npy --shape 4096,4096 --scheme orthogonal --seed 0 --name recurrent
   fastinit fill weights.npy --existing --scheme zeros
+  fastinit fill experts.npy --shape 8,4096,1024 --scheme he_normal --layout experts_out_in --seed 0 --name experts
+  fastinit fill qkv.npy --shape 6144,4096 --scheme blocks --seed 0 --name qkv \\
+      --part 'size = 4096, scheme = "xavier_normal"' --part 'scheme = "xavier_normal"' --part 'scheme = "normal"'
 """
 
 
@@ -49,7 +52,15 @@ def add_to(commands: Any) -> None:
     numbers = fill.add_argument_group("numbers of the scheme (a scheme refuses those it has no use for)")
     numbers.add_argument("--fan-in", type=float, metavar="N", help="inputs of a unit; default: from shape and layout")
     numbers.add_argument("--fan-out", type=float, metavar="N", help="outputs of a unit; default: from shape and layout")
-    numbers.add_argument("--layout", choices=LAYOUTS, help="which dimensions are inputs and outputs; default torch")
+    numbers.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        metavar="NAME",
+        help=f"which dimensions are inputs and outputs; default torch, of three dimensions none: {', '.join(LAYOUTS)}",
+    )
+    numbers.add_argument("--in-axis", type=axes, metavar="N,...", help="axes of the inputs, in place of a layout")
+    numbers.add_argument("--out-axis", type=axes, metavar="N,...", help="axes of the outputs, in place of a layout")
+    numbers.add_argument("--batch-axis", type=axes, metavar="N,...", help="axes that count copies: experts, heads")
     numbers.add_argument("--gain", type=float, metavar="X", help="multiplies the standard deviation; default 1")
     numbers.add_argument("--negative-slope", type=float, metavar="X", help="of a leaky ReLU; default 0")
     numbers.add_argument("--truncated", action="store_true", default=None, help="cut the normal at 2 sigma, same std")
@@ -62,10 +73,12 @@ def add_to(commands: Any) -> None:
     numbers.add_argument("--bounds", type=pair, metavar="A,B", help="where to cut, absolute")
     numbers.add_argument("--corrected", action="store_true", default=None, help="widen the parent: std after the cut")
     numbers.add_argument("--scale", type=float, metavar="X", help="of variance_scaling: variance = scale / fan")
-    numbers.add_argument("--mode", choices=("fan_in", "fan_out", "fan_avg"), help="of variance_scaling; default fan_in")
+    numbers.add_argument(
+        "--mode", choices=("fan_in", "fan_out", "fan_avg"), help="which fan the scheme takes; default fan_in"
+    )
     numbers.add_argument("--sparsity", type=float, metavar="X", help="of sparse: share of zeros on a line")
     numbers.add_argument("--nonzeros", type=int, metavar="N", help="of sparse: survivors on a line, instead")
-    numbers.add_argument("--axis", type=int, metavar="N", help="of sparse: along which a line runs; default 0")
+    numbers.add_argument("--axis", type=int, metavar="N", help="of the lines of sparse, the parts of blocks; default 0")
     numbers.add_argument("--flatten", choices=("torch", "jax"), help="of orthogonal: rows first, or columns last")
     numbers.add_argument("--batch", type=int, metavar="N", help="of orthogonal: leading dimensions that count matrices")
     numbers.add_argument("--layers", type=float, metavar="N", help="transformer blocks of the whole model")
@@ -75,7 +88,16 @@ def add_to(commands: Any) -> None:
     numbers.add_argument("--omega", type=float, metavar="X", help="of siren_uniform; default 30")
     numbers.add_argument("--forget", type=float, metavar="X", help="of lstm_bias: the forget gate's bias; default 1")
     numbers.add_argument("--floor", type=float, metavar="X", help="of mamba_dt_bias: the shortest step; default 1e-4")
-    numbers.add_argument("--groups", type=int, metavar="N", help="of dirac: groups of the convolution; default 1")
+    numbers.add_argument("--groups", type=int, metavar="N", help="of a convolution; projections fused in one")
+    numbers.add_argument(
+        "--part",
+        type=part,
+        action="append",
+        dest="parts",
+        metavar="TABLE",
+        help="of blocks, one for each part, in order: 'size = 4096, scheme = \"normal\", std = 0.02'; parts without a "
+        "size share what the others leave",
+    )
     numbers.add_argument("--distribution", help="of variance_scaling: truncated_normal, normal or uniform")
 
     how = fill.add_argument_group("how")
@@ -115,9 +137,10 @@ def _run_fill(options: argparse.Namespace) -> int:
 
 
 NUMBERS = (
-    *("fan_in", "fan_out", "layout", "gain", "negative_slope", "truncated", "mean", "std", "low", "high", "value"),
-    *("sigmas", "bounds", "corrected", "scale", "mode", "distribution"),
-    *("sparsity", "nonzeros", "axis", "flatten", "batch", "groups"),
+    *("fan_in", "fan_out", "layout", "in_axis", "out_axis", "batch_axis", "groups", "mode", "parts"),
+    *("gain", "negative_slope", "truncated", "mean", "std", "low", "high", "value"),
+    *("sigmas", "bounds", "corrected", "scale", "distribution"),
+    *("sparsity", "nonzeros", "axis", "flatten", "batch"),
     *("layers", "width", "base_fan_in", "first", "omega", "forget", "floor"),
 )
 
@@ -125,7 +148,7 @@ NUMBERS = (
 def _law(options: argparse.Namespace) -> Law:
     """The law of the scheme, from the options it takes; an option it has no use for is an error, not a silence."""
     given = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
-    return law_of(options.scheme, given, options.shape, flag)
+    return law_of(options.scheme, given, options.shape, lambda name: flag("part" if name == "parts" else name))
 
 
 def _summary(report: Report, *, durable: bool) -> str:

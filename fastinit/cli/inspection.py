@@ -13,6 +13,7 @@ from fastinit.cli.options import DONE, FAILED, command, plain
 from fastinit.cli.progress import Progress
 from fastinit.files.small import save
 from fastinit.show import html, show, table
+from fastinit.show.shown import TensorShown
 from fastinit.verify import DIFFERS, UNKNOWN, Verified, verify
 
 EXAMPLES = """
@@ -59,7 +60,8 @@ def _verdict(report: Verified) -> str:
         where = ""
         if one.index is not None:
             share = one.differing / one.compared
-            where = f": {share:.3g} of it, first at {list(one.index)}, {one.found!s} instead of {one.expected!s}"
+            part = f" in part {one.part}" if one.part else ""
+            where = f": {share:.3g} of it, first at {list(one.index)}{part}, {one.found!s} instead of {one.expected!s}"
         lines.append(f"{one.name}  {one.status}{where}")
     if len(others) > MOST_SHOWN:
         lines.append(f"... and {len(others) - MOST_SHOWN} more")
@@ -77,10 +79,16 @@ def _run_show(options: argparse.Namespace) -> int:
     if options.html is not None:
         save(options.html, html(shown, title=str(options.path)).encode())
     if options.json:
-        tensors = [
-            dataclasses.asdict(one) | {"law": None if one.law is None else repr(one.law)} for one in shown.tensors
-        ]
-        print(json.dumps(plain({"path": str(options.path), "tensors": tensors})))
+        print(json.dumps(plain({"path": str(options.path), "tensors": [_as_dict(one) for one in shown.tensors]})))
     elif not options.quiet:
         print(table(shown, shutil.get_terminal_size((120, 24)).columns))
     return DONE
+
+
+def _as_dict(tensor: TensorShown) -> dict[str, Any]:
+    """A tensor for JSON, its laws in words."""
+    return {
+        **dataclasses.asdict(tensor),
+        "law": None if tensor.law is None else repr(tensor.law),
+        "parts": [_as_dict(part) for part in tensor.parts],
+    }

@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 import sys
+import tomllib
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +47,25 @@ def pair(text: str) -> tuple[float, float]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}; give two numbers with a comma, such as -2,2") from None
     return low, high
+
+
+def axes(text: str) -> tuple[int, ...]:
+    """0, or 0,1."""
+    try:
+        return tuple(int(axis) for axis in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; give an axis, such as 0, or several, such as 0,1") from None
+
+
+def part(text: str) -> dict[str, Any]:
+    """The inside of a table of TOML: size = 4096, scheme = "normal", std = 0.02."""
+    try:
+        table: dict[str, Any] = tomllib.loads(f"part = {{{text}}}")["part"]
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no table ({error}); give one such as 'size = 4096, scheme = \"normal\", std = 0.02'"
+        ) from None
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
 
 
 def number(text: str) -> float | int:

@@ -32,6 +32,7 @@ from fastinit.fill.buffers import check
 from fastinit.fill.runs import Job
 from fastinit.floating_point import in_default_mode
 from fastinit.laws import Law
+from fastinit.laws.blocks import check_tensor
 from fastinit.laws.law import Element, ShapedLaw
 from fastinit.threads import for_each, resolve
 
@@ -252,12 +253,11 @@ class _Job:
         if self.shard is not None:
             self.shard.check(self.layout.shape)
         if isinstance(self.law, ShapedLaw):
-            self.law.check(self.shard.shape if self.shard else self.layout.shape)
             stream_words(self.seed, self.name)
             name = type(self.law).__name__
             check(np.empty(0, self.layout.storage), self.layout.format, name, floats_only=self.law.floats_only)
-            if self.layout.format is not None:
-                self.law.prepare(self.layout.format)
+            shape = self.shard.shape if self.shard else self.layout.shape
+            check_tensor(self.law, shape, self.layout.storage, self.layout.format)
             return
         length = math.prod(self.shard.shape) if self.shard else self.layout.elements
         self.draw(np.empty(min(length, 4096), self.layout.storage), Shard((length,), (0,)))

@@ -97,7 +97,7 @@ def fill(
     storage = array.view(format.storage) if format is not None and format.code else array
     if isinstance(law, ShapedLaw):
         place = shard if shard is not None else Shard(array.shape, (0,) * array.ndim)
-        fill_shaped(storage, law, Target(place, words, array.dtype, format, workers, progress))
+        fill_shaped(storage, law, Target(place, place, words, array.dtype, format, workers, progress))
         return
     job = Job.of(law, words, array.dtype, format)
     if contiguous and storage.ndim != 1:

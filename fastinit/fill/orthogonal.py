@@ -14,7 +14,7 @@ last bits differ between libraries, processors and thread counts. A fork waits f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from fastinit.dtypes import FORMATS
 from fastinit.engines.constants import DOMAIN_ORTHOGONAL
 from fastinit.fill.runs import Job, Target, fill_direct, fill_memory
 from fastinit.laws import Constant, DeltaOrthogonal, Draw, Orthogonal
+from fastinit.laws.law import ShapedLaw
 from fastinit.products import inverse, matmul
 
 Array = np.ndarray[Any, Any]
@@ -34,17 +35,10 @@ BLOCK, PANEL = 256, 512
 
 def fill_orthogonal(storage: Array, law: Orthogonal, target: Target) -> None:
     """Fill a block with its part of each matrix. A matrix of which it holds any part is formed whole."""
-    law.prepare(target.floats)
-    shape, offsets, batch = target.place.shape, target.place.offsets, law.batch
-    _, rows, cols = law.matrices(shape)
-    own = shape[batch:]
-    part = tuple(slice(o, o + n) for o, n in zip(offsets[batch:], storage.shape[batch:], strict=True))
+    own, part = law.own(target.place.shape), part_of_copy(storage, law, target)
+    _, rows, cols = law.matrices(target.place.shape)
     done, total = 0, storage.nbytes
-    for index in np.ndindex(*storage.shape[:batch]):
-        number = 0
-        for i, offset, size in zip(index, offsets[:batch], shape[:batch], strict=True):
-            number = number * size + offset + i
-        mine = storage[index]
+    for number, mine in copies(storage, law, target):
         straight = mine.shape == own and mine.flags.carray and target.floats.code == 0
         matrix = mine.reshape(rows, cols) if straight else np.empty((rows, cols), target.floats.working)
 
@@ -60,18 +54,38 @@ def fill_orthogonal(storage: Array, law: Orthogonal, target: Target) -> None:
 
 def fill_delta_orthogonal(storage: Array, law: DeltaOrthogonal, target: Target) -> None:
     """Zeros on all threads, then the part of the matrix at the centre."""
-    law.prepare(target.floats)
     zeros = target.job(Constant(0))
     fill_memory(storage, zeros, target.first, target.pitches, target.workers, target.progress)
-    centre, offsets = law.centre(target.place.shape), target.place.offsets
-    channels = [i for i, at in enumerate(centre) if isinstance(at, slice)]
-    here: list[Any] = [slice(None) if i in channels else at - offsets[i] for i, at in enumerate(centre)]
-    if not all(i in channels or 0 <= at < storage.shape[i] for i, at in enumerate(here)):
+    shape, offsets = target.place.shape, target.place.offsets
+    centre = {axis: at - offsets[axis] for axis, at in law.centre(shape).items()}
+    if not all(0 <= at < storage.shape[axis] for axis, at in centre.items()):
         return
-    matrix = np.empty([target.place.shape[i] for i in channels], target.floats.working)
-    form(matrix, 0, law.gain, target, lambda share: None)
-    part = tuple(slice(offsets[i], offsets[i] + storage.shape[i]) for i in channels)
-    storage[tuple(here)] = target.rounded(matrix[part], storage)
+    own, part = law.own_axes(shape), part_of_copy(storage, law, target)
+    here = tuple(centre.get(axis, slice(None)) for axis in own)
+    channels = [i for i, axis in enumerate(own) if axis not in centre]
+    for number, mine in copies(storage, law, target):
+        matrix = np.empty([shape[own[i]] for i in channels], target.floats.working)
+        form(matrix, number, law.gain, target, lambda share: None)
+        mine[here] = target.rounded(matrix[tuple(part[i] for i in channels)], storage)
+
+
+def copies(storage: Array, law: ShapedLaw, target: Target) -> Iterator[tuple[int, Array]]:
+    """The number of each copy that a block has a part of, in row-major order of the batch axes, and that part."""
+    shape, offsets = target.place.shape, target.place.offsets
+    batch = law.batch_axes(shape)
+    moved = storage.transpose(batch + law.own_axes(shape))
+    for index in np.ndindex(*moved.shape[: len(batch)]):
+        number = 0
+        for i, axis in zip(index, batch, strict=True):
+            number = number * shape[axis] + offsets[axis] + i
+        yield number, moved[index]
+
+
+def part_of_copy(storage: Array, law: ShapedLaw, target: Target) -> tuple[slice, ...]:
+    """What the block has of each copy."""
+    offsets = target.place.offsets
+    own = law.own_axes(target.place.shape)
+    return tuple(slice(offsets[axis], offsets[axis] + storage.shape[axis]) for axis in own)
 
 
 @dataclass(frozen=True)
@@ -79,10 +93,11 @@ class Reflectors:
     """The Gaussian vectors of matrix `number` of a tensor, m rows by n columns, m >= n.
 
     Vector j, of which the rows j ... m - 1 count, is row `number` n + j of a tensor of m columns of standard float32
-    normals in domain 3: the same for every dtype.
+    normals in domain 3, whose first element is number `before`: the same for every dtype.
     """
 
     words: Array
+    before: int
     number: int
     m: int
     n: int
@@ -92,7 +107,7 @@ class Reflectors:
         """Vectors j ... j + count - 1 from row j on, one a row, zero before their own beginning."""
         x = np.empty((count, self.m - j), np.float32)
         draw = Draw("centred_normal_32", np.array([0, 1], np.float32), np.zeros(1, np.uint32), DOMAIN_ORTHOGONAL)
-        first = (self.number * self.n + j) * self.m + j
+        first = self.before + (self.number * self.n + j) * self.m + j
         fill_direct(x, Job(self.words, draw, None, FORMATS["float32"]), first, (self.m, 1), self.workers, None)
         return np.triu(x)
 
@@ -105,7 +120,7 @@ def form(matrix: Array, number: int, gain: float, target: Target, report: Callab
     """
     q = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     m, n = q.shape
-    reflectors = Reflectors(target.words, number, m, n, target.workers)
+    reflectors = Reflectors(target.words, target.before, number, m, n, target.workers)
     signs = np.empty(n, q.dtype)
     q[...] = 0
     for j in range((n - 1) // BLOCK * BLOCK, -1, -BLOCK):

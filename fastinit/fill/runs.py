@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from fastinit.engines import reference
 from fastinit.engines.constants import ORDINARY, TILE_ROWS
 from fastinit.fill import buffers, memory
 from fastinit.laws import Constant, Draw, Law
+from fastinit.laws.blocks import Leaf
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], object]
@@ -78,24 +79,39 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """What a fill is told besides law and memory: the place in the whole tensor, the stream, the dtype, the threads."""
+    """What a fill is told besides law and memory: the place in the whole tensor, the stream, the dtype, the threads.
+
+    place   of the block in what the law is of: the tensor, or a slice of it
+    whole   of the block in the tensor
+    before  elements of the tensor whose reflectors come before those of the law
+    """
 
     place: Shard
+    whole: Shard
     words: Array
     dtype: np.dtype[Any]
     format: Format | None
     workers: int
     progress: Progress | None
+    before: int = 0
 
     @property
     def pitches(self) -> tuple[int, ...]:
         """Row-major strides of the whole tensor, in elements."""
-        return index_strides(self.place.shape)
+        return index_strides(self.whole.shape)
 
     @property
     def first(self) -> int:
-        """The index of the block's first element."""
-        return sum(offset * pitch for offset, pitch in zip(self.place.offsets, self.pitches, strict=True))
+        """The index of the block's first element in the whole tensor."""
+        return sum(offset * pitch for offset, pitch in zip(self.whole.offsets, self.pitches, strict=True))
+
+    def beyond(self, steps: tuple[int, ...]) -> Target:
+        """The target of a smaller block, which begins so many steps further along each axis."""
+        place, whole = (
+            Shard(at.shape, tuple(o + s for o, s in zip(at.offsets, steps, strict=True)))
+            for at in (self.place, self.whole)
+        )
+        return replace(self, place=place, whole=whole)
 
     @property
     def floats(self) -> Format:
@@ -114,6 +130,20 @@ class Target:
         with np.errstate(all="ignore"):  # a caller may have NumPy raise where a value becomes subnormal or zero
             working = values.astype(self.format.working, copy=False)
             return np.asarray(reference.rounded(working, storage.dtype, self.format.code))
+
+
+def share_of(leaf: Leaf, storage: Array, target: Target) -> tuple[Array, Target] | None:
+    """What a block has of a part, and the place of that; None where it has nothing."""
+    begins, ends = [], []
+    for at, size, offset, length in zip(leaf.offsets, leaf.shape, target.place.offsets, storage.shape, strict=True):
+        begins.append(max(at - offset, 0))
+        ends.append(min(at + size - offset, length))
+        if begins[-1] >= ends[-1]:
+            return None
+    inside = target.beyond(tuple(begins))
+    offsets = tuple(offset - at for offset, at in zip(inside.place.offsets, leaf.offsets, strict=True))
+    here = storage[tuple(map(slice, begins, ends))]
+    return here, replace(inside, place=Shard(leaf.shape, offsets), before=target.before + leaf.before)
 
 
 @dataclass(frozen=True)

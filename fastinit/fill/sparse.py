@@ -11,7 +11,7 @@ import numpy as np
 
 from fastinit import engines
 from fastinit import threads as pool
-from fastinit.address import Axis, Shard, collapse
+from fastinit.address import Axis, collapse
 from fastinit.fill import buffers, memory
 from fastinit.fill.runs import SMALLEST_CHUNK, Job, Target, fill_staged, populate
 from fastinit.laws import Sparse
@@ -26,19 +26,18 @@ STAGED = 1 << 20  # bytes, in memory of the thread's own, where values go past t
 MOST_LINES, BUNDLES_PER_THREAD = 1 << 14, 4
 
 
-def fill_sparse(storage: Array, law: Sparse, target: Target) -> None:
-    """Fill a block. What its lines have before the block is drawn too: their words of domain 2, not their values."""
-    job = target.job(law.values)
-    axis = law.axis % storage.ndim
+def fill_sparse(storage: Array, law: Sparse, job: Job, target: Target) -> None:
+    """Fill a block with values of `job`. What its lines have before it is drawn too: their words of domain 2."""
+    axis = law.line(target.place.shape)
     survivors = law.survivors(target.place.shape[axis])
     if not buffers.needs_staging(storage):
         thin_lines(storage, survivors, axis, job, target)
         return
 
     def fill_copy(copy: Array, first: int) -> None:
-        corner = tuple(int(i) for i in np.unravel_index(first, target.place.shape))
-        piece = replace(target, place=Shard(target.place.shape, corner), workers=1, progress=None)
-        thin_lines(copy, survivors, axis, job, piece)
+        corner = np.unravel_index(first, target.whole.shape)
+        steps = tuple(int(i) - offset for i, offset in zip(corner, target.whole.offsets, strict=True))
+        thin_lines(copy, survivors, axis, job, replace(target.beyond(steps), workers=1, progress=None))
 
     fill_staged(storage, fill_copy, target.first, target.pitches, target.progress, uncut=axis)
 

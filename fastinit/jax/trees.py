@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -34,7 +34,8 @@ def initialize(tree_of_shapes: Any, seed: int, rules: Iterable[Rule] = FLAX, *, 
     seed            integer in [0, 2^64), the same on every process
     rules           of fastinit.plan, in order; the first whose `match` matches the whole name counts. They mean JAX's
                     layout: kernels are (k..., in, out), and `orthogonal` flattens all axes but the last, unless the
-                    rule has a `layout` or `flatten` of its own. The default draws what Flax's own layers draw
+                    rule has a `layout` or `flatten` of its own; stacked experts (experts, in, out) take `batch_axis`
+                    0. The default draws what Flax's own layers draw
     shardings       a jax.sharding.Sharding for all leaves, or a tree of them (None: the default device) that fits the
                     tree or its top. Without it, a leaf that has a sharding keeps it
 
@@ -97,7 +98,24 @@ def in_jax_layout(rule: Rule) -> Rule:
         layout = {"layout": "keras"}
     elif rule.scheme in SCHEMES and "layout" in takes(rule.scheme):
         layout = {"layout": "jax"}
+    elif rule.scheme == "blocks":
+        return Rule(rule.match, rule.scheme, {**rule.numbers, **_parts_in_jax_layout(rule)}, rule.dtype)
     return Rule(rule.match, rule.scheme, {**layout, **rule.numbers}, rule.dtype)
+
+
+def _parts_in_jax_layout(rule: Rule) -> dict[str, Any]:
+    """The same for the rule of every part."""
+    tables = rule.numbers.get("parts")
+    if not isinstance(tables, Sequence) or not all(isinstance(one, Mapping) for one in tables):
+        return {}  # the law of the rule refuses it
+    found = []
+    for table in tables:
+        numbers = {name: value for name, value in table.items() if name not in ("size", "scheme")}
+        scheme = table.get("scheme")
+        if isinstance(scheme, str):
+            numbers = dict(in_jax_layout(Rule(rule.match, scheme, numbers)).numbers)
+        found.append(numbers | {name: table[name] for name in ("size", "scheme") if name in table})
+    return {"parts": found}
 
 
 def _everywhere(shardings: Any, tree: Any) -> Any:

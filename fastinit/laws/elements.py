@@ -1,44 +1,62 @@
-"""The law of one element of a structured tensor: zero or a value, and a coordinate of a point on a sphere."""
+"""The law of one element of a structured tensor: one of several laws, and a coordinate of a point on a sphere."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fastinit.laws.independent import Constant
 from fastinit.laws.law import Element
 
 
 @dataclass(frozen=True)
 class Mixture(Element):
-    """A value of `values` with probability `share`, else zero."""
+    """One of several laws: `components` are (share of the elements, law), the shares adding up to 1."""
 
-    share: float
-    values: Element
+    components: tuple[tuple[float, Element], ...]
 
     @property
-    def mean(self) -> float:  # type: ignore[override]
-        """Share times the mean of the values."""
-        return self.share * self.values.mean
+    def mean(self) -> Any:  # type: ignore[override]
+        """The means, weighted by the shares."""
+        return sum(share * law.mean for share, law in self.components)
 
     @property
     def std(self) -> float:  # type: ignore[override]
-        """sqrt(share (std^2 + mean^2) - (share mean)^2) of the values."""
-        mean, std = self.values.mean, self.values.std
-        return math.sqrt(max(0.0, self.share * (std * std + (1.0 - self.share) * mean * mean)))
+        """The root of the weighted mean of std^2 + (mean - the mean of all)^2; infinite where values are."""
+        mean = self.mean
+        if not np.isfinite(mean):
+            return 0.0 if len(self.components) == 1 else math.inf
+        return math.sqrt(sum(share * (law.std**2 + abs(law.mean - mean) ** 2) for share, law in self.components))
 
     @property
     def support(self) -> tuple[float, float]:
-        """That of the values and zero."""
-        ends = [*(self.values.support if self.share > 0 else ()), *((0.0,) if self.share < 1 else ())]
+        """From the least to the largest of all."""
+        ends = [end for _, law in self.components for end in law.support]
         return min(ends), max(ends)
 
     def cdf(self, x: Any) -> Any:
-        """Share times that of the values, and the step at zero."""
-        step = np.where(np.asarray(x) >= 0, 1.0 - self.share, 0.0)[()]
-        return step + self.share * self.values.cdf(x) if self.share else step
+        """The distribution functions, weighted by the shares."""
+        return sum(share * law.cdf(x) for share, law in self.components)
+
+
+def mixture(components: Iterable[tuple[float, Element]]) -> Mixture:
+    """A mixture of those with a share; components that are mixtures themselves are taken apart."""
+    flat: list[tuple[float, Element]] = []
+    for share, law in components:
+        if share > 0 and isinstance(law, Mixture):
+            flat += [(share * part, inner) for part, inner in law.components]
+        elif share > 0:
+            flat.append((share, law))
+    return Mixture(tuple(flat))
+
+
+def thinned(share: float, values: Element) -> Mixture:
+    """A value of `values` with probability `share`, else zero."""
+    return mixture(((share, values), (1.0 - share, Constant(0.0))))
 
 
 @dataclass(frozen=True)

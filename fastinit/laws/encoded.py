@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from fastinit.laws.blocks import Blocks
 from fastinit.laws.independent import Constant, Normal, TruncatedNormal, Uniform
-from fastinit.laws.law import IndependentLaw, Law
+from fastinit.laws.law import Law
 from fastinit.laws.mamba import LogOfUniform, StepBias
 from fastinit.laws.patterns import Dirac, GateBias, Identity, StateLogs
 from fastinit.laws.structured import DeltaOrthogonal, Orthogonal, Padded, Sparse
@@ -19,7 +20,7 @@ LAWS: dict[str, type[Any]] = {
     law.__name__: law
     for law in (
         *(Constant, Uniform, Normal, TruncatedNormal, StepBias, LogOfUniform),
-        *(Padded, Sparse, Orthogonal, DeltaOrthogonal, Identity, Dirac, GateBias, StateLogs),
+        *(Blocks, Padded, Sparse, Orthogonal, DeltaOrthogonal, Identity, Dirac, GateBias, StateLogs),
     )
 }
 
@@ -28,9 +29,13 @@ FIELDS = {kind: tuple(field.name for field in dataclasses.fields(kind)) for kind
 
 
 def to_json(law: Law) -> dict[str, Any]:
-    """A law as an object that `json` can write: its name and its parameters, floats to the last bit."""
+    """A law as an object that `json` can write: its name and its parameters, floats to the last bit.
+
+    No axes are left out, as laws were written that had no batch_axis yet.
+    """
     kind = type(law)
-    return {"law": kind.__name__} | {name: _plain(getattr(law, name)) for name in FIELDS[kind]}
+    given = {name: getattr(law, name) for name in FIELDS[kind]}
+    return {"law": kind.__name__} | {name: _plain(value) for name, value in given.items() if not _is_empty(value)}
 
 
 def from_json(entry: Any) -> Law:
@@ -48,12 +53,18 @@ def from_json(entry: Any) -> Law:
     return law
 
 
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, tuple) and not value
+
+
 def _plain(value: Any) -> Any:
     """A parameter as JSON has it: what is not finite as text, a complex number as two, an inner law as an object."""
     if type(value) is float and math.isfinite(value):
         return value
-    if isinstance(value, IndependentLaw):
+    if isinstance(value, Law):
         return to_json(value)
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -62,6 +73,8 @@ def _plain(value: Any) -> Any:
 
 
 def _value(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_value(one) for one in value)
     if isinstance(value, Mapping):
         return complex(*map(_value, value["complex"])) if set(value) == {"complex"} else from_json(value)
     return float(value) if value in ("inf", "-inf", "nan") else value

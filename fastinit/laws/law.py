@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from fastinit.address import places_of
 from fastinit.dtypes import Format
 from fastinit.engines.constants import DOMAIN_ELEMENT
 
@@ -145,8 +146,24 @@ class IndependentLaw(Law, Element):
 class ShapedLaw(Law):
     """A law that looks at the whole shape: how long a line is, where the diagonal lies.
 
-    Its mean, std, support and cdf are those of `law.on(shape)`.
+    Its mean, std, support and cdf are those of `law.on(shape)`. `batch_axis` are the axes that count copies (experts,
+    heads, gates), each of which follows the law by itself; a law without that choice has none.
     """
+
+    batch_axis: tuple[int, ...] = ()
+
+    def batch_axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The axes that count copies, from the first on."""
+        return tuple(sorted(places_of(self.batch_axis, shape, f"{type(self).__name__}: batch_axis")))
+
+    def own_axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The axes of one copy."""
+        batch = self.batch_axes(shape)
+        return tuple(axis for axis in range(len(shape)) if axis not in batch)
+
+    def own(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of one copy."""
+        return tuple(shape[axis] for axis in self.own_axes(shape))
 
     @abstractmethod
     def check(self, shape: tuple[int, ...]) -> None:

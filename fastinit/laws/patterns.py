@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from fastinit.address import integer
+from fastinit.address import axes, integer
 from fastinit.dtypes import Format
 from fastinit.engines import reference
-from fastinit.laws.elements import Mixture
+from fastinit.laws.elements import thinned
 from fastinit.laws.independent import Constant
 from fastinit.laws.law import Element, ShapedLaw, finite
 
@@ -21,7 +21,10 @@ Index = tuple[Array, ...]
 
 
 class Pattern(ShapedLaw):
-    """Zeros, and values at places that follow from the shape."""
+    """Zeros, and values at places that follow from the shape.
+
+    `places` is asked with the axes of one copy; every copy is the same.
+    """
 
     draws = floats_only = False
 
@@ -38,17 +41,25 @@ def _within(wanted: Array, start: int, length: int) -> Array:
 
 @dataclass(frozen=True)
 class Identity(Pattern):
-    """`gain` on the diagonal of a matrix, which need not be square, zero elsewhere: torch.nn.init.eye_."""
+    """`gain` on the diagonal of a matrix, which need not be square, zero elsewhere: torch.nn.init.eye_.
+
+    `batch_axis`, an axis or several, counts matrices: one an expert, one a gate.
+    """
 
     gain: float = 1.0
+    batch_axis: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", finite(self.gain, "Identity: gain"))
+        object.__setattr__(self, "batch_axis", axes(self.batch_axis, "Identity: batch_axis"))
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Refuse what is no matrix."""
-        if len(shape) != 2:
-            raise ValueError(f"Identity: a tensor of shape {shape} is no matrix; for a convolution use Dirac")
+        if len(self.own_axes(shape)) != 2:
+            raise ValueError(
+                f"Identity: a tensor of shape {shape} is no matrix; for a convolution use Dirac, for matrices along an "
+                "axis batch_axis"
+            )
 
     def places(self, shape: tuple[int, ...], offsets: tuple[int, ...], block: tuple[int, ...]) -> tuple[Index, Any]:
         """The part of the diagonal."""
@@ -59,7 +70,8 @@ class Identity(Pattern):
     def on(self, shape: tuple[int, ...]) -> Element:
         """Gain in one element of max(rows, columns), zero in the others."""
         self.check(shape)
-        return Mixture(1.0 / max(shape) if min(shape) else 0.0, Constant(self.gain))
+        shape = self.own(shape)
+        return thinned(1.0 / max(shape) if min(shape) else 0.0, Constant(self.gain))
 
     def prepare(self, format: Format) -> None:
         """Check that the gain fits the format."""
@@ -72,19 +84,22 @@ class Dirac(Pattern):
 
     In every group output channel d has a one at input channel d and the centre k // 2 of each spatial dimension, for
     d < min(out / groups, in / groups); all else is zero. Rank 3 to 5. For an even k the centre differs from JAX's
-    delta-orthogonal, which takes (k - 1) // 2.
+    delta-orthogonal, which takes (k - 1) // 2. `batch_axis`, an axis or several, counts kernels.
     """
 
     groups: int = 1
+    batch_axis: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         groups = integer(self.groups, "Dirac: groups")
         if groups < 1:
             raise ValueError(f"Dirac: groups is {groups}; it must be positive")
         object.__setattr__(self, "groups", groups)
+        object.__setattr__(self, "batch_axis", axes(self.batch_axis, "Dirac: batch_axis"))
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Refuse what is no convolution kernel of so many groups."""
+        shape = self.own(shape)
         if not 3 <= len(shape) <= 5:
             raise ValueError(
                 f"Dirac: a tensor of shape {shape} has {len(shape)} dimensions; the kernel of a convolution has 3 to "
@@ -110,8 +125,9 @@ class Dirac(Pattern):
     def on(self, shape: tuple[int, ...]) -> Element:
         """One in min(out, in) elements of the tensor, zero in the others."""
         self.check(shape)
+        shape = self.own(shape)
         ones = self.groups * min(shape[0] // self.groups, shape[1])
-        return Mixture(ones / math.prod(shape) if math.prod(shape) else 0.0, Constant(1.0))
+        return thinned(ones / math.prod(shape) if math.prod(shape) else 0.0, Constant(1.0))
 
     def prepare(self, format: Format) -> None:
         """One fits every format."""
@@ -150,7 +166,7 @@ class GateBias(Pattern):
     def on(self, shape: tuple[int, ...]) -> Element:
         """`forget` in a quarter of the elements."""
         self.check(shape)
-        return Mixture(0.25, Constant(self.forget))
+        return thinned(0.25, Constant(self.forget))
 
     def prepare(self, format: Format) -> None:
         """Check that the bias fits the format."""

@@ -3,7 +3,7 @@
 Every byte is read once, into a buffer of a MiB a thread. A tensor without a law that does not fit one buffer gives its
 sample first: 16 windows from its beginning to its end, a MiB together, are read, choose the range of the histogram and
 are counted; then the gaps between them are. What is kept beside the buffers is 24 bytes for each MiB of the file, and
-half a KiB a tensor.
+half a KiB a tensor; the same again for each part of a tensor made of parts, over the MiB that it lies in.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from typing import Any
 import numpy as np
 
 from fastinit import engines
+from fastinit.address import boxes, index_strides
 from fastinit.dtypes import storage_dtype
 from fastinit.files.safetensors import DTYPES, Slot, read_at, read_header
 from fastinit.floating_point import in_default_mode
-from fastinit.laws import Constant, Law
+from fastinit.laws import Blocks, Constant, Law
+from fastinit.laws.blocks import Leaf, slices
+from fastinit.laws.elements import Mixture, mixture
 from fastinit.laws.encoded import from_json
 from fastinit.laws.law import Element
 from fastinit.show.histogram import Grid, count, grid_between, grid_of_law, grid_of_values, moments
@@ -133,7 +136,7 @@ class _File:
         read_at(fd, staging[: end - begin], begin, self.path)
         for one in run.members:
             first, last = max(one.slot.begin, begin), min(one.slot.end, end)
-            one.add(staging[first - begin : last - begin], run.row + number, engine)
+            one.add(staging[first - begin : last - begin], run.row + number, engine, first - one.slot.begin)
 
     def _sample(self, fd: int, one: _Tensor, engine: engines.Engine) -> None:
         windows = one.windows()
@@ -167,48 +170,32 @@ def _runs(tensors: list[_Tensor]) -> Iterator[_Run]:
         yield _Run(group[0].slot.begin, group[-1].slot.end, tuple(group))
 
 
-class _Tensor:
-    """A tensor while it is counted. Counts are added under a lock; moments have a row for each read, added exactly."""
+class _Count:
+    """What is counted of a tensor, or of a part of one, of a law or none. Counts are added under a lock.
 
-    def __init__(self, name: str, slot: Slot, law: Law | None) -> None:
-        self.name, self.slot, self.law = name, slot, law
-        self.bytes = slot.end - slot.begin
+    Moments have a row for each read, added exactly; `first` is the number of the first.
+    """
+
+    def __init__(self, slot: Slot, part: Leaf | None, first: int, rows: int) -> None:
+        self.slot, self.part, self.first = slot, part, first
         self.grid: Grid | None = None
         self.expected: Expected | None = None
-        if law is not None and slot.elements:
-            self._expect(law)
-        # Whether a sample must choose the range of the histogram, before the rest is read.
-        self.sampled = self.grid is None and self.bytes > ITEM
+        if part is not None:
+            element = _real(part.law.on(part.shape))
+            self.grid = grid_of_law(element, slot.dtype)
+            self.expected = expect(element, self.grid, slot.dtype, math.prod(part.shape))
         self.lock = threading.Lock()
         self.extremes: list[float | int] = []
         self.zeros = self.nans = self.infinities = 0
         self.counts: Any = 0
-        self.rows = np.zeros((-(-self.bytes // ITEM) + WINDOWS if self.bytes > ITEM else 1, 3))
+        self.rows = np.zeros((rows, 3))
 
-    def _expect(self, law: Law) -> None:
-        """Ask the law for its numbers on this shape; where it has none, the metadata is wrong and the law unknown."""
-        try:
-            element = _element(law, self.slot)
-            self.grid = grid_of_law(element, self.slot.dtype)
-            self.expected = expect(element, self.grid, self.slot.dtype, self.slot.elements)
-        except Exception:  # whatever a law raises on a shape it was not made for
-            self.law = self.grid = self.expected = None
-
-    def windows(self) -> list[tuple[int, int]]:
-        """Where the sample lies: the first window at the beginning, the last at the end, as sorted values want it."""
-        itemsize = DTYPES[self.slot.dtype][1]
-        length = ITEM // WINDOWS
-        room = (self.bytes - length) // itemsize
-        begins = [self.slot.begin + room * i // (WINDOWS - 1) * itemsize for i in range(WINDOWS)]
-        return [(begin, begin + length) for begin in begins]
-
-    def add(self, data: Bytes, row: int, engine: engines.Engine) -> None:
+    def add(self, values: Bytes, row: int, engine: engines.Engine) -> None:
         """Count elements; the first, where there is no law, choose the range."""
-        values = np.frombuffer(data, storage_dtype(self.slot.dtype))
         if self.grid is None:
             self.grid = grid_of_values(values, self.slot.dtype, engine)
         part = count(values, self.slot.dtype, self.grid, engine)
-        self.rows[row] = part.finite, part.total, part.squares
+        self.rows[row - self.first] += part.finite, part.total, part.squares
         with self.lock:
             if part.minimum is not None and part.maximum is not None:
                 both = [*self.extremes, part.minimum, part.maximum]
@@ -218,10 +205,12 @@ class _Tensor:
             self.infinities += part.infinities
             self.counts = self.counts + part.counts
 
-    def result(self, file: str) -> TensorShown:
+    def result(
+        self, name: str, file: str, shape: tuple[int, ...], law: Law | None, parts: tuple[TensorShown, ...] = ()
+    ) -> TensorShown:
         """All that was counted."""
         grid = self.grid or grid_between(0.0, 0.0, self.slot.dtype)
-        counts = self.counts.tolist() if self.bytes else [0] * (grid.bins + 2)
+        counts = self.counts.tolist() if math.prod(shape) else [0] * (grid.bins + 2)
         finite = int(self.rows[:, 0].sum())
         sums = math.fsum(self.rows[:, 1]), math.fsum(self.rows[:, 2])
         mean, std = moments(finite, *sums, grid) if finite else (None, None)
@@ -230,11 +219,11 @@ class _Tensor:
             mean, std = float(minimum), 0.0
         edges = grid.edges
         return TensorShown(
-            self.name,
+            name,
             file,
             self.slot.dtype,
-            self.slot.shape,
-            self.law,
+            shape,
+            law,
             self.expected,
             mean,
             std,
@@ -244,7 +233,82 @@ class _Tensor:
             self.nans,
             self.infinities,
             Histogram(float(edges[0]), float(edges[-1]), tuple(counts[1:-1]), counts[0], counts[-1]),
+            parts,
         )
+
+
+class _Tensor:
+    """A tensor while it is counted: as a whole, and part by part where it is made of parts."""
+
+    def __init__(self, name: str, slot: Slot, law: Law | None) -> None:
+        self.name, self.slot, self.law = name, slot, law
+        self.bytes = slot.end - slot.begin
+        rows = -(-self.bytes // ITEM) + WINDOWS if self.bytes > ITEM else 1
+        self.parts: list[_Count] = []
+        try:
+            if law is None or not slot.elements:
+                self.whole = _Count(slot, None, 0, rows)
+            else:
+                self.whole = _Count(slot, Leaf((), slot.shape, law, 0), 0, rows)
+                if isinstance(law, Blocks):
+                    self.parts = [_Count(slot, part, *self._reads(part)) for part in slices(law, slot.shape)]
+        except Exception:  # whatever a law raises on a shape it was not made for: the metadata is wrong
+            self.law = None
+            self.whole, self.parts = _Count(slot, None, 0, rows), []
+        # Whether a sample must choose the range of the histogram, before the rest is read.
+        self.sampled = self.whole.grid is None and self.bytes > ITEM
+
+    def _reads(self, part: Leaf) -> tuple[int, int]:
+        """The number of the first read that has elements of a part, and of how many others up to the last."""
+        if self.bytes <= ITEM:
+            return 0, 1
+        itemsize, pitches = DTYPES[self.slot.dtype][1], index_strides(self.slot.shape)
+        ends = [at + size - 1 for at, size in zip(part.offsets, part.shape, strict=True)]
+        first, last = (
+            sum(i * pitch for i, pitch in zip(corner, pitches, strict=True)) * itemsize // ITEM
+            for corner in (part.offsets, ends)
+        )
+        return first, last - first + 1
+
+    def windows(self) -> list[tuple[int, int]]:
+        """Where the sample lies: the first window at the beginning, the last at the end, as sorted values want it."""
+        itemsize = DTYPES[self.slot.dtype][1]
+        length = ITEM // WINDOWS
+        room = (self.bytes - length) // itemsize
+        begins = [self.slot.begin + room * i // (WINDOWS - 1) * itemsize for i in range(WINDOWS)]
+        return [(begin, begin + length) for begin in begins]
+
+    def add(self, data: Bytes, row: int, engine: engines.Engine, begin: int = 0) -> None:
+        """Count elements, of which the first stands at a byte of the tensor."""
+        values = np.frombuffer(data, storage_dtype(self.slot.dtype))
+        self.whole.add(values, row, engine)
+        if not self.parts:
+            return
+        for offsets, block in boxes(self.slot.shape, begin // values.itemsize, values.size):
+            here, values = np.split(values, [math.prod(block)])
+            for one in self.parts:
+                if one.part is not None and (mine := _within(one.part, offsets, here.reshape(block))) is not None:
+                    one.add(np.ascontiguousarray(mine).reshape(-1), row, engine)
+
+    def result(self, file: str) -> TensorShown:
+        """All that was counted."""
+        parts = tuple(
+            one.result(f"{self.name}{one.part.where(self.slot.shape)}", file, one.part.shape, one.part.law)
+            for one in self.parts
+            if one.part is not None
+        )
+        return self.whole.result(self.name, file, self.slot.shape, self.law, parts)
+
+
+def _within(part: Leaf, offsets: tuple[int, ...], block: Bytes) -> Bytes | None:
+    """What a block has of a part, if anything."""
+    cut = []
+    for at, size, offset, length in zip(part.offsets, part.shape, offsets, block.shape, strict=True):
+        begin, end = max(at - offset, 0), min(at + size - offset, length)
+        if begin >= end:
+            return None
+        cut.append(slice(begin, end))
+    return block[tuple(cut)]
 
 
 # --- the law ----------------------------------------------------------------------------------------------------------
@@ -265,8 +329,10 @@ def _laws(metadata: Mapping[str, str]) -> dict[str, Law]:
     return found
 
 
-def _element(law: Law, slot: Slot) -> Element:
-    element = law.on(slot.shape)
+def _real(element: Element) -> Element:
+    """The element of what is shown: of complex constants the magnitude."""
+    if isinstance(element, Mixture):
+        return mixture((share, _real(law)) for share, law in element.components)
     if isinstance(element, Constant) and isinstance(element.value, complex):
         return Constant(abs(element.value))
     return element

@@ -132,10 +132,10 @@ def grid_of_law(element: Element, dtype: str) -> Grid:
 
 
 def _reach(element: Element) -> tuple[float, float]:
-    """From where to where; zero and the values of a mixture each count, however rare they are."""
+    """From where to where; each law of a mixture counts, however rare its values are."""
     if isinstance(element, Mixture):
-        low, high = _reach(element.values) if element.share > 0 else (0.0, 0.0)
-        return (min(low, 0.0), max(high, 0.0)) if element.share < 1 else (low, high)
+        reaches = [_reach(law) for _, law in element.components]
+        return min(low for low, _ in reaches), max(high for _, high in reaches)
     low, high = (float(end) for end in element.support)
     mean, far = float(element.mean), REACH * element.std
     return max(low, mean - far), min(high, mean + far)
@@ -189,8 +189,8 @@ def probabilities(element: Element, grid: Grid, dtype: str) -> Array:
 def _chance_below(element: Element, edges: Array, format: Format | None) -> Array:
     """The probability of a value below each edge."""
     if isinstance(element, Mixture):
-        zero = (1.0 - element.share) * (edges > 0.0)
-        return zero + element.share * _chance_below(element.values, edges, format) if element.share else zero
+        below = [share * _chance_below(law, edges, format) for share, law in element.components]
+        return np.asarray(sum(below), np.float64)
     chance = np.asarray(element.cdf(np.array([_cut(float(edge), format) for edge in edges])), np.float64)
     if format is None or not isinstance(element, (Uniform, TruncatedNormal, StepBias, LogOfUniform)):
         return chance

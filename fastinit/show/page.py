@@ -27,7 +27,7 @@ COLUMNS = (
 
 
 def html(shown: Shown, title: str) -> str:
-    """One page: a row a tensor, with its histogram over what its law expects; about 2 kB a tensor. Deterministic."""
+    """One page: a row a tensor or part, its histogram over what its law expects; about 2 kB each. Deterministic."""
     marked = sum(bool(one.remarks) for one in shown.tensors)
     known = sum(one.law is not None for one in shown.tensors)
     facts = {
@@ -47,7 +47,7 @@ def html(shown: Shown, title: str) -> str:
             for name, value in facts.items()
         ),
         heads="".join(map(_head, COLUMNS)),
-        rows="\n".join(_row(tensor, several) for tensor in shown.tensors),
+        rows="\n".join(_row(tensor, several) for tensor in shown.rows),
     )
 
 

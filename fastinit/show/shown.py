@@ -50,6 +50,9 @@ class TensorShown:
     """One tensor. Mean, std, minimum and maximum are those of its finite elements, None where there are none.
 
     Of complex numbers the magnitudes are shown. `law` is None where the file does not say one that can be read.
+    `parts` are those of a tensor made of parts, each shown as a tensor: "qkv.weight[0:4096]". The histogram of the
+    whole lies over the mixture of their laws, in which a wide part hides a narrow one, and two that changed places; so
+    it is the parts that are held against their laws.
     """
 
     name: str
@@ -66,6 +69,7 @@ class TensorShown:
     nans: int
     infinities: int
     histogram: Histogram
+    parts: tuple[TensorShown, ...] = ()
 
     @property
     def elements(self) -> int:
@@ -79,7 +83,10 @@ class TensorShown:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is wrong: NaN, infinities the law does not have, mean or std over 5 standard errors off."""
+        """What is wrong: NaN, infinities the law does not have, mean or std over 5 standard errors off; or parts."""
+        if self.parts:
+            wrong = [part for part in self.parts if part.remarks]
+            return (f"{len(wrong):,} of {len(self.parts):,} parts",) if wrong else ()
         found = []
         if self.nans:
             found.append(f"{self.nans:,} NaN")
@@ -110,6 +117,11 @@ class Shown:
     files: tuple[str, ...]
     tensors: tuple[TensorShown, ...]
     seconds: float = field(compare=False)
+
+    @property
+    def rows(self) -> tuple[TensorShown, ...]:
+        """The tensors, each with its parts behind it."""
+        return tuple(row for tensor in self.tensors for row in (tensor, *tensor.parts))
 
     @property
     def elements(self) -> int:
@@ -157,7 +169,7 @@ def expect(element: Element, grid: Grid, dtype: str, elements: int) -> Expected:
         float(shares[0]),
         float(shares[-1]),
         mean_error=std / root,
-        std_error=std * spread / root,
+        std_error=std * spread / root if spread else 0.0,
         mean_rounding=step / 2,
         # Rounding by up to step / 2 adds at most step^2 / 4 to the variance.
         std_rounding=min(step / 2, step * step / 8 / std) if std else 0.0,

@@ -14,11 +14,11 @@ LEFT = {"tensor", "dtype", "law", "histogram", "remarks"}
 
 
 def table(shown: Shown, width: int = 100) -> str:
-    """All tensors, a line each, and the summary, for a terminal of so many columns; deterministic.
+    """All tensors and parts, a line each, and the summary, for a terminal of so many columns; deterministic.
 
     No line is wider than `width` while names have 16 columns.
     """
-    rows = [_cells(tensor) for tensor in shown.tensors]
+    rows = [_cells(tensor) for tensor in shown.rows]
     if not rows:
         return shown.summary
     columns = [name for name in rows[0] if name != "remarks" or any(row["remarks"] for row in rows)]

@@ -24,6 +24,7 @@ from fastinit.dtypes import FORMATS, decoded, storage_dtype
 from fastinit.engines import reference
 from fastinit.files.safetensors import Header, SafetensorsError, read_at, refuse
 from fastinit.laws import DeltaOrthogonal, Orthogonal, Sparse
+from fastinit.laws.blocks import Leaf, leaves
 from fastinit.plan import Tensor
 from fastinit.threads import for_each
 
@@ -35,6 +36,16 @@ TOLERANCE = 32
 BLOCK = 32 << 20
 # Items handed out at a time. They are 4 GiB of the file; a list of all items would grow with it.
 BATCH = 4096
+
+
+HAAR = Orthogonal | DeltaOrthogonal
+
+
+def has_tolerance(tensor: Tensor) -> bool:
+    """Whether the last bits of a tensor, or of a part of it, are those of a linear algebra library."""
+    if tensor.elements == 0:
+        return isinstance(tensor.law, HAAR)
+    return any(isinstance(leaf.law, HAAR) for leaf in leaves(tensor.law, tensor.shape))
 
 
 @dataclass(frozen=True)
@@ -218,33 +229,36 @@ def _compare_whole(
     """Compare a tensor through a map of its part of the file: in blocks of whole lines, or matrix by matrix."""
     begin, storage = file.header.slots[tensor.name].begin, storage_dtype(tensor.dtype)
     page = begin // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-    law, rank = tensor.law, len(tensor.shape)
-    orthogonal = isinstance(law, Orthogonal | DeltaOrthogonal)
-    order = list(range(rank))
-    if isinstance(law, Orthogonal):
-        order = order[: law.batch]  # a matrix is formed whole
-    elif isinstance(law, DeltaOrthogonal):
-        order = []
-    elif isinstance(law, Sparse):  # a cut across the line costs its beginning again
-        order.append(order.pop(law.axis % rank))
-    blocks = _blocks(tensor.shape, order, 1 if orthogonal else BLOCK // storage.itemsize)
-    count, seen = next(blocks), False
     # Not closed by name: after an error its frames still hold views, and then a map refuses. It goes with the last one.
     mapped = mmap.mmap(fd, begin - page + tensor.bytes, offset=page, access=mmap.ACCESS_READ)
     theirs = np.frombuffer(mapped, storage, tensor.elements, begin - page).reshape(tensor.shape)
-    for i, (offsets, block) in enumerate(blocks):
-        if not _among(i, share) and (seen or i < count - 1):
-            continue
-        seen = True
-        part = theirs[_slices(offsets, block)]
-        if orthogonal:
-            _compare_orthogonal(part, tensor, offsets, source, tally, workers)
-        else:
-            ours = np.empty(block, storage)
-            source.fill(ours, tensor, Shard(tensor.shape, offsets), threads=workers)
-            _compare_block(part, ours, tensor, offsets, tally)
-        if hasattr(mapped, "madvise"):
-            mapped.madvise(mmap.MADV_DONTNEED)  # the pages stay in the cache, and leave this process
+    for leaf in leaves(tensor.law, tensor.shape):
+        blocks = _blocks(leaf.shape, _order(leaf), 1 if isinstance(leaf.law, HAAR) else BLOCK // storage.itemsize)
+        count, seen = next(blocks), False
+        for i, (corner, block) in enumerate(blocks):
+            if not _among(i, share) and (seen or i < count - 1):
+                continue
+            seen = True
+            offsets = tuple(at + c for at, c in zip(leaf.offsets, corner, strict=True))
+            part = theirs[_slices(offsets, block)]
+            if isinstance(leaf.law, HAAR):
+                _compare_orthogonal(part, tensor, leaf, offsets, source, tally, workers)
+            else:
+                ours = np.empty(block, storage)
+                source.fill(ours, tensor, Shard(tensor.shape, offsets), threads=workers)
+                _compare_block(part, ours, tensor, offsets, tally)
+            if hasattr(mapped, "madvise"):
+                mapped.madvise(mmap.MADV_DONTNEED)  # the pages stay in the cache, and leave this process
+
+
+def _order(leaf: Leaf) -> list[int]:
+    """The axes along which a part may be cut into blocks, the first of them first."""
+    order = list(range(len(leaf.shape)))
+    if isinstance(leaf.law, HAAR):
+        return list(leaf.law.batch_axes(leaf.shape))  # a matrix is formed whole
+    if isinstance(leaf.law, Sparse):  # a cut across the line costs its beginning again
+        order.append(order.pop(leaf.law.line(leaf.shape)))
+    return order
 
 
 def _blocks(shape: tuple[int, ...], order: list[int], most: int) -> Iterator[Any]:
@@ -276,15 +290,15 @@ def _compare_block(theirs: Array, ours: Array, tensor: Tensor, offsets: tuple[in
 
 
 def _compare_orthogonal(
-    theirs: Array, tensor: Tensor, offsets: tuple[int, ...], source: Source, tally: Tally, workers: int
+    theirs: Array, tensor: Tensor, leaf: Leaf, offsets: tuple[int, ...], source: Source, tally: Tally, workers: int
 ) -> None:
     """Find the elements of a matrix that are further from ours than two runs are from each other.
 
     A narrow dtype is held between our value less and our value plus the tolerance, both rounded.
     """
     format = FORMATS[tensor.dtype]
-    law = tensor.law
-    assert isinstance(law, Orthogonal | DeltaOrthogonal)
+    law = leaf.law
+    assert isinstance(law, HAAR)
     working = np.dtype(format.working)
     ours = np.empty(theirs.shape, working)
     source.fill(ours, replace(tensor, dtype=format.working), Shard(tensor.shape, offsets), threads=workers)
@@ -297,9 +311,9 @@ def _compare_orthogonal(
         slack: Any = near
         if isinstance(law, DeltaOrthogonal):  # the zeros around the matrix are exact
             slack = np.zeros(block, working)
-            centre = [at if isinstance(at, slice) else at - corner[i] for i, at in enumerate(law.centre(tensor.shape))]
-            if all(isinstance(at, slice) or 0 <= at < block[i] for i, at in enumerate(centre)):
-                slack[tuple(centre)] = near
+            centre = {axis: at - corner[axis] for axis, at in law.centre(leaf.shape).items()}
+            if all(0 <= at < block[axis] for axis, at in centre.items()):
+                slack[tuple(centre.get(axis, slice(None)) for axis in range(len(block)))] = near
         storage = storage_dtype(tensor.dtype)
         low, high = (
             decoded(

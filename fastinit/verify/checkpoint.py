@@ -24,12 +24,12 @@ from fastinit.files.folder import INDEX, shard_names
 from fastinit.files.layout import MOST_DIMENSIONS
 from fastinit.files.safetensors import LARGEST_HEADER, read_header, refuse, unique
 from fastinit.floating_point import in_default_mode
-from fastinit.laws import DeltaOrthogonal, Orthogonal
+from fastinit.laws.blocks import leaves
 from fastinit.laws.encoded import from_json
 from fastinit.laws.law import ShapedLaw, real
 from fastinit.plan import Tensor
 from fastinit.threads import resolve
-from fastinit.verify.audit import File, Tally, audit
+from fastinit.verify.audit import File, Tally, audit, has_tolerance
 
 Progress = Callable[[int, int], object]
 
@@ -52,6 +52,7 @@ class Verdict:
     index      of the first that differs, in row-major order; None where none does
     found      its value in the file
     expected   what it was initialised to
+    part       in which slice of a tensor made of parts that element lies, as NumPy writes it: "[4096:5120]"
     """
 
     name: str
@@ -65,6 +66,7 @@ class Verdict:
     index: tuple[int, ...] | None
     found: Any
     expected: Any
+    part: str | None = None
 
 
 @dataclass(frozen=True)
@@ -162,12 +164,21 @@ def _verdict(file: File, name: str, tally: Tally) -> Verdict:
     elif tally.differing:
         status = DIFFERS
     else:
-        status = CLOSE if isinstance(tensor.law, Orthogonal | DeltaOrthogonal) else SAME
+        status = CLOSE if has_tolerance(tensor) else SAME
     index = None if tally.first is None else _unravel(tally.first, slot.shape)
+    part = None if tensor is None or index is None else _part(tensor, index)
     return Verdict(
         *(name, file.path.name, slot.dtype, slot.shape, slot.elements, tally.compared, status, tally.differing),
-        *(index, tally.found, tally.expected),
+        *(index, tally.found, tally.expected, part),
     )
+
+
+def _part(tensor: Tensor, index: tuple[int, ...]) -> str | None:
+    """The slice that an element is of, where the tensor is made of parts."""
+    for leaf in leaves(tensor.law, tensor.shape):
+        if all(at <= i < at + size for i, at, size in zip(index, leaf.offsets, leaf.shape, strict=True)):
+            return leaf.where(tensor.shape) or None
+    return None
 
 
 def _unravel(index: int, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -34,6 +34,7 @@ def run(*words: object) -> int:
 
 
 # Scheme, options, and the call that must give the same elements.
+Z, N = fastinit.laws.Constant(0), fastinit.laws.Normal(0.0, 2.0)
 CASES: list[tuple[str, str, Callable[[np.ndarray], None]]] = [
     ("he_normal", "--fan-in 200", lambda x: fastinit.fill_he_normal(x, 200, seed=7)),
     ("he_normal", "", lambda x: fastinit.fill_he_normal(x, 200, seed=7)),
@@ -94,6 +95,23 @@ CASES: list[tuple[str, str, Callable[[np.ndarray], None]]] = [
         "delta_orthogonal",
         "--shape 3,20,60 --layout keras",
         lambda x: fastinit.fill_delta_orthogonal(x, layout="keras", seed=7),
+    ),
+    (
+        "blocks",
+        '--part size=100,scheme="xavier_normal" --part scheme="zeros" --part scheme="normal",std=2',
+        lambda x: fastinit.fill_blocks(
+            x, ((100, fastinit.laws.Normal(0.0, (2 / 300) ** 0.5)), (100, Z), (100, N)), seed=7
+        ),
+    ),
+    ("blocks", "--axis 1 --part scheme='zeros'", lambda x: fastinit.fill_zeros(x)),
+    ("he_normal", "--shape 8,12,6 --layout experts_out_in", lambda x: fastinit.fill_he_normal(x, 6, seed=7)),
+    ("he_normal", "--shape 8,12,6 --layout torch --batch-axis 0", lambda x: fastinit.fill_he_normal(x, 6, seed=7)),
+    ("he_normal", "--shape 8,12,6 --in-axis 0,2 --out-axis 1", lambda x: fastinit.fill_he_normal(x, 48, seed=7)),
+    ("he_normal", "--shape 12,6 --mode fan_out --groups 3", lambda x: fastinit.fill_he_normal(x, 4, seed=7)),
+    (
+        "orthogonal",
+        "--shape 20,3,10 --batch-axis 1",
+        lambda x: fastinit.fill_orthogonal(x, batch_axis=1, seed=7),
     ),
     ("lstm_bias", "--forget 2", lambda x: fastinit.fill_lstm_bias(x, 2.0)),
     ("siren_uniform", "--omega 20", lambda x: fastinit.fill_siren_uniform(x, 200, omega=20.0, seed=7)),

@@ -94,7 +94,15 @@ def test_a_rule_may_change_the_dtype():
         ("variance_scaling", {"scale": 1.0, "distribution": "normal"}, (3, 6, 4), laws.Normal(0.0, math.sqrt(1 / 18))),
         ("orthogonal", {}, (3, 6, 4), laws.Orthogonal(flatten="jax")),
         ("orthogonal", {"flatten": "torch"}, (3, 6, 4), laws.Orthogonal()),
+        ("he_normal", {"batch_axis": 0}, (3, 6, 4), laws.Normal(0.0, math.sqrt(2 / 6))),
+        ("orthogonal", {"batch_axis": 0}, (3, 6, 4), laws.Orthogonal(1.0, "jax", 1)),
         ("delta_orthogonal", {}, (3, 4, 6), laws.DeltaOrthogonal(layout="keras")),
+        (
+            "blocks",
+            {"axis": 1, "parts": [{"size": 2, "scheme": "he_normal"}, {"scheme": "orthogonal"}]},
+            (6, 4),
+            laws.Blocks(((2, laws.Normal(0.0, math.sqrt(2 / 6))), (2, laws.Orthogonal(flatten="jax"))), 1),
+        ),
         ("normal", {"std": 0.5}, (6, 4), laws.Normal(0.0, 0.5)),
     ],
 )

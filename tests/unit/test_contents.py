@@ -24,7 +24,7 @@ NAMES = {
     *(f"fill_{law}" for law in ("zeros", "ones", "constant", "uniform", "normal", "truncated_normal")),
     *(f"fill_{scheme}_{shape}" for scheme in SCHEMES for shape in ("uniform", "normal")),
     "fill_variance_scaling",
-    *(f"fill_{structure}" for structure in ("sparse", "orthogonal", "identity", "dirac", "delta_orthogonal")),
+    *(f"fill_{structure}" for structure in ("sparse", "orthogonal", "identity", "dirac", "delta_orthogonal", "blocks")),
     *(f"fill_{scheme}_normal" for scheme in ("residual", "small", "wang", "mup")),
     *("fill_siren_uniform", "fill_mamba_dt_bias", "fill_mamba2_a_log", "fill_lstm_bias", "fill_mamba_a_log"),
     "fans",
@@ -41,7 +41,7 @@ NAMES = {
 }
 LAWS = {
     *("Constant", "Uniform", "Normal", "TruncatedNormal", "StepBias", "LogOfUniform"),
-    *("Padded", "Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
+    *("Blocks", "Padded", "Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
 }
 HEAVY = ["numba", "llvmlite", "scipy", "torch", "jax", "keras", "matplotlib", "ml_dtypes", "tqdm"]
 
@@ -60,11 +60,12 @@ SIGNATURES = {
     "fill_lecun_uniform": (["buf", "fan_in"], ["gain=1.0"]),
     "fill_lecun_normal": (["buf", "fan_in"], ["gain=1.0", "truncated=False"]),
     "fill_variance_scaling": (["buf", "scale", "fan"], ["distribution='truncated_normal'"]),
-    "fill_sparse": (["buf", "sparsity=None"], ["nonzeros=None", "std=None", "axis=0", "values=None"]),
-    "fill_orthogonal": (["buf", "gain=1.0"], ["flatten='torch'", "batch=0"]),
-    "fill_identity": (["buf", "gain=1.0"], []),
-    "fill_dirac": (["buf", "groups=1"], []),
-    "fill_delta_orthogonal": (["buf", "gain=1.0"], ["layout='torch'"]),
+    "fill_sparse": (["buf", "sparsity=None"], ["nonzeros=None", "std=None", "axis=0", "values=None", "batch_axis=()"]),
+    "fill_orthogonal": (["buf", "gain=1.0"], ["flatten='torch'", "batch=0", "batch_axis=()"]),
+    "fill_identity": (["buf", "gain=1.0"], ["batch_axis=()"]),
+    "fill_dirac": (["buf", "groups=1"], ["batch_axis=()"]),
+    "fill_delta_orthogonal": (["buf", "gain=1.0"], ["layout='torch'", "batch_axis=()"]),
+    "fill_blocks": (["buf", "parts", "axis=0"], []),
     "fill_siren_uniform": (["buf", "fan_in"], ["first=False", "omega=30.0"]),
     "fill_residual_normal": (["buf", "layers"], ["std=0.02"]),
     "fill_small_normal": (["buf", "width"], []),

@@ -43,6 +43,7 @@ EVERY_LAW = [
     Dirac(2),
     laws.GateBias(2.0),
     laws.Padded(Normal(0.0, 0.02), 3),
+    laws.Blocks(((2, Normal(0.0, 0.02)), (1, laws.Blocks(((3, Orthogonal()),), -1)), (0, Constant(-math.inf)))),
     laws.StateLogs(),
     laws.StepBias(0.01, 0.2, 0.02),
     laws.LogOfUniform(2.0, 8.0),
@@ -69,6 +70,10 @@ def test_every_public_law_has_a_form_in_json():
         ({"law": "Normal", "mu": 0.0}, "Normal has no parameter 'mu'"),
         ({"law": "Normal", "std": -1}, "zero or positive"),
         ({"law": "Sparse", "values": {"law": "Orthogonal"}, "sparsity": 0.5}, "an independent law"),
+        ({"law": "Blocks"}, "parts"),
+        ({"law": "Blocks", "parts": {"law": "Normal"}}, "pass pairs of a size and a law"),
+        ({"law": "Blocks", "parts": [[3]]}, "part 0 is .3,.; pass a size and a law"),
+        ({"law": "Blocks", "parts": [[3, {"law": "Cauchy"}]]}, "law 'Cauchy' is unknown"),
     ],
 )
 def test_json_that_is_no_law_is_refused(entry, message):

@@ -18,7 +18,17 @@ from fastinit.blocks import items
 from fastinit.dtypes import FORMATS, decoded, storage_dtype
 from fastinit.files.safetensors import SafetensorsError, Slot, lay_out, read_header
 from fastinit.fill import fill
-from fastinit.laws import Constant, DeltaOrthogonal, Normal, Orthogonal, Padded, Sparse, TruncatedNormal, Uniform
+from fastinit.laws import (
+    Blocks,
+    Constant,
+    DeltaOrthogonal,
+    Normal,
+    Orthogonal,
+    Padded,
+    Sparse,
+    TruncatedNormal,
+    Uniform,
+)
 from fastinit.laws.encoded import to_json
 from fastinit.laws.patterns import Dirac, GateBias, Identity, StateLogs
 from fastinit.plan import Plan, Tensor
@@ -48,8 +58,18 @@ TENSORS = (
     Tensor("orthogonal", (2, 30, 20), "float32", Orthogonal(2.0, batch=1)),
     Tensor("orthogonal bfloat16", (20, 30), "bfloat16", Orthogonal()),
     Tensor("delta", (8, 4, 3), "float64", DeltaOrthogonal()),
+    Tensor("delta an expert", (8, 3, 4, 3), "float32", DeltaOrthogonal(batch_axis=1)),
+    Tensor("qkv", (700, 300), "float16", Blocks(((300, Normal()), (200, Uniform()), (200, Constant(-0.0))))),
+    Tensor("kv, inner", (300, 701), "float32", Blocks(((300, Normal()), (401, Normal(1.0, 2.0))), 1)),
+    Tensor("experts", (3, 400, 300), "bfloat16", Blocks(((1, Normal()), (1, Normal(0.0, 2.0)), (1, Uniform())))),
+    Tensor("rows of parts", (70, 30), "float32", Blocks(((40, Sparse(axis=1, nonzeros=3)), (30, Identity())))),
+    Tensor("columns", (70, 30), "float32", Blocks(((40, Sparse(nonzeros=3)), (30, Padded(Normal(), 4))))),
+    Tensor("lstm", (80, 20), "bfloat16", Blocks(((20, Orthogonal()),) * 3 + ((20, Normal()),))),
+    Tensor("lstm, inner", (20, 80), "float64", Blocks(((20, Orthogonal()),) * 3 + ((20, Constant(0.0)),), 1)),
+    Tensor("gate", (64,), "int64", Blocks(((16, Constant(0)), (16, Constant(1)), (32, Constant(0))))),
+    Tensor("no parts", (0, 4), "float32", Blocks(((0, Normal()),))),
 )
-TOLERANT = {"orthogonal", "orthogonal bfloat16", "delta"}
+TOLERANT = {"orthogonal", "orthogonal bfloat16", "delta", "delta an expert", "lstm", "lstm, inner"}
 NONEMPTY = [tensor.name for tensor in TENSORS if tensor.elements]
 
 

@@ -1,0 +1,61 @@
+"""Draw pieces of one tensor again and again: its parts are found, and prepared, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastinit.address import Shard
+from fastinit.dtypes import Format
+from fastinit.fill.runs import Job, Target, share_of
+from fastinit.fill.shaped import fill_independent, prepared
+from fastinit.laws import Law
+from fastinit.laws.blocks import Leaf, leaves
+from fastinit.laws.law import IndependentLaw
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a tensor, in order, with where they begin and end, and the jobs of those that are independent."""
+
+    leaves: tuple[Leaf, ...]
+    begins: Array
+    ends: Array
+    jobs: tuple[Job | None, ...]
+    words: Array
+    dtype: np.dtype[Any]
+    format: Format | None
+
+    @classmethod
+    def of(cls, law: Law, shape: tuple[int, ...], words: Array, dtype: np.dtype[Any], format: Format | None) -> Parts:
+        """The parts of a law, which has been checked against the tensor."""
+        found = tuple(leaves(law, shape))
+        begins = np.array([leaf.offsets for leaf in found])
+        jobs = tuple(
+            Job.of(leaf.law, words, dtype, format) if isinstance(leaf.law, IndependentLaw) else None for leaf in found
+        )
+        return cls(found, begins, begins + [leaf.shape for leaf in found], jobs, words, dtype, format)
+
+    @property
+    def storage(self) -> np.dtype[Any]:
+        """The dtype of a buffer for `fill`: raw integers for narrow formats, float16 too."""
+        return np.dtype(self.format.storage) if self.format is not None else self.dtype
+
+    def fill(self, storage: Array, place: Shard) -> None:
+        """Fill a block, on the calling thread."""
+        target = Target(place, place, self.words, self.dtype, self.format, 1, None)
+        end = np.add(place.offsets, storage.shape)
+        touched = np.all((self.begins < end) & (self.ends > place.offsets), axis=1)
+        for i in np.flatnonzero(touched).tolist():
+            found = share_of(self.leaves[i], storage, target)
+            if found is not None:
+                here, inside = found
+                job = self.jobs[i]
+                if job is not None:
+                    fill_independent(here, job, inside)
+                else:
+                    prepared(here, self.leaves[i].law, inside)()
