@@ -84,6 +84,13 @@ def dot(a: Array, b: Array) -> float:
         return float(np.dot(a, b))
 
 
+def legendre(count: int) -> tuple[Array, Array]:
+    """Gauss and Legendre's points in [-1, 1] and their weights, which are found by eigenvalues."""
+    with _gate.product():
+        points, weights = np.polynomial.legendre.leggauss(count)
+    return points, weights
+
+
 def inverse(a: Array) -> Array:
     """The inverse of a square matrix, as np.linalg.inv gives it."""
     with _gate.product():

@@ -22,6 +22,7 @@ from fastinit.laws.law import (
     standard_deviation,
     warn_if_lost,
 )
+from fastinit.products import legendre
 
 # Tail probabilities below 2^-126 are raised to it; under this mass more than 2^-16 of the draws would meet there.
 SMALLEST_MASS = 2.0**-110
@@ -255,7 +256,7 @@ class TruncatedNormal(IndependentLaw):
             law = self._standard()
             return float(law.mean()), float(law.std())
         # The closed form cancels in a narrow interval (3 % at a width of 1e-5); 40 Gauss points are exact to 1e-15.
-        points, weights = np.polynomial.legendre.leggauss(40)
+        points, weights = legendre(40)
         distance = half * points
         weights = weights * np.exp(-distance * (middle + distance / 2))
         shift = float(np.average(distance, weights=weights))

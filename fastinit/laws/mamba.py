@@ -15,6 +15,7 @@ import numpy as np
 from fastinit.dtypes import Format
 from fastinit.engines import reference
 from fastinit.laws.law import Draw, IndependentLaw, real, refuse_overflow
+from fastinit.products import legendre
 
 # The kernels split numbers into exponent and mantissa, and so want them, and what becomes of them, normal.
 SMALLEST, LARGEST = 2.0**-1000, 2.0**1000
@@ -55,7 +56,7 @@ def _quadrature(low: float, high: float) -> tuple[Any, Any]:
     """
     pieces = math.ceil((high - low) / 4.0)
     half = (high - low) / (2.0 * pieces)
-    points, weights = np.polynomial.legendre.leggauss(40)
+    points, weights = legendre(40)
     middles = low + half * np.arange(1.0, 2.0 * pieces, 2.0)
     return np.add.outer(middles, half * points).reshape(-1), np.tile(weights / (2.0 * pieces), pieces)
 

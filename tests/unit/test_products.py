@@ -163,7 +163,7 @@ def test_the_results_are_those_of_numpy():
 def enters_blas(node: ast.AST) -> bool:
     if isinstance(node, ast.BinOp | ast.AugAssign):
         return isinstance(node.op, ast.MatMult)
-    names = {"dot", "vdot", "inner", "matmul", "tensordot", "linalg", "multi_dot", "cov", "corrcoef"}
+    names = {"dot", "vdot", "inner", "matmul", "tensordot", "linalg", "leggauss", "multi_dot", "cov", "corrcoef"}
     return isinstance(node, ast.Attribute) and node.attr in names
 
 
