@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastinit.laws import Blocks, Law
+from fastinit.printable import printable as printable
 
 NONE = "\u2013"
 MOST_PARTS = 4  # of a tensor made of parts, whose laws are written out
@@ -61,21 +62,6 @@ def law(value: Law | None) -> str:
     return f"{type(value).__name__}({', '.join(words)})"
 
 
-def printable(name: str) -> str:
-    r"""A name with its control characters, direction marks and lone surrogates written out, as \x00 and \u202e.
-
-    In a terminal they would move the cursor, in a page be illegal. The joiner of emoji stays.
-    """
-    return "".join(
-        one if unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Zl", "Zp") or one == "\u200d" else _escape(one)
-        for one in name
-    )
-
-
-def _escape(one: str) -> str:
-    return one.encode("unicode_escape").decode()
-
-
 def columns_of(text: str) -> int:
     """How many columns of a terminal a text takes: two for wide characters, none for marks that combine."""
     return sum(map(_columns, text))
@@ -89,9 +75,15 @@ def _columns(one: str) -> int:
 
 def shortened(text: str, width: int) -> str:
     """A text with its middle replaced by an ellipsis where it is wider: both ends of a tensor's name tell it apart."""
-    if columns_of(text) <= width:
+    columns = columns_of(text)
+    if columns <= width:
         return text
-    head, tail = list(text[: len(text) // 2]), list(text[len(text) // 2 :])
-    while columns_of("".join(head + tail)) > width - 1:
-        head.pop() if len(head) >= len(tail) else tail.pop(0)
-    return "".join(head) + "…" + "".join(tail)
+    head = tail = len(text) // 2  # what is kept: up to head, and from tail on
+    while columns > width - 1:
+        if head >= len(text) - tail:
+            head -= 1
+            columns -= _columns(text[head])
+        else:
+            columns -= _columns(text[tail])
+            tail += 1
+    return text[:head] + "\u2026" + text[tail:]

@@ -11,7 +11,9 @@ from fastinit.address import STREAM
 from fastinit.cli.options import DONE, add_seed, command, seeded, size
 from fastinit.dtypes import FORMATS
 from fastinit.plan import Plan, load_rules, shapes_of
+from fastinit.printable import printable
 from fastinit.recipes import RECIPES, rules_for, tied_for
+from fastinit.wording import columns_of
 from fastinit.write import SHARD_SIZE, Written, write
 
 EXAMPLES = """
@@ -111,10 +113,13 @@ def _run_plan(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(plan.to_json()))
         return DONE
-    rows = [(one.name, "x".join(map(str, one.shape)) or "scalar", one.dtype, repr(one.law)) for one in plan.tensors]
-    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+    rows = [
+        (printable(one.name), "x".join(map(str, one.shape)) or "scalar", one.dtype, repr(one.law))
+        for one in plan.tensors
+    ]
+    widths = [max((columns_of(row[i]) for row in rows), default=0) for i in range(3)]
     for name, shape, dtype, law in rows:
-        print(f"{name:{widths[0]}}  {shape:>{widths[1]}}  {dtype:{widths[2]}}  {law}")
+        print(f"{name}{' ' * (widths[0] - columns_of(name))}  {shape:>{widths[1]}}  {dtype:{widths[2]}}  {law}")
     print(f"{len(rows)} tensors, {plan.bytes:,} bytes, plan {plan.digest}")
     return DONE
 
@@ -147,7 +152,7 @@ def _summary(report: Written, plan: Plan) -> str:
     kept = f", {len(report.skipped)} of them whole already" if report.skipped else ""
     return "\n".join(
         (
-            f"{report.folder}: {report.tensors:,} tensors, {report.bytes:,} bytes in {files}{kept}",
+            f"{printable(report.folder)}: {report.tensors:,} tensors, {report.bytes:,} bytes in {files}{kept}",
             f"seed  {report.seed}, stream {STREAM}, plan {plan.digest}",
             f"time  {report.seconds:.2f} s, {report.gigabytes_per_second:.2f} GB/s",
         )

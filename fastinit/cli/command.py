@@ -14,6 +14,7 @@ from fastinit.address import STREAM
 from fastinit.cli import about, bits, checkpoint, compare, fill, inspection
 from fastinit.cli.options import EXIT_CODES, FAILED, USAGE, joined
 from fastinit.files.safetensors import SafetensorsError
+from fastinit.printable import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +56,7 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"fastinit: error: {message}", file=sys.stderr)
+    print(f"fastinit: error: {printable(message)}", file=sys.stderr)
     return code
 
 

@@ -14,6 +14,7 @@ from fastinit.fans import LAYOUTS
 from fastinit.files.npy import Report, fill_file, stored_shape
 from fastinit.laws import Law
 from fastinit.named import SCHEMES, law_of
+from fastinit.printable import printable
 
 EXAMPLES = """\
 examples:
@@ -162,7 +163,7 @@ def _summary(report: Report, *, durable: bool) -> str:
     synced = f"; {report.seconds:.2f} s with the sync to disk" if durable else ", not synced to disk"
     return "\n".join(
         (
-            f"{report.path}: {report.dtype} {report.shape}, {report.bytes:,} bytes",
+            f"{printable(report.path)}: {report.dtype} {report.shape}, {report.bytes:,} bytes",
             f"law   {report.law}, seed {report.seed}{named}, stream {STREAM}",
             f"time  {report.write_seconds:.2f} s, {report.gigabytes_per_second:.2f} GB/s "
             f"on {report.threads} threads{synced}",

@@ -12,9 +12,10 @@ from typing import Any
 from fastinit.cli.options import DONE, FAILED, command, plain
 from fastinit.cli.progress import Progress
 from fastinit.files.small import save
+from fastinit.printable import printable
 from fastinit.show import html, show, table
 from fastinit.show.shown import TensorShown
-from fastinit.verify import DIFFERS, UNKNOWN, Verified, verify
+from fastinit.verify import DIFFERS, UNKNOWN, Verdict, Verified, verify
 
 EXAMPLES = """
   fastinit verify out                      # exit code 0 only if every tensor is as initialised
@@ -59,18 +60,28 @@ def _verdict(report: Verified) -> str:
     for one in others[:MOST_SHOWN]:
         where = ""
         if one.index is not None:
-            share = one.differing / one.compared
             part = f" in part {one.part}" if one.part else ""
-            where = f": {share:.3g} of it, first at {list(one.index)}{part}, {one.found!s} instead of {one.expected!s}"
-        lines.append(f"{one.name}  {one.status}{where}")
+            first = f"first at {list(one.index)}{part}: {one.found!s} instead of {one.expected!s}"
+            where = f": {_how_many(one)}, {first}"
+        lines.append(f"{printable(one.name)}  {one.status}{where}")
     if len(others) > MOST_SHOWN:
         lines.append(f"... and {len(others) - MOST_SHOWN} more")
     same = len(report.tensors) - len(others)
     lines.append(
-        f"{report.path}: {same:,} of {len(report.tensors):,} tensors are as initialised; {report.compared:,} of "
-        f"{report.elements:,} elements compared in {report.seconds:.2f} s, {report.gigabytes_per_second:.2f} GB/s"
+        f"{printable(report.path)}: {same:,} of {len(report.tensors):,} tensors are as initialised; "
+        f"{report.compared:,} of {report.elements:,} elements compared "
+        f"in {report.seconds:.2f} s, {report.gigabytes_per_second:.2f} GB/s"
     )
     return "\n".join(lines)
+
+
+def _how_many(one: Verdict) -> str:
+    """How many elements of a tensor differ, and in per cent of those that were compared."""
+    percent = f"{100 * one.differing / one.compared:.3g} %"
+    seen = "elements" if one.compared == one.elements else "compared elements"
+    if one.differing == one.compared:
+        return f"all {one.compared:,} {seen} differ ({percent})"
+    return f"{one.differing:,} of {one.compared:,} {seen} differ ({percent})"
 
 
 def _run_show(options: argparse.Namespace) -> int:

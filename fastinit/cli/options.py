@@ -35,9 +35,14 @@ def joined(argv: Sequence[str]) -> list[str]:
 def shape(text: str) -> tuple[int, ...]:
     """32768,8192."""
     try:
-        return tuple(int(length) for length in text.split(",")) if text else ()
+        lengths = tuple(int(length) for length in text.split(",")) if text else ()
+        if any(length < 0 for length in lengths):
+            raise ValueError
+        return lengths
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}; give integers with commas, such as 32768,8192") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; give integers with commas, none negative, such as 32768,8192"
+        ) from None
 
 
 def pair(text: str) -> tuple[float, float]:

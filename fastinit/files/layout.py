@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastinit.address import Shard
+from fastinit.address import Shard, integer
 from fastinit.dtypes import FORMATS, Format
 
 # Formats that NumPy has no name for; raw unsigned integers hold them.
@@ -60,7 +60,10 @@ class Layout:
 
 def exact_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """A shape whose entries are exact integers, none negative."""
-    return Shard(shape, [0] * len(shape)).shape
+    lengths = tuple(integer(length, "an entry of shape") for length in shape)
+    if any(length < 0 for length in lengths):
+        raise ValueError(f"shape {lengths} has a negative entry; give how many elements the array has along each axis")
+    return Shard(lengths, [0] * len(lengths)).shape
 
 
 def storage_of(target: Path, dtype: object) -> tuple[str, np.dtype[Any]]:

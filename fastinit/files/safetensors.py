@@ -15,9 +15,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+
+from fastinit.address import index_strides
+from fastinit.printable import printable
 
 # dtype name -> the format's code, bytes of an element, rank in the library's order of alignment (largest first).
 DTYPES = {
@@ -39,14 +42,41 @@ DTYPES = {
     "uint64": ("U64", 8, 21),
 }
 NAMES = {code: name for name, (code, _, _) in DTYPES.items()}
+# What the format has and fastinit cannot decode: dtype name -> code, bits of an element.
+UNDECODED = {
+    "float4_e2m1fn": ("F4", 4),
+    "float6_e2m3fn": ("F6_E2M3", 6),
+    "float6_e3m2fn": ("F6_E3M2", 6),
+    "float8_e8m0fnu": ("F8_E8M0", 8),
+    "float8_e4m3fnuz": ("F8_E4M3FNUZ", 8),
+    "float8_e5m2fnuz": ("F8_E5M2FNUZ", 8),
+}
+UNDECODED_NAMES = {code: name for name, (code, _) in UNDECODED.items()}
+FIELDS = {"dtype", "shape", "data_offsets"}
+
 LARGEST_HEADER = 100_000_000  # bytes: what the library reads and writes at most
+MOST_TENSORS = 1 << 18  # in one file; of each a reader keeps a KiB or two
+MOST_BRACKETS = 4 * MOST_TENSORS  # of a kind: an empty list of two bytes takes 56 in Python
+LIMIT = f"fastinit reads files of up to {MOST_TENSORS:,} tensors"
+DEEPEST = 127  # levels of brackets: what the library reads
+
+# How files begin that people have beside their safetensors files.
+OTHER_FORMATS = {
+    b"\x93NUMPY": "a .npy file of NumPy",
+    b"PK\x03\x04": "a zip archive, such as .npz of NumPy or .pt of PyTorch,",
+    b"GGUF": "a GGUF file",
+    b"\x89HDF": "an HDF5 file",
+    b"\x80\x02": "a pickle, such as an old .pt file of PyTorch,",
+    b"\x1f\x8b": "a gzip file",
+    b"{": "a JSON file",
+}
 
 
 class SafetensorsError(ValueError):
     """A file that is not a safetensors file, or a header that the format cannot hold; the message says which rule."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Slot:
     """Where a tensor lies: dtype name, shape, and bytes [begin, end) of the file."""
 
@@ -59,6 +89,11 @@ class Slot:
     def elements(self) -> int:
         """How many elements the tensor has."""
         return math.prod(self.shape)
+
+
+def bits_of(dtype: str) -> int:
+    """Bits of an element, also of a dtype that fastinit cannot decode."""
+    return 8 * DTYPES[dtype][1] if dtype in DTYPES else UNDECODED[dtype][1]
 
 
 @dataclass(frozen=True)
@@ -117,8 +152,10 @@ def lay_out(tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mappin
 def read_header(path: str | Path) -> Header:
     """Read the header of a file, and hold every rule of the format against it.
 
+    What is taken is what the format's own library takes: other keys in an entry, a tensor that is listed twice (the
+    last one counts), metadata that is null, and dtypes that fastinit cannot decode (`UNDECODED`).
     Raises SafetensorsError, which names the file and the rule; OSError where the file cannot be read. Reads no data,
-    and no more than the 100 MB that a header may have.
+    no more than the 100 MB that a header may have, and no more than 262,144 tensors, in linear time and memory.
     """
     path = Path(path)
     size = path.stat().st_size
@@ -127,26 +164,40 @@ def read_header(path: str | Path) -> Header:
         if len(start) < 8:
             refuse(path, f"has {size} bytes; the length of its header alone takes 8")
         (length,) = struct.unpack("<Q", start)
+        if length > LARGEST_HEADER or 8 + length > size:
+            for magic, kind in OTHER_FORMATS.items():
+                if start.startswith(magic):
+                    refuse(path, f"is {kind}, not a safetensors file, which is what is read here")
         if length > LARGEST_HEADER:
             refuse(path, f"says its header has {length:,} bytes; the format allows {LARGEST_HEADER:,}")
         if 8 + length > size:
             refuse(path, f"says its header has {length:,} bytes, but the file ends after {size:,}")
-        body = file.read(length)
+        file.seek(0)
+        text = file.read(8 + length)
+    for bracket in (b"{", b"["):
+        if text.count(bracket) > MOST_BRACKETS:
+            refuse(path, f"has a header with more than {MOST_BRACKETS:,} brackets; {LIMIT}")
     try:
-        table = json.loads(body.decode(), object_pairs_hook=unique, parse_int=_unsigned)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        decoded = str(memoryview(text)[8:], "utf-8")  # a slice of its own would be one copy more
+        table = json.loads(decoded, object_pairs_hook=_object, parse_int=_unsigned)
+    except (ValueError, RecursionError) as error:  # UTF-8 or JSON
         refuse(path, f"has a header that is no JSON in UTF-8 ({error})")
-    except ValueError:  # of `unique`: those of the parser are caught above
-        refuse(path, "has a key twice in its header")
-    if not isinstance(table, dict):
+    pairs = _pairs(table)
+    if pairs is None:
         refuse(path, "has a header that is no JSON object")
-    metadata = table.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        refuse(path, "has metadata that is no object of strings")
-    for text in (*table, *metadata, *metadata.values()):
-        if not _is_unicode(text):
-            refuse(path, f"has half a surrogate pair in {_short(text)}; names and metadata are UTF-8")
-    slots = {name: _slot(path, name, entry, 8 + length) for name, entry in table.items()}
+    del decoded, table
+    if len(pairs) > MOST_TENSORS + 1:
+        refuse(path, f"has a header of {len(pairs):,} entries; {LIMIT}")
+    metadata = _metadata(path, pairs)
+    slots: dict[str, Slot] = {}
+    for i, (name, entry) in enumerate(pairs):
+        if name != "__metadata__":
+            slots.pop(name, None)  # the last of two takes the place of the first, and its own in the order
+            slots[name] = _slot(path, name, entry, 8 + length)
+        pairs[i] = ("", None)  # a header of 100 MB: what is read makes room
+    for word in (*slots, *metadata, *metadata.values()):
+        if not _is_unicode(word):
+            refuse(path, f"has half a surrogate pair in {_short(word)}; names and metadata are UTF-8")
     order = sorted(slots, key=lambda name: (slots[name].begin, slots[name].end))
     end = 8 + length
     for name in order:
@@ -156,28 +207,82 @@ def read_header(path: str | Path) -> Header:
         end = slots[name].end
     if end != size:
         refuse(path, f"has {size:,} bytes, but its header describes {end:,}")
-    return Header({name: slots[name] for name in order}, metadata, start + body)
+    return Header({name: slots[name] for name in order}, metadata, text)
+
+
+class _Entry(NamedTuple):
+    """An object with the three fields of a tensor and nothing else: most of a header, kept small."""
+
+    dtype: Any
+    shape: Any
+    data_offsets: Any
+
+
+class _Object(list[tuple[str, Any]]):
+    """Any other object, as its pairs: what a key that comes twice means depends on where it stands."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> _Entry | _Object:
+    if len(pairs) == 3:
+        fields = dict(pairs)
+        if fields.keys() == FIELDS:
+            return _Entry(**fields)
+    return _Object(pairs)
+
+
+def _pairs(value: Any) -> list[tuple[str, Any]] | None:
+    """The pairs of an object; None if it is none."""
+    if isinstance(value, _Entry):
+        return list(value._asdict().items())
+    return value if isinstance(value, _Object) else None
+
+
+def _metadata(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, str]:
+    """The metadata of a header: an object of strings, null, or absent."""
+    given = [entry for name, entry in pairs if name == "__metadata__"]
+    if len(given) > 1:
+        refuse(path, "has its metadata twice")
+    inner = [] if not given or given[0] is None else _pairs(given[0])
+    if inner is None or not all(isinstance(value, str) for _, value in inner):
+        refuse(path, "has metadata that is no object of strings")
+    return dict(inner)
 
 
 def _slot(path: Path, name: str, entry: Any, start: int) -> Slot:
     """One entry of the header, checked."""
     shown = f"a tensor {_short(name)}"
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        refuse(path, f"has {shown} without dtype, shape and data_offsets, or with more")
-    code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(code, str) or code not in NAMES:
-        refuse(path, f"has {shown} of dtype {_short(code)}; fastinit reads {', '.join(NAMES)}")
+    pairs = _pairs(entry)
+    if pairs is None and type(entry) is list and len(entry) == 3:  # as the library reads it too
+        pairs = list(zip(("dtype", "shape", "data_offsets"), entry, strict=True))
+    known = [pair for pair in pairs or () if pair[0] in FIELDS]
+    fields = dict(known)
+    if pairs is None or fields.keys() != FIELDS:
+        refuse(path, f"has {shown} without dtype, shape and data_offsets")
+    if len(known) != len(fields):
+        refuse(path, f"has {shown} with dtype, shape or data_offsets twice")
+    if len(known) != len(pairs) and not all(_is_legal(value, DEEPEST - 2) for _, value in pairs):
+        refuse(path, f"has {shown} with a further field that is nested too deeply, not finite, or no UTF-8")
+    code, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
+    if not isinstance(code, str) or (code not in NAMES and code not in UNDECODED_NAMES):
+        codes = ", ".join((*NAMES, *UNDECODED_NAMES))
+        refuse(path, f"has {shown} of dtype {_short(code)}; the format has {codes}")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
-        if not isinstance(numbers, list) or not all(type(n) is int and n < 1 << 64 for n in numbers):
+        if type(numbers) is not list or not all(type(n) is int and n < 1 << 64 for n in numbers):
             refuse(path, f"has {shown} whose {what} is no list of unsigned integers: {_short(numbers)}")
     if len(offsets) != 2 or offsets[0] > offsets[1]:
         refuse(path, f"has {shown} with data_offsets {_short(offsets)}; they must be [begin, end]")
-    nbytes = _product([*shape, DTYPES[NAMES[code]][1]])
+    dtype = NAMES.get(code) or UNDECODED_NAMES[code]
+    bits = bits_of(dtype)
+    nbytes = _product([*shape, bits // 8 if bits % 8 == 0 else bits])
     if nbytes is None:
         refuse(path, f"has {shown} of shape {_short(shape)}, whose product is beyond 2^64")
+    if bits % 8:
+        nbytes, rest = divmod(nbytes, 8)
+        if rest:
+            refuse(path, f"has {shown} of shape {_short(shape)} and {bits} bits an element, which end within a byte")
     if nbytes != offsets[1] - offsets[0]:
         refuse(path, f"has {shown} of {nbytes:,} bytes by shape, {offsets[1] - offsets[0]:,} by data_offsets")
-    return Slot(NAMES[code], tuple(shape), start + offsets[0], start + offsets[1])
+    return Slot(dtype, tuple(shape), start + offsets[0], start + offsets[1])
 
 
 def _product(numbers: list[int]) -> int | None:
@@ -196,6 +301,19 @@ def _unsigned(text: str) -> int | float:
     The library reads -0 as a float too, and Python refuses to read more than 4300 digits.
     """
     return int(text) if text.isdigit() and len(text) <= 20 else float(text)
+
+
+def _is_legal(value: Any, levels: int) -> bool:
+    """Whether a value that nobody reads is one that the library passes over: not too deep, in UTF-8, and finite."""
+    if isinstance(value, str):
+        return _is_unicode(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    pairs = _pairs(value)
+    inner = [one for pair in pairs for one in pair] if pairs is not None else value
+    if isinstance(value, (list, _Entry)):
+        return levels > 0 and all(_is_legal(one, levels - 1) for one in inner)
+    return True
 
 
 def _is_unicode(text: str) -> bool:
@@ -234,6 +352,29 @@ def read_at(fd: int, buffer: np.ndarray[Any, Any], offset: int, path: Path) -> N
         rest, offset = rest[count:], offset + count
 
 
+def read_block(
+    fd: int,
+    buffer: np.ndarray[Any, Any],
+    begin: int,
+    shape: tuple[int, ...],
+    offsets: tuple[int, ...],
+    path: Path,
+) -> None:
+    """Read a block of a tensor of `shape` that begins at byte `begin`: a read for each stretch of the file.
+
+    Not through a memory map: of a file that becomes shorter meanwhile a map kills the process.
+    """
+    axis = len(shape)
+    while axis > 0 and buffer.shape[axis - 1 :] == shape[axis - 1 :]:
+        axis -= 1
+    axis = max(axis - 1, 0)  # from here on the block is one stretch
+    strides = index_strides(shape)
+    for index in np.ndindex(*buffer.shape[:axis]):
+        place = (o + i for o, i in zip(offsets, (*index, *(0 for _ in shape[axis:])), strict=True))
+        first = sum(at * stride for at, stride in zip(place, strides, strict=True))
+        read_at(fd, buffer[index].reshape(-1).view(np.uint8), begin + first * buffer.itemsize, path)
+
+
 def refuse(path: Path, what: str) -> NoReturn:
     """Raise the error that this file is not what it should be."""
-    raise SafetensorsError(f"{path} {what}")
+    raise SafetensorsError(printable(f"{path} {what}"))

@@ -8,7 +8,6 @@ half a KiB a tensor; the same again for each part of a tensor made of parts, ove
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import threading
@@ -26,13 +25,14 @@ import numpy as np
 from fastinit import engines
 from fastinit.address import boxes, index_strides
 from fastinit.dtypes import storage_dtype
+from fastinit.files.recorded import recorded
 from fastinit.files.safetensors import DTYPES, Slot, read_at, read_header
 from fastinit.floating_point import in_default_mode
 from fastinit.laws import Blocks, Constant, Law
 from fastinit.laws.blocks import Leaf, slices
 from fastinit.laws.elements import Mixture, mixture
-from fastinit.laws.encoded import from_json
 from fastinit.laws.law import Element
+from fastinit.printable import printable
 from fastinit.show.histogram import Grid, count, grid_between, grid_of_law, grid_of_values, moments
 from fastinit.show.shown import Expected, Histogram, Shown, TensorShown, expect
 from fastinit.threads import for_each, resolve
@@ -48,7 +48,8 @@ WINDOWS = 16  # of a sample; 64 KiB each
 def show(path: str | os.PathLike[str], *, threads: int | None = None, progress: Progress | None = None) -> Shown:
     """Read a safetensors file, or all of a folder, and tell what its tensors hold.
 
-    path      a file, written by anyone, or a folder with *.safetensors
+    path      a file, written by anyone, or a folder with *.safetensors. What fastinit cannot decode (float8_e8m0fnu and
+              others, files.safetensors.UNDECODED) is listed by name, shape, dtype and size.
     threads   as in fill
     progress  called with (bytes done, bytes in all)
 
@@ -58,7 +59,7 @@ def show(path: str | os.PathLike[str], *, threads: int | None = None, progress: 
     path = Path(path)
     paths = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not paths:
-        raise FileNotFoundError(f"{path} holds no .safetensors file; name a file or a folder of them")
+        raise FileNotFoundError(f"{printable(str(path))} holds no .safetensors file; name a file or a folder of them")
     workers = resolve(threads)
     begin = time.perf_counter()
     files = [_File(one) for one in paths]
@@ -110,7 +111,7 @@ class _File:
         try:
             sampled = [one for one in self.tensors if one.sampled]
             for_each(lambda i: self._sample(fd, sampled[i], engine), len(sampled), threads)
-            runs = list(_runs(self.tensors))
+            runs = list(_runs([one for one in self.tensors if one.decoded]))
             starts = np.cumsum([0, *(run.items for run in runs)]).tolist()
             local = threading.local()
 
@@ -209,8 +210,8 @@ class _Count:
         self, name: str, file: str, shape: tuple[int, ...], law: Law | None, parts: tuple[TensorShown, ...] = ()
     ) -> TensorShown:
         """All that was counted."""
-        grid = self.grid or grid_between(0.0, 0.0, self.slot.dtype)
-        counts = self.counts.tolist() if math.prod(shape) else [0] * (grid.bins + 2)
+        grid = self.grid or grid_between(0.0, 0.0, self.slot.dtype if self.slot.dtype in DTYPES else "float32")
+        counts = [0] * (grid.bins + 2) if isinstance(self.counts, int) else self.counts.tolist()
         finite = int(self.rows[:, 0].sum())
         sums = math.fsum(self.rows[:, 1]), math.fsum(self.rows[:, 2])
         mean, std = moments(finite, *sums, grid) if finite else (None, None)
@@ -243,10 +244,11 @@ class _Tensor:
     def __init__(self, name: str, slot: Slot, law: Law | None) -> None:
         self.name, self.slot, self.law = name, slot, law
         self.bytes = slot.end - slot.begin
+        self.decoded = slot.dtype in DTYPES
         rows = -(-self.bytes // ITEM) + WINDOWS if self.bytes > ITEM else 1
         self.parts: list[_Count] = []
         try:
-            if law is None or not slot.elements:
+            if law is None or not slot.elements or not self.decoded:
                 self.whole = _Count(slot, None, 0, rows)
             else:
                 self.whole = _Count(slot, Leaf((), slot.shape, law, 0), 0, rows)
@@ -256,7 +258,7 @@ class _Tensor:
             self.law = None
             self.whole, self.parts = _Count(slot, None, 0, rows), []
         # Whether a sample must choose the range of the histogram, before the rest is read.
-        self.sampled = self.whole.grid is None and self.bytes > ITEM
+        self.sampled = self.decoded and self.whole.grid is None and self.bytes > ITEM
 
     def _reads(self, part: Leaf) -> tuple[int, int]:
         """The number of the first read that has elements of a part, and of how many others up to the last."""
@@ -316,16 +318,13 @@ def _within(part: Leaf, offsets: tuple[int, ...], block: Bytes) -> Bytes | None:
 
 def _laws(metadata: Mapping[str, str]) -> dict[str, Law]:
     """The laws by tensor that the metadata of our files tells; what cannot be read is left out."""
+    found: dict[str, Law] = {}
     try:
-        entries = json.loads(metadata.get("fastinit.laws", "{}"))
-    except (ValueError, RecursionError):
+        for name, law in recorded(metadata.get("fastinit.laws", "{}")):
+            if isinstance(law, Law):
+                found[name] = law
+    except (TypeError, ValueError):  # damaged: as if the file said nothing
         return {}
-    found = {}
-    for name, entry in entries.items() if isinstance(entries, dict) else ():
-        try:
-            found[name] = from_json(entry)
-        except Exception:  # whatever wrong parameters provoke in the constructor of a law
-            continue
     return found
 
 

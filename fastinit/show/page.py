@@ -71,7 +71,7 @@ def _row(tensor: TensorShown, several: bool) -> str:
     good = expected is not None and not remarks
     nothing = "no law" if tensor.law is None else "empty"
     check = remarks or ('<i class="good">fits</i>' if good else f'<i class="none">{nothing}</i>')
-    drawn_from = safe(law(tensor.law))
+    drawn_from = safe(law(tensor.law)) if tensor.decoded else "not decoded"
     rank = 2 if remarks else 0 if good else 1
     mean = _figure("figure", tensor.mean, expected.mean if expected else None)
     std = _figure("figure", tensor.std, expected.std if expected else None)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from fastinit.dtypes import FORMATS, Format
-from fastinit.files.safetensors import DTYPES
+from fastinit.files.safetensors import DTYPES, bits_of
 from fastinit.laws import Law
 from fastinit.laws.law import Element
 from fastinit.products import dot
@@ -79,7 +79,12 @@ class TensorShown:
     @property
     def bytes(self) -> int:
         """What they take in the file."""
-        return self.elements * DTYPES[self.dtype][1]
+        return self.elements * bits_of(self.dtype) // 8
+
+    @property
+    def decoded(self) -> bool:
+        """Whether fastinit can read its elements; else it is listed, and nothing of it is measured."""
+        return self.dtype in DTYPES
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -145,9 +150,11 @@ class Shown:
         known = sum(tensor.law is not None for tensor in self.tensors)
         fitting = sum(tensor.law is not None and not tensor.remarks for tensor in self.tensors)
         count, files = len(self.tensors), len(self.files)
+        passed_over = sum(not tensor.decoded for tensor in self.tensors)
+        rest = f", {passed_over:,} of dtypes that fastinit cannot decode" if passed_over else ""
         return (
             f"{count:,} tensor{'s' * (count != 1)}, {self.elements:,} elements, {size(self.bytes)} in {files:,} "
-            f"file{'s' * (files != 1)}; {fitting:,} of {known:,} with a law follow it, {marked:,} marked"
+            f"file{'s' * (files != 1)}; {fitting:,} of {known:,} with a law follow it, {marked:,} marked{rest}"
         )
 
 

@@ -45,7 +45,7 @@ def _cells(tensor: TensorShown) -> dict[str, str]:
         "tensor": printable(tensor.name),
         "shape": shape(tensor.shape),
         "dtype": tensor.dtype,
-        "law": law(tensor.law),
+        "law": law(tensor.law) if tensor.decoded else "not decoded",
         "histogram": spark(tensor.histogram),
         "mean": number(tensor.mean),
         "law's mean": number(expected.mean if expected else None),

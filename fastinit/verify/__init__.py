@@ -2,5 +2,6 @@
 
 from fastinit.verify.checkpoint import DIFFERS as DIFFERS
 from fastinit.verify.checkpoint import UNKNOWN as UNKNOWN
+from fastinit.verify.checkpoint import Verdict as Verdict
 from fastinit.verify.checkpoint import Verified as Verified
 from fastinit.verify.checkpoint import verify as verify

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import mmap
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,10 +21,11 @@ from fastinit.address import STREAM, Shard
 from fastinit.blocks import ITEM, LONGEST_ROW, Piece, Source, items, unit
 from fastinit.dtypes import FORMATS, decoded, storage_dtype
 from fastinit.engines import reference
-from fastinit.files.safetensors import Header, SafetensorsError, read_at, refuse
+from fastinit.files.safetensors import Header, SafetensorsError, read_at, read_block, refuse
 from fastinit.laws import DeltaOrthogonal, Orthogonal, Sparse
 from fastinit.laws.blocks import Leaf, leaves
 from fastinit.plan import Tensor
+from fastinit.printable import printable
 from fastinit.threads import for_each
 
 Array = np.ndarray[Any, Any]
@@ -116,10 +116,11 @@ def _naming(path: Path, tensor: Tensor) -> Iterator[None]:
     """Turn what a law, or a lack of memory, raises at the draw into an error that names file and tensor."""
     try:
         yield
-    except SafetensorsError:
-        raise
+    except SafetensorsError as error:
+        raise SafetensorsError(f"{error} (tensor {tensor.name!r:.100})") from error
     except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
-        raise SafetensorsError(f"{path}: tensor {tensor.name!r:.100} cannot be drawn again: {error!s:.500}") from error
+        what = f"tensor {tensor.name!r:.100} cannot be drawn again: {error!s:.500}"
+        raise SafetensorsError(f"{printable(str(path))}: {what}") from error
 
 
 def _compare_items(
@@ -228,10 +229,12 @@ def _compare_whole(
 ) -> None:
     """Compare a tensor through a map of its part of the file: in blocks of whole lines, or matrix by matrix."""
     begin, storage = file.header.slots[tensor.name].begin, storage_dtype(tensor.dtype)
-    page = begin // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-    # Not closed by name: after an error its frames still hold views, and then a map refuses. It goes with the last one.
-    mapped = mmap.mmap(fd, begin - page + tensor.bytes, offset=page, access=mmap.ACCESS_READ)
-    theirs = np.frombuffer(mapped, storage, tensor.elements, begin - page).reshape(tensor.shape)
+
+    def read(offsets: tuple[int, ...], block: tuple[int, ...]) -> Array:
+        found = np.empty(block, storage)
+        read_block(fd, found, begin, tensor.shape, offsets, file.path)
+        return found
+
     for leaf in leaves(tensor.law, tensor.shape):
         blocks = _blocks(leaf.shape, _order(leaf), 1 if isinstance(leaf.law, HAAR) else BLOCK // storage.itemsize)
         count, seen = next(blocks), False
@@ -240,15 +243,12 @@ def _compare_whole(
                 continue
             seen = True
             offsets = tuple(at + c for at, c in zip(leaf.offsets, corner, strict=True))
-            part = theirs[_slices(offsets, block)]
             if isinstance(leaf.law, HAAR):
-                _compare_orthogonal(part, tensor, leaf, offsets, source, tally, workers)
+                _compare_orthogonal(read, block, tensor, leaf, offsets, source, tally, workers)
             else:
                 ours = np.empty(block, storage)
                 source.fill(ours, tensor, Shard(tensor.shape, offsets), threads=workers)
-                _compare_block(part, ours, tensor, offsets, tally)
-            if hasattr(mapped, "madvise"):
-                mapped.madvise(mmap.MADV_DONTNEED)  # the pages stay in the cache, and leave this process
+                _compare_block(read(offsets, block), ours, tensor, offsets, tally)
 
 
 def _order(leaf: Leaf) -> list[int]:
@@ -290,24 +290,32 @@ def _compare_block(theirs: Array, ours: Array, tensor: Tensor, offsets: tuple[in
 
 
 def _compare_orthogonal(
-    theirs: Array, tensor: Tensor, leaf: Leaf, offsets: tuple[int, ...], source: Source, tally: Tally, workers: int
+    read: Callable[[tuple[int, ...], tuple[int, ...]], Array],
+    shape: tuple[int, ...],
+    tensor: Tensor,
+    leaf: Leaf,
+    offsets: tuple[int, ...],
+    source: Source,
+    tally: Tally,
+    workers: int,
 ) -> None:
     """Find the elements of a matrix that are further from ours than two runs are from each other.
 
+    `read` gives what the file has in a block of the tensor, by its offsets and shape.
     A narrow dtype is held between our value less and our value plus the tolerance, both rounded.
     """
     format = FORMATS[tensor.dtype]
     law = leaf.law
     assert isinstance(law, HAAR)
     working = np.dtype(format.working)
-    ours = np.empty(theirs.shape, working)
+    ours = np.empty(shape, working)
     source.fill(ours, replace(tensor, dtype=format.working), Shard(tensor.shape, offsets), threads=workers)
     near = working.type(TOLERANCE * float(np.finfo(working).eps) * law.gain)
-    blocks = _blocks(theirs.shape, list(range(theirs.ndim)), ITEM // working.itemsize)
+    blocks = _blocks(shape, list(range(len(shape))), ITEM // working.itemsize)
     next(blocks)
     for corner, block in blocks:
-        here = _slices(corner, block)
-        mine, found = ours[here], theirs[here]
+        at = tuple(o + c for o, c in zip(offsets, corner, strict=True))
+        mine, found = ours[_slices(corner, block)], read(at, block)
         slack: Any = near
         if isinstance(law, DeltaOrthogonal):  # the zeros around the matrix are exact
             slack = np.zeros(block, working)
@@ -323,7 +331,6 @@ def _compare_orthogonal(
         )
         value = decoded(found, tensor.dtype)
         away = ~((low <= value) & (value <= high))  # NaN is away
-        at = tuple(o + c for o, c in zip(offsets, corner, strict=True))
         _count(away, found, mine, tensor, at, tally)
 
 

@@ -19,14 +19,13 @@ from typing import Any
 
 from fastinit import engines
 from fastinit.address import STREAM
-from fastinit.dtypes import storage_dtype
 from fastinit.files.folder import INDEX, shard_names
 from fastinit.files.layout import MOST_DIMENSIONS
-from fastinit.files.safetensors import LARGEST_HEADER, read_header, refuse, unique
+from fastinit.files.recorded import recorded
+from fastinit.files.safetensors import LARGEST_HEADER, Slot, bits_of, read_header, refuse, unique
 from fastinit.floating_point import in_default_mode
 from fastinit.laws.blocks import leaves
-from fastinit.laws.encoded import from_json
-from fastinit.laws.law import ShapedLaw, real
+from fastinit.laws.law import Law, ShapedLaw, real
 from fastinit.plan import Tensor
 from fastinit.threads import resolve
 from fastinit.verify.audit import File, Tally, audit, has_tolerance
@@ -145,7 +144,7 @@ def verify(
         tallies = audit(file, engine, share, workers, progress and partial(_report, progress, done, total))
         compared = [_verdict(file, name, tally) for name, tally in tallies.items()]
         verdicts += compared
-        nbytes += sum(one.compared * storage_dtype(one.dtype).itemsize for one in compared)
+        nbytes += sum(one.compared * bits_of(one.dtype) // 8 for one in compared)
         done += file.bytes
         if progress is not None:
             progress(done, total)
@@ -266,21 +265,36 @@ def _read(path: Path) -> File:
     text = said["fastinit.seed"]
     if not re.fullmatch("[0-9]{1,20}", text) or int(text) >= 1 << 64:
         refuse(path, f"has damaged metadata: fastinit.seed is {text!r:.100}, no integer in [0, 2^64)")
-    laws = _json(path, said["fastinit.laws"].encode(), "fastinit.laws ")
-    if not isinstance(laws, dict):
-        refuse(path, "has damaged metadata: fastinit.laws is no object of names and laws")
-    known = {}
-    for name, law in laws.items():
-        slot = header.slots.get(name)
-        if slot is None:
-            refuse(path, f"does not hold the tensor {name!r:.100}, whose law its metadata has")
-        try:
-            known[name] = Tensor(name, slot.shape, slot.dtype, from_json(law))
-            if isinstance(known[name].law, ShapedLaw) and len(slot.shape) > MOST_DIMENSIONS:
-                raise ValueError(f"it has {len(slot.shape)} dimensions; NumPy has at most {MOST_DIMENSIONS}")
-        except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
-            refuse(path, f"has a law in its metadata that does not fit the tensor {name!r:.100}: {error!s:.500}")
+    known: dict[str, Tensor] = {}
+    wrong = ""
+    try:
+        for name, law in recorded(said["fastinit.laws"]):
+            slot = header.slots.get(name)
+            if slot is None:
+                wrong = wrong or f"does not hold the tensor {name!r:.100}, whose law its metadata has"
+                break
+            try:
+                known[name] = _known(name, slot, law)
+            except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
+                what = f"does not fit the tensor {name!r:.100}: {error!s:.500}"
+                wrong = wrong or f"has a law in its metadata that {what}"
+    except TypeError:
+        wrong = "has damaged metadata: fastinit.laws is no object of names and laws"
+    except ValueError as error:
+        wrong = f"is damaged: fastinit.laws is no JSON ({error!s:.200})"
+    if wrong:
+        refuse(path, wrong)
     return File(path, header, int(text), known)
+
+
+def _known(name: str, slot: Slot, law: Law | Exception) -> Tensor:
+    """A tensor of the file and its law, checked against each other."""
+    if isinstance(law, Exception):
+        raise law
+    tensor = Tensor(name, slot.shape, slot.dtype, law)
+    if isinstance(law, ShapedLaw) and len(slot.shape) > MOST_DIMENSIONS:
+        raise ValueError(f"it has {len(slot.shape)} dimensions; NumPy has at most {MOST_DIMENSIONS}")
+    return tensor
 
 
 def _json(path: Path, text: bytes, what: str) -> Any:

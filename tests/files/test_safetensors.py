@@ -14,7 +14,7 @@ import safetensors
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fastinit.files.safetensors import DTYPES, NAMES, Header, SafetensorsError, lay_out, read_header
+from fastinit.files.safetensors import DTYPES, NAMES, UNDECODED, Header, SafetensorsError, lay_out, read_header
 
 NAME = st.text(st.characters(exclude_categories=["Cs"]), max_size=20).filter(lambda name: name != "__metadata__")
 SHAPE = st.lists(st.integers(0, 4), max_size=4).map(tuple)
@@ -164,6 +164,7 @@ def packed(header: str | bytes, data: bytes | int = 4) -> bytes:
     return struct.pack("<Q", len(body)) + body + (b"\7" * data if isinstance(data, int) else data)
 
 
+CODES = {name: code for name, (code, *_) in (DTYPES | UNDECODED).items()}
 INTEGERS = "no list of unsigned integers"
 ATTACKS = {
     "an empty file": (b"", "has 0 bytes; the length of its header alone takes 8"),
@@ -184,11 +185,16 @@ ATTACKS = {
     "no dtype": (packed('{"a":{"shape":[4],"data_offsets":[0,4]}}'), "a tensor 'a' without dtype"),
     "no shape": (packed('{"a":{"dtype":"U8","data_offsets":[0,4]}}'), "a tensor 'a' without dtype"),
     "no offsets": (packed('{"a":{"dtype":"U8","shape":[4]}}'), "a tensor 'a' without dtype"),
-    "one more field": (packed(one(more=',"x":1')), "or with more"),
-    "a tensor twice": (packed(f'{{"a":{entry()},"a":{entry()}}}'), "a key twice"),
-    "a field twice": (packed(one(more=',"shape":[4]')), "a key twice"),
-    "metadata twice": (packed('{"__metadata__":{},"__metadata__":{}}', 0), "a key twice"),
-    "a dtype of another world": (packed(one("U128")), "a tensor 'a' of dtype 'U128'; fastinit reads"),
+    "a tensor twice, once wrong": (packed(f'{{"a":3,"a":{entry()}}}'), "a tensor 'a' without dtype"),
+    "a field twice": (packed(one(more=',"shape":[4]')), "with dtype, shape or data_offsets twice"),
+    "metadata twice": (packed('{"__metadata__":{},"__metadata__":{}}', 0), "its metadata twice"),
+    "a further field too deep": (packed(one(more=',"x":' + "[" * 126 + "]" * 126)), "nested too deeply"),
+    "a further field of half a surrogate": (packed(one(more=',"x":["\\ud800"]')), "no UTF-8"),
+    "a further field that is infinite": (packed(one(more=',"x":{"y":1e999}')), "not finite"),
+    "a further field that is no number": (packed(one(more=',"x":NaN')), "not finite"),
+    "half a byte": (packed(one("F4", "[3]", "[0,1]"), 1), "end within a byte"),
+    "six bits too many": (packed(one("F6_E2M3", "[5]", "[0,3]"), 3), "end within a byte"),
+    "a dtype of another world": (packed(one("U128")), "a tensor 'a' of dtype 'U128'; the format has"),
     "a dtype that is a number": (packed('{"a":{"dtype":3,"shape":[4],"data_offsets":[0,4]}}'), "of dtype 3"),
     "a dtype that is a list": (packed('{"a":{"dtype":["U8"],"shape":[4],"data_offsets":[0,4]}}'), "of dtype ['U8']"),
     "a shape that is a number": (packed(one(shape="4")), f"whose shape is {INTEGERS}: 4"),
@@ -231,7 +237,6 @@ ATTACKS = {
     "a byte too many": (packed(two(), 9), "but its header describes"),
     "data without tensors": (packed("{}", 1), "but its header describes"),
     "metadata that is a list": (packed('{"__metadata__":[]}', 0), "metadata that is no object of strings"),
-    "metadata that is null": (packed('{"__metadata__":null}', 0), "metadata that is no object of strings"),
     "metadata of numbers": (packed('{"__metadata__":{"a":1}}', 0), "metadata that is no object of strings"),
     "metadata of negative numbers": (packed('{"__metadata__":{"a":-1}}', 0), "metadata that is no object of strings"),
     "metadata of objects": (packed('{"__metadata__":{"a":{}}}', 0), "metadata that is no object of strings"),
@@ -241,6 +246,40 @@ ATTACKS = {
     ),
     "half a surrogate in metadata": (packed('{"__metadata__":{"a":"\\udfff"}}', 0), "half a surrogate pair"),
 }
+
+
+# What looks wrong, and the library reads.
+ODDITIES = {
+    "one more field": packed(one(more=',"x":1,"y":{"dtype":[]},"x":[null,{"a":"b"}]')),
+    "a further field as deep as can be": packed(one(more=',"x":' + "[" * 125 + "]" * 125)),
+    "an entry that is a list": packed('{"a":["U8",[4],[0,4]]}'),
+    "a tensor twice": packed(f'{{"a":{entry()},"a":{entry()}}}'),
+    "a tensor twice, the last one right": packed(f'{{"a":{entry(shape="[2]", offsets="[0,2]")},"a":{entry()}}}'),
+    "a tensor twice, by an escape": packed(f'{{"a":{entry()},"\\u0061":{entry()}}}'),
+    "metadata that is null": packed(f'{{"__metadata__":null,"a":{entry()}}}'),
+    "metadata with a key twice": packed(f'{{"__metadata__":{{"x":"1","x":"2"}},"a":{entry()}}}'),
+    "metadata like a tensor": packed('{"__metadata__":{"dtype":"U8","shape":"4","data_offsets":"0"}}', 0),
+    "spaces in front": packed(f" {one()}"),
+    "F4": packed(one("F4", "[8]", "[0,4]")),
+    "F6_E2M3": packed(one("F6_E2M3", "[2,4]", "[0,6]"), 6),
+    "F6_E3M2": packed(one("F6_E3M2", "[4]", "[0,3]"), 3),
+    "F8_E8M0": packed(one("F8_E8M0")),
+    "F8_E4M3FNUZ": packed(one("F8_E4M3FNUZ")),
+    "F8_E5M2FNUZ": packed(one("F8_E5M2FNUZ")),
+    "a shape of F4 without elements": packed(one("F4", "[3,0]", "[0,0]"), 0),
+}
+
+
+@pytest.mark.parametrize("oddity", ODDITIES)
+def test_what_the_library_reads_is_read(tmp_path, oddity):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(ODDITIES[oddity])
+    theirs = {name: (said["dtype"], said["shape"]) for name, said in safetensors.deserialize(ODDITIES[oddity])}
+    header = read_header(path)
+    ours = {name: (CODES[slot.dtype], list(slot.shape)) for name, slot in header.slots.items()}
+    assert ours == theirs
+    if oddity == "metadata with a key twice":
+        assert header.metadata == {"x": "2"}
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
