@@ -207,7 +207,9 @@ def read_header(path: str | Path) -> Header:
         end = slots[name].end
     if end != size:
         refuse(path, f"has {size:,} bytes, but its header describes {end:,}")
-    return Header({name: slots[name] for name in order}, metadata, text)
+    if order != list(slots):
+        slots = {name: slots[name] for name in order}
+    return Header(slots, metadata, text)
 
 
 class _Entry(NamedTuple):
@@ -226,7 +228,8 @@ def _object(pairs: list[tuple[str, Any]]) -> _Entry | _Object:
     if len(pairs) == 3:
         fields = dict(pairs)
         if fields.keys() == FIELDS:
-            return _Entry(**fields)
+            # A tuple takes half the memory of a list that was read.
+            return _Entry(*(tuple(v) if type(v := fields[k]) is list else v for k in _Entry._fields))
     return _Object(pairs)
 
 
@@ -267,7 +270,7 @@ def _slot(path: Path, name: str, entry: Any, start: int) -> Slot:
         codes = ", ".join((*NAMES, *UNDECODED_NAMES))
         refuse(path, f"has {shown} of dtype {_short(code)}; the format has {codes}")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
-        if type(numbers) is not list or not all(type(n) is int and n < 1 << 64 for n in numbers):
+        if type(numbers) not in (list, tuple) or not all(type(n) is int and n < 1 << 64 for n in numbers):
             refuse(path, f"has {shown} whose {what} is no list of unsigned integers: {_short(numbers)}")
     if len(offsets) != 2 or offsets[0] > offsets[1]:
         refuse(path, f"has {shown} with data_offsets {_short(offsets)}; they must be [begin, end]")
@@ -311,7 +314,7 @@ def _is_legal(value: Any, levels: int) -> bool:
         return math.isfinite(value)
     pairs = _pairs(value)
     inner = [one for pair in pairs for one in pair] if pairs is not None else value
-    if isinstance(value, (list, _Entry)):
+    if isinstance(value, (list, tuple)):
         return levels > 0 and all(_is_legal(one, levels - 1) for one in inner)
     return True
 
@@ -336,8 +339,8 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _short(value: Any) -> str:
     """A value for a message: what a damaged header holds may be long."""
-    if isinstance(value, (str, list)):
-        value = value[:100]
+    if isinstance(value, (str, list, tuple)):
+        value = value[:100] if isinstance(value, str) else list(value[:100])
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
 
