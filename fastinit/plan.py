@@ -274,7 +274,7 @@ def entry_of(name: str, entry: Any) -> tuple[tuple[int, ...], str]:
 
 
 def rules_of(content: Mapping[str, Any]) -> list[Rule]:
-    """The rules of parsed TOML: [[rule]] tables with `match`, `scheme`, its numbers, `layout`, `dtype`."""
+    """The rules of parsed TOML: [[rule]] tables with `match`, `scheme`, its numbers or parts, `layout`, `dtype`."""
     tables = content.get("rule")
     if not isinstance(tables, list) or set(content) - {"rule"} or not all(isinstance(one, Mapping) for one in tables):
         raise ValueError("rules are [[rule]] tables with match, scheme and its numbers, and nothing else")

@@ -46,9 +46,7 @@ def law(value: Law | None) -> str:
         if isinstance(value, Blocks) and field.name == "parts":
             words += [f"{size}: {law(one)}" for size, one in content[:MOST_PARTS]]
             words += [f"{len(content) - MOST_PARTS} more"] if len(content) > MOST_PARTS else []
-        elif isinstance(content, tuple):
-            words += [f"{field.name}={', '.join(map(str, content))}"] if content else []
-        elif isinstance(value, Blocks):
+        elif isinstance(content, tuple) or isinstance(value, Blocks):  # axes
             words += [f"{field.name}={content}"] if content != field.default else []
         elif dataclasses.is_dataclass(content):
             words.append(law(content))  # type: ignore[arg-type]

@@ -431,9 +431,8 @@ def pack(out, values, count, edge, held):
 
 
 @routine
-def unload(freight, edge, held):
-    """Carry what is left at the end of a run, and store the bytes that wait."""
-    deliver(freight)
+def end_run(freight, edge, held):
+    """Store the bytes that wait at the end of a run; its last lines travel while the next run is drawn."""
     _, target, lines = freight
     copy_bytes(target + 64 * lines, edge + 64 - held, held)
 
@@ -494,12 +493,13 @@ def fill_run(law, out, plan, stream, domain, reals, integers, code, stores, room
             elif past:
                 freight, held = pack(here, finished(here, target, narrow, count, code), count, edge, held)
                 if cols - done < 64 and not (joined and r + height < rows):
-                    unload(freight, edge, held)
-                    freight, held = NO_FREIGHT, -1
+                    end_run(freight, edge, held)
+                    held = -1
             else:
                 settle(here, target, count, code)
             half = other_half(law, half)
     if past:
+        deliver(freight)
         fence()
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fastinit.address import Shard
+from fastinit.address import Axis, Shard, collapse
 from fastinit.dtypes import Format
+from fastinit.fill.buffers import line_of
 from fastinit.fill.runs import Job, Target, share_of
 from fastinit.fill.shaped import fill_independent, prepared
 from fastinit.laws import Law
@@ -56,6 +57,19 @@ class Parts:
                 here, inside = found
                 job = self.jobs[i]
                 if job is not None:
-                    fill_independent(here, job, inside)
+                    draw(here, job, inside)
                 else:
                     prepared(here, self.leaves[i].law, inside)()
+
+
+def draw(storage: Array, job: Job, target: Target) -> None:
+    """Draw a block of an independent law, at once where it is rows of a matrix: to cut it took a quarter longer."""
+    steps = [step // storage.itemsize for step in storage.strides]
+    outer, cols = collapse(storage.shape, steps, target.pitches)
+    if len(outer) > 1:
+        fill_independent(storage, job, target)
+        return
+    rows = outer[0] if outer else Axis(1, 0, 0)
+    line, offset = line_of(storage)
+    plan = (offset, rows.size, rows.step, cols.size, cols.step, target.first, rows.pitch)
+    job.run(job.engine(storage.size), line, plan)

@@ -110,6 +110,13 @@ def test_every_gate_has_an_orthogonal_matrix_of_its_own():
     assert all(abs(np.vdot(x[i], x[j])) < 19 for i in range(4) for j in range(i))
 
 
+def test_every_expert_has_the_std_of_its_own_law(engine):
+    stds = [0.01 * (i + 1) for i in range(8)]
+    x = draw(Blocks(tuple((1, Normal(0.0, std)) for std in stds)), (8, 200, 300), "float32", name="experts")
+    for expert, std in zip(x.astype("f8"), stds, strict=True):
+        assert abs(expert.std() - std) < 5 * std / math.sqrt(2 * expert.size)
+
+
 def test_a_padded_vocabulary_is_zero_beyond_it_and_in_the_row_of_its_padding_token(engine):
     x = draw(VOCABULARY, (128, 33), "bfloat16", name="embed")
     assert not x[101:].any()

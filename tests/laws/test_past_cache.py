@@ -15,7 +15,7 @@ import fastinit
 from fastinit import Shard, engines
 from fastinit.engines.constants import ASKED, ORDINARY, PAST_CACHE
 from fastinit.fill import memory, runs, sparse
-from fastinit.laws import Sparse
+from fastinit.laws import Blocks, Sparse
 
 CASES = ["uniform around zero", "normal", "truncated at two sigma", "upper half-line"]
 # Elements in front of the buffer, which begins at a multiple of 64 bytes with none.
@@ -218,3 +218,14 @@ def test_groups_at_once_do_not_share_a_high_word():
     for groups in (1, 2, 3, 4, 5):
         first = (1 << 34) - 64 * groups
         fill_both(LAWS["normal"], 640, "float32", 0, shard=Shard((1 << 35,), (first,)))
+
+
+@pytest.mark.parametrize("lead", LEADS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float8_e5m2"])
+@pytest.mark.parametrize("sizes", [(4096, 4096, 4096), (128, 64, 4160), (300, 5000, 77), (1, 63, 4096)])
+def test_rows_with_gaps_between_them_travel_while_the_next_is_drawn(always, sizes, dtype, lead):
+    """The parts of an inner axis: the last lines of a row are still on their way when the next one begins."""
+    laws = (LAWS["normal"], LAWS["uniform around zero"], LAWS["truncated at two sigma"])
+    law = Blocks(tuple(zip(sizes, laws, strict=True)), 1)
+    fill_both(law, (37, sum(sizes)), dtype, lead)
+    fill_both(law, (37, 4000), dtype, lead, shard=Shard((40, sum(sizes)), (2, 100)))
