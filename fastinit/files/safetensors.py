@@ -190,11 +190,12 @@ def read_header(path: str | Path) -> Header:
         refuse(path, f"has a header of {len(pairs):,} entries; {LIMIT}")
     metadata = _metadata(path, pairs)
     slots: dict[str, Slot] = {}
-    for i, (name, entry) in enumerate(pairs):
+    for name, entry in reversed(pairs):  # the last of two counts; of the other only the kinds of its fields are held
         if name != "__metadata__":
-            slots.pop(name, None)  # the last of two takes the place of the first, and its own in the order
-            slots[name] = _slot(path, name, entry, 8 + length)
-        pairs[i] = ("", None)  # a header of 100 MB: what is read makes room
+            fields = _fields(path, name, entry)
+            if name not in slots:
+                slots[name] = _slot(path, name, *fields, 8 + length)
+        pairs.pop()  # a header of 100 MB: what is read makes room
     for word in (*slots, *metadata, *metadata.values()):
         if not _is_unicode(word):
             refuse(path, f"has half a surrogate pair in {_short(word)}; names and metadata are UTF-8")
@@ -251,8 +252,8 @@ def _metadata(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, str]:
     return dict(inner)
 
 
-def _slot(path: Path, name: str, entry: Any, start: int) -> Slot:
-    """One entry of the header, checked."""
+def _fields(path: Path, name: str, entry: Any) -> tuple[str, list[int], list[int]]:
+    """The dtype name, shape and data_offsets of an entry, each of its kind."""
     shown = f"a tensor {_short(name)}"
     pairs = _pairs(entry)
     if pairs is None and type(entry) is list and len(entry) == 3:  # as the library reads it too
@@ -272,9 +273,16 @@ def _slot(path: Path, name: str, entry: Any, start: int) -> Slot:
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
         if type(numbers) not in (list, tuple) or not all(type(n) is int and n < 1 << 64 for n in numbers):
             refuse(path, f"has {shown} whose {what} is no list of unsigned integers: {_short(numbers)}")
-    if len(offsets) != 2 or offsets[0] > offsets[1]:
+    if len(offsets) != 2:
         refuse(path, f"has {shown} with data_offsets {_short(offsets)}; they must be [begin, end]")
-    dtype = NAMES.get(code) or UNDECODED_NAMES[code]
+    return NAMES.get(code) or UNDECODED_NAMES[code], shape, offsets
+
+
+def _slot(path: Path, name: str, dtype: str, shape: list[int], offsets: list[int], start: int) -> Slot:
+    """Where a tensor lies, its numbers held against each other."""
+    shown = f"a tensor {_short(name)}"
+    if offsets[0] > offsets[1]:
+        refuse(path, f"has {shown} with data_offsets {_short(offsets)}; they must be [begin, end]")
     bits = bits_of(dtype)
     nbytes = _product([*shape, bits // 8 if bits % 8 == 0 else bits])
     if nbytes is None:

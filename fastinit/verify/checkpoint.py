@@ -218,6 +218,8 @@ def _listed(index: Path) -> list[File]:
     places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         refuse(index, 'has no "weight_map" from tensors to files')
+    if not places:
+        refuse(index, "lists no tensor")
     names = sorted(set(places.values()))
     for name in names:
         if Path(name).name != name:
