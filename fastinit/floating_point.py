@@ -42,11 +42,14 @@ def described() -> str:
 
 
 @contextmanager
-def default_mode() -> Iterator[None]:
-    """Compute in the default mode inside the block, and in the thread's own again after it; warns once a process."""
+def default_mode(*, warn: bool = True) -> Iterator[None]:
+    """Compute in the default mode inside the block, and in the thread's own again after it; warns once a process.
+
+    `warn=False` is for a thread whose mode is nobody's choice, such as one of XLA, which calls back.
+    """
     global _warned
     mode, calls = described(), _calls()
-    if not _warned:
+    if warn and not _warned:
         _warned = True
         done = (
             "fastinit draws in the default mode all the same, and what it draws is right; numbers that are computed "

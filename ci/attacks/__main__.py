@@ -16,9 +16,7 @@ def main() -> int:
     time.add_argument("--minutes", type=float, default=5.0, metavar="X", help="how long; default 5")
     time.add_argument("--hours", type=float, metavar="X", help="how long, instead")
     time.add_argument("--inputs", type=int, metavar="N", help="how many mutated files, instead")
-    parser.add_argument(
-        "--seed", type=int, metavar="N", help="of the mutations; default: a fresh one, printed"
-    )
+    parser.add_argument("--seed", type=int, metavar="N", help="of the mutations; default: a fresh one, printed")
     options = parser.parse_args()
     seed = secrets.randbits(32) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)

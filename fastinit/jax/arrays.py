@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 
 from fastinit.address import Shard
 from fastinit.fill import fill
+from fastinit.floating_point import default_mode, is_default
 from fastinit.jax.keys import seed_of_words
 from fastinit.laws import Law
 from fastinit.plan import Tensor
@@ -43,7 +45,8 @@ def filled(shape: tuple[int, ...], law: Law, dtype: np.dtype[Any], seed: int, na
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     array = memory[start : start + size].view(dtype).reshape(shape)
-    fill(array, law, seed=seed, name=name, shard=shard)
+    with contextlib.nullcontext() if is_default() else default_mode(warn=False):  # XLA's threads flush subnormals
+        fill(array, law, seed=seed, name=name, shard=shard)
     return array
 
 
