@@ -6,11 +6,9 @@ import argparse
 import dataclasses
 import json
 import shutil
-import sys
 from typing import Any
 
-from fastinit.cli.options import DONE, command, plain
-from fastinit.cli.progress import Progress
+from fastinit.cli.options import DONE, command, plain, progress_of
 from fastinit.files.small import save
 
 EXAMPLES = """
@@ -63,8 +61,7 @@ def _run(options: argparse.Namespace) -> int:
         rate=options.rate,
         seed=options.seed,
     )
-    hidden = options.quiet or options.json or not sys.stderr.isatty()
-    with Progress(hidden=hidden, unit="starts") as progress:
+    with progress_of(options, unit="starts") as progress:
         comparison = compare(
             options.activation,
             depth=options.depth,

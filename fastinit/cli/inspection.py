@@ -6,11 +6,9 @@ import argparse
 import dataclasses
 import json
 import shutil
-import sys
 from typing import Any
 
-from fastinit.cli.options import DONE, FAILED, command, plain
-from fastinit.cli.progress import Progress
+from fastinit.cli.options import DONE, FAILED, command, plain, progress_of
 from fastinit.files.small import save
 from fastinit.printable import printable
 from fastinit.show import html, show, table
@@ -44,7 +42,7 @@ def add_to(commands: Any) -> None:
 
 
 def _run_verify(options: argparse.Namespace) -> int:
-    with Progress(hidden=options.quiet or options.json or not sys.stderr.isatty()) as progress:
+    with progress_of(options) as progress:
         report = verify(options.path, sample=options.sample, threads=options.threads, progress=progress.show)
     if options.json:
         print(json.dumps(plain(dataclasses.asdict(report) | {"ok": report.ok})))
@@ -85,7 +83,7 @@ def _how_many(one: Verdict) -> str:
 
 
 def _run_show(options: argparse.Namespace) -> int:
-    with Progress(hidden=options.quiet or options.json or not sys.stderr.isatty()) as progress:
+    with progress_of(options) as progress:
         shown = show(options.path, threads=options.threads, progress=progress.show)
     if options.html is not None:
         save(options.html, html(shown, title=str(options.path)).encode())

@@ -8,7 +8,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from fastinit.address import new_seed
 from fastinit.cli.progress import Progress
@@ -142,5 +142,10 @@ def seeded(options: argparse.Namespace, draws: bool = True) -> tuple[int, Progre
     fresh = options.seed is None and draws
     seed = new_seed() if fresh else int(options.seed or 0)
     note = f"seed {seed}" if fresh else ""
+    return seed, progress_of(options, note=note, to=sys.stdout if options.quiet else None)
+
+
+def progress_of(options: argparse.Namespace, *, unit: str = "B", note: str = "", to: TextIO | None = None) -> Progress:
+    """The progress of a command with --quiet and --json: hidden with either, and where stderr is no terminal."""
     hidden = options.quiet or options.json or not sys.stderr.isatty()
-    return seed, Progress(hidden=hidden, note=note, to=sys.stdout if options.quiet else None)
+    return Progress(hidden=hidden, unit=unit, note=note, to=to)

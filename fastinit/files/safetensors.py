@@ -256,7 +256,7 @@ def _fields(path: Path, name: str, entry: Any) -> tuple[str, list[int], list[int
     """The dtype name, shape and data_offsets of an entry, each of its kind."""
     shown = f"a tensor {_short(name)}"
     pairs = _pairs(entry)
-    if pairs is None and type(entry) is list and len(entry) == 3:  # as the library reads it too
+    if pairs is None and type(entry) in (list, tuple) and len(entry) == 3:  # as the library reads it too
         pairs = list(zip(("dtype", "shape", "data_offsets"), entry, strict=True))
     known = [pair for pair in pairs or () if pair[0] in FIELDS]
     fields = dict(known)

@@ -256,6 +256,9 @@ ODDITIES = {
     "a tensor twice": packed(f'{{"a":{entry()},"a":{entry()}}}'),
     "a tensor twice, the last one right": packed(f'{{"a":{entry(shape="[2]", offsets="[0,2]")},"a":{entry()}}}'),
     "a tensor twice, once with offsets that go back": packed(f'{{"a":{entry(offsets="[4,0]")},"a":{entry()}}}'),
+    "tensors called like the fields, as lists": packed(
+        '{"dtype":["U8",[1],[0,1]],"shape":["U8",[1],[1,2]],"data_offsets":["U8",[2],[2,4]]}'
+    ),
     "a tensor twice, by an escape": packed(f'{{"a":{entry()},"\\u0061":{entry()}}}'),
     "metadata that is null": packed(f'{{"__metadata__":null,"a":{entry()}}}'),
     "metadata with a key twice": packed(f'{{"__metadata__":{{"x":"1","x":"2"}},"a":{entry()}}}'),
