@@ -3,6 +3,7 @@
 from fastinit import laws as laws
 from fastinit.about import __version__ as __version__
 from fastinit.about import info as info
+from fastinit.about import selftest as selftest
 from fastinit.address import STREAM as STREAM
 from fastinit.address import Shard as Shard
 from fastinit.address import new_seed as new_seed

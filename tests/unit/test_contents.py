@@ -34,6 +34,7 @@ NAMES = {
     "Shard",
     "new_seed",
     "info",
+    "selftest",
     "set_num_threads",
     "STREAM",
     "laws",

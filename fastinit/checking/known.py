@@ -1,0 +1,168 @@
+"""Known answers of the stream: published vectors of the generator, and values of every law. Data only.
+
+The answers are those of the scalar engine of the tests, plain Python that was written from docs/stream.md;
+tests/unit/test_selftest.py computes them again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fastinit import laws
+from fastinit.laws import Law, Normal, TruncatedNormal, Uniform
+
+# (counter, key, output) of Philox4x32-10: the file kat_vectors of Random123 1.14.0.
+PHILOX = (
+    ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+    ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+    (
+        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+        (0xA4093822, 0x299F31D0),
+        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is drawn: a law under a seed and a name, and the blocks, (offsets, shape), of a tensor that are compared."""
+
+    law: Law
+    seed: int
+    name: str | int
+    shape: tuple[int, ...]
+    blocks: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+
+
+def _far(law: Law, seed: int, name: str | int) -> Case:
+    """A tensor of 2^58 elements in rows of 8: its beginning, and where the element's number has 41 bits."""
+    return Case(law, seed, name, (2**55, 8), (((0, 0), (125, 8)), ((2**37 - 12, 0), (24, 8))))
+
+
+def _whole(law: Law, seed: int, name: str | int, *shape: int) -> Case:
+    """A small tensor, whole."""
+    return Case(law, seed, name, shape, (((0,) * len(shape), shape),))
+
+
+# The half-line takes the kernel whose inverse reaches the far tail.
+CASES = {
+    "constant": _far(laws.Constant(0.1), 0, ""),
+    "uniform": _far(Uniform(-0.05, 0.03), 1, "layers.0.weight"),
+    "normal": _far(Normal(0.5, 0.02), 2**64 - 1, "größe"),
+    "truncated normal": _far(TruncatedNormal(0.1, 0.3, -0.2, 0.7), 20260101, 5),
+    "half-line": _far(TruncatedNormal(0.0, 1.0, 1.0, math.inf), 0, ""),
+    "step bias": _far(laws.StepBias(), 6, "layers.0.mixer.dt_proj.bias"),
+    "log of uniform": _far(laws.LogOfUniform(), 7, "layers.0.mixer.A_log"),
+    "sparse, down the columns": _whole(laws.Sparse(Normal(0.0, 1.0), 0.75, axis=0), 2, "rec", 96, 24),
+    "sparse, along the rows": _whole(laws.Sparse(Uniform(0.5, 1.0), nonzeros=7, axis=1), 3, "rec", 24, 96),
+    "padded": _whole(laws.Padded(Normal(0.0, 0.02), 5), 4, "embed", 9, 40),
+    "blocks": _whole(laws.Blocks([(3, Normal()), (5, Uniform(-1.0, 1.0)), (1, laws.Constant(0))]), 5, "qkv", 9, 40),
+    "identity": _whole(laws.Identity(1.5), 0, "", 5, 7),
+    "dirac": _whole(laws.Dirac(2), 0, "", 6, 2, 3),
+    "gate bias": _whole(laws.GateBias(), 0, "", 2, 12),
+    "state logs": _whole(laws.StateLogs(), 0, "", 3, 16),
+}
+
+# The 8-byte BLAKE2b digest of the bits of those elements, little-endian.
+ANSWERS = {
+    ("constant", "float64"): "a98f745959c129ef",
+    ("constant", "float32"): "9349421319c8caa6",
+    ("constant", "float16"): "15befbfcc58eea7b",
+    ("constant", "bfloat16"): "9c2aaf0dc08c8687",
+    ("constant", "float8_e4m3fn"): "150c62bd5aa90e6d",
+    ("constant", "float8_e5m2"): "4e4c823ecd17a427",
+    ("uniform", "float64"): "b8b267f4c7ae377b",
+    ("uniform", "float32"): "1bbc75490aa6522e",
+    ("uniform", "float16"): "372fe4ada46040e4",
+    ("uniform", "bfloat16"): "e3acfaf28d0ed344",
+    ("uniform", "float8_e4m3fn"): "303b0295373f638f",
+    ("uniform", "float8_e5m2"): "5e5c61695d0c2ef8",
+    ("normal", "float64"): "a973dfe05aa779d3",
+    ("normal", "float32"): "38e1b6b4551cb635",
+    ("normal", "float16"): "d11c3c89ad88104d",
+    ("normal", "bfloat16"): "529e358f61d54b92",
+    ("normal", "float8_e4m3fn"): "b0cf5e532bae540c",
+    ("normal", "float8_e5m2"): "97d0bccfc64c5986",
+    ("truncated normal", "float64"): "0d44ba5ca6394c6f",
+    ("truncated normal", "float32"): "61335cd7cd4e3488",
+    ("truncated normal", "float16"): "51f087414424882f",
+    ("truncated normal", "bfloat16"): "a35105466b314621",
+    ("truncated normal", "float8_e4m3fn"): "cb339808b04df4fe",
+    ("truncated normal", "float8_e5m2"): "185b5a604157c8ff",
+    ("half-line", "float64"): "0098a0cddc3fb6ba",
+    ("half-line", "float32"): "b55211f70a5cec62",
+    ("half-line", "float16"): "70fb009be6936cc6",
+    ("half-line", "bfloat16"): "c315b102db0d5cd6",
+    ("half-line", "float8_e4m3fn"): "b188132483d20596",
+    ("half-line", "float8_e5m2"): "b928aa52b8a0a34c",
+    ("step bias", "float64"): "29395831710897eb",
+    ("step bias", "float32"): "e3edd5052aa86089",
+    ("step bias", "float16"): "327ce77ec9d9ca83",
+    ("step bias", "bfloat16"): "0b9f1440ab1face1",
+    ("step bias", "float8_e4m3fn"): "d063befd7adeb0f4",
+    ("step bias", "float8_e5m2"): "0abde68865049ae4",
+    ("log of uniform", "float64"): "fca57e5e2162d9ca",
+    ("log of uniform", "float32"): "36345f961b800b3a",
+    ("log of uniform", "float16"): "145e0f9780280d38",
+    ("log of uniform", "bfloat16"): "31576fbd96043f26",
+    ("log of uniform", "float8_e4m3fn"): "531fb1fe7dd29b85",
+    ("log of uniform", "float8_e5m2"): "d5988f53f63c678d",
+    ("sparse, down the columns", "float64"): "b96e8f8c97888703",
+    ("sparse, down the columns", "float32"): "b1b10f9fe2f473a1",
+    ("sparse, down the columns", "float16"): "ca87a3280fd0cd7f",
+    ("sparse, down the columns", "bfloat16"): "3e7c972d32f9e7ee",
+    ("sparse, down the columns", "float8_e4m3fn"): "e07cfebe62f03c39",
+    ("sparse, down the columns", "float8_e5m2"): "f82a5ad9c03754eb",
+    ("sparse, along the rows", "float64"): "e91bd2b04b3b828e",
+    ("sparse, along the rows", "float32"): "b13ba820d85dbe6d",
+    ("sparse, along the rows", "float16"): "aadd63d976d78222",
+    ("sparse, along the rows", "bfloat16"): "10bddf69fac9d120",
+    ("sparse, along the rows", "float8_e4m3fn"): "d17fd4699e8db1c6",
+    ("sparse, along the rows", "float8_e5m2"): "5c659c177f31df62",
+    ("padded", "float64"): "415965f73522532d",
+    ("padded", "float32"): "1ad6e52f9490c7f0",
+    ("padded", "float16"): "e68bc99eae061159",
+    ("padded", "bfloat16"): "f8203f834f5b5058",
+    ("padded", "float8_e4m3fn"): "715783647f1a6788",
+    ("padded", "float8_e5m2"): "2029ebaefd95fc48",
+    ("blocks", "float64"): "0458405498f507e0",
+    ("blocks", "float32"): "1c4cffac8effcf71",
+    ("blocks", "float16"): "c78d8fcc91a6d544",
+    ("blocks", "bfloat16"): "caba10699ce30105",
+    ("blocks", "float8_e4m3fn"): "c2c40ae07e402e2d",
+    ("blocks", "float8_e5m2"): "cffcd87d40bc400f",
+    ("identity", "float64"): "7b175df8bc202bf0",
+    ("identity", "float32"): "7d1aebad3fef29db",
+    ("identity", "float16"): "045e1775e929a599",
+    ("identity", "bfloat16"): "f8652ab71cf98cb6",
+    ("identity", "float8_e4m3fn"): "6c25687ba314e700",
+    ("identity", "float8_e5m2"): "de35c72edc1d0479",
+    ("dirac", "float64"): "6e5946b64cc4cef6",
+    ("dirac", "float32"): "17cbca3071b356ec",
+    ("dirac", "float16"): "4bfc9474d3b527d6",
+    ("dirac", "bfloat16"): "fe73e279ade486de",
+    ("dirac", "float8_e4m3fn"): "df3da4cb3e14594d",
+    ("dirac", "float8_e5m2"): "39170a20156cd7ae",
+    ("gate bias", "float64"): "869de7f3f8876165",
+    ("gate bias", "float32"): "15883d64aaa54793",
+    ("gate bias", "float16"): "127939a171c18334",
+    ("gate bias", "bfloat16"): "4e3de3248f56ee11",
+    ("gate bias", "float8_e4m3fn"): "a990ea3b5e1e90e4",
+    ("gate bias", "float8_e5m2"): "f051516169a0b031",
+    ("state logs", "float64"): "bc819f0e2c7ddec9",
+    ("state logs", "float32"): "bc780a04fdcc10f5",
+    ("state logs", "float16"): "a009ac3acfdd7dda",
+    ("state logs", "bfloat16"): "f10deae5bff5d721",
+    ("state logs", "float8_e4m3fn"): "ec85f1a9f843e33e",
+    ("state logs", "float8_e5m2"): "20851d527d99f5cb",
+}
+
+# The orthogonal law under this seed and name: Q of 4 x 3 in float64, before the last bits that BLAS decides.
+MATRIX_SEED, MATRIX_NAME = 5, "w"
+MATRIX = (
+    (-0.43663687656934624, 0.7091031883758612, -0.5443201912828141),
+    (-0.22843785652894172, -0.0993256168272878, -0.1246666786144246),
+    (-0.6250203217234104, 0.19122597515893983, 0.7561997209547666),
+    (-0.6054039817815807, -0.6713715189830287, -0.34108024075431526),
+)
