@@ -14,6 +14,7 @@ from fastinit.checking.known import MATRIX, MATRIX_NAME, MATRIX_SEED, PHILOX, Ca
 from fastinit.dtypes import FORMATS
 from fastinit.fill import fill, new
 from fastinit.laws import DeltaOrthogonal, Law, Orthogonal
+from fastinit.products import matmul
 
 Array = np.ndarray[Any, Any]
 Words = Callable[[int, int, Array], Array]
@@ -60,7 +61,7 @@ def orthogonal_fault(dtype: str) -> str | None:
         if (error := float(abs(got - expected).max())) > 32 * epsilon:
             return f"{type(law).__name__}: an element is {error:.3g} off"
     large = new((300, 200), Orthogonal(), seed=MATRIX_SEED, name=MATRIX_NAME, dtype=dtype).astype(np.float64)
-    if (error := float(abs(large.T @ large - np.eye(200)).max())) > 32 * epsilon:
+    if (error := float(abs(matmul(large.T, large) - np.eye(200)).max())) > 32 * epsilon:
         return f"the columns of a matrix of 300 x 200 are not orthonormal, by {error:.3g}"
     return None
 

@@ -101,25 +101,33 @@ def _engine_cache() -> Any:
     class Files(IndexDataCacheFile):
         """An index of signatures, and a file for each, whose name follows from its key.
 
-        Two processes that save at once can lose an entry of the index, and never take one entry for another.
+        Two processes that save at once can lose an entry of the index, and never take one entry for another. Nor does a
+        file that stands under the name of another: what an entry is about names its function, too.
         """
+
+        def __init__(self, path: str, base: str, stamp: bytes) -> None:
+            super().__init__(path, base, stamp)
+            self._function = base
+
+        def _about(self, what: object) -> bytes:
+            return f"{self._function} {what!r}".encode()
 
         def load(self, key: Any) -> Any:
             name = self._load_index().get(key)
-            return None if name is None else self._read(self._data_path(name), repr(key).encode())
+            return None if name is None else self._read(self._data_path(name), self._about(key))
 
         def save(self, key: Any, data: Any) -> None:
             name = self._data_name_pattern.format(
                 number=int(blake2b(repr(key).encode(), digest_size=4).hexdigest(), 16)
             )
-            self._write(self._data_path(name), data, repr(key).encode())
+            self._write(self._data_path(name), data, self._about(key))
             self._save_index({**self._load_index(), key: name})
 
         def _load_index(self) -> dict[Any, str]:
-            return self._read(self._index_path, b"index") or {}
+            return self._read(self._index_path, self._about("index")) or {}
 
         def _save_index(self, overloads: dict[Any, str]) -> None:
-            self._write(self._index_path, overloads, b"index")
+            self._write(self._index_path, overloads, self._about("index"))
 
         def _read(self, path: str, subject: bytes) -> Any:
             try:

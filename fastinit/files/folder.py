@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from fastinit.files.failures import saying
-from fastinit.files.place import held, held_folder
+from fastinit.files.place import held, held_folder, let_go
 from fastinit.files.publish import publishing, sync_folder, write_at
 from fastinit.files.temporary import lock, remove_leftovers
 
@@ -117,7 +117,7 @@ class Folder:
                     with open(fd, "rb", closefd=False) as file:
                         same = file.read(len(text)) == text
             finally:
-                os.close(fd)
+                let_go(fd)
             return Found.WHOLE if same else Found.OTHER
         return Found.ABSENT
 
@@ -129,7 +129,7 @@ class Folder:
                 try:
                     os.fsync(fd)
                 finally:
-                    os.close(fd)
+                    let_go(fd)
             sync_folder(place)
 
     def put(self, name: str, content: bytes, *, durable: bool, overwrite: bool) -> None:

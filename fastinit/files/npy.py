@@ -7,6 +7,7 @@ against 0.4 to 1.8 through a memory map of the same file. A new file appears und
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import os
@@ -385,16 +386,15 @@ class _Job:
 
     def fill_in_place(self, *, durable: bool) -> tuple[measure.Measured, float]:
         """Fill the existing file; what the elements came to, and when they were written."""
-        with held_to_write(self.target, self.layout.size) as place:
-            try:
-                fd = place.open(os.O_RDWR)
-            except OSError as error:
-                raise cannot_write(error, self.target, self.layout.size) from error
-        try:
+        with contextlib.ExitStack() as opened:
+            with held_to_write(self.target, self.layout.size) as place:
+                try:
+                    fd = place.open(os.O_RDWR)
+                except OSError as error:
+                    raise cannot_write(error, self.target, self.layout.size) from error
+                opened.callback(os.close, fd)
             measured = self.write(fd)
             written = time.perf_counter()
             if durable:
                 self.sync(fd)
-        finally:
-            os.close(fd)
         return measured, written

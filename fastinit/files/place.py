@@ -57,7 +57,7 @@ def held(path: str | os.PathLike[str]) -> Iterator[Place]:
     try:
         yield place
     finally:
-        os.close(place.folder)
+        let_go(place.folder)
 
 
 @contextlib.contextmanager
@@ -72,17 +72,22 @@ def held_to_write(path: str | os.PathLike[str], size: int) -> Iterator[Place]:
     try:
         yield place
     finally:
-        os.close(place.folder)
+        let_go(place.folder)
 
 
 @contextlib.contextmanager
 def held_folder(path: str | os.PathLike[str]) -> Iterator[int]:
     """A descriptor of an existing folder, reached by the same rule, that can be listed, locked and synced."""
-    with held(path) as place:
-        fd = place.open(os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with contextlib.ExitStack() as opened:
+        with held(path) as place:
+            fd = place.open(os.O_RDONLY | os.O_DIRECTORY)
+            opened.callback(let_go, fd)
         yield fd
-    finally:
+
+
+def let_go(fd: int) -> None:
+    """Close a descriptor through which nothing was written: whatever the system says, it is closed and nothing lost."""
+    with contextlib.suppress(OSError):
         os.close(fd)
 
 
@@ -109,21 +114,18 @@ def _follow(path: str) -> Place:
                 text = os.readlink(name, dir_fd=fd)
                 _refuse_planted(os.fstat(fd), found, at / name, text)
                 if text.startswith("/"):
-                    os.close(fd)
-                    fd = -1
-                    fd, at = _root()
+                    above, (fd, at) = fd, _root()
+                    let_go(above)
                 rest += _names(text)
             elif rest or name == "..":
-                entered = os.open(name, FOLDER, dir_fd=fd)
-                os.close(fd)
-                fd = entered
+                above, fd = fd, os.open(name, FOLDER, dir_fd=fd)
+                let_go(above)
                 at = at.parent if name == ".." else at / name
             else:
                 return Place(fd, name, at / name)
         return Place(fd, ".", at)
     except BaseException as error:
-        if fd >= 0:
-            os.close(fd)
+        let_go(fd)
         if isinstance(error, OSError) and error.filename is not None:
             error.filename = path  # the whole of it: the system was asked for one name
         raise

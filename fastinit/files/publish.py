@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 
 from fastinit.files.failures import NOT_SUPPORTED, already_exists, saying
 from fastinit.files.permissions import NEW, PRIVATE, Permissions
-from fastinit.files.place import Place, held_to_write
+from fastinit.files.place import Place, held_to_write, let_go
 from fastinit.files.temporary import Temporary, remove_leftovers, temporary
 
 RENAME_NOREPLACE = 1  # linux/fs.h
@@ -189,7 +189,7 @@ def sync_folder(place: Place) -> None:
         try:
             os.fsync(fd)
         finally:
-            os.close(fd)
+            let_go(fd)
     except OSError as error:
         if error.errno in NOT_SUPPORTED:  # some network file systems sync names by themselves, and refuse to be asked
             return

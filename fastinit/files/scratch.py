@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fastinit.files.folder import is_of_checkpoint
-from fastinit.files.place import look
+from fastinit.files.place import let_go, look
 from fastinit.files.temporary import ATTEMPTS, lock, target_of
 
 SCRATCH = re.compile(r"fastinit-scratch-[0-9a-f]{16}")
@@ -34,7 +34,7 @@ def scratch() -> Iterator[Path]:
         try:
             _remove(path, fd)
         finally:
-            os.close(fd)
+            let_go(fd)
 
 
 def remove_dead_scratch() -> None:
@@ -71,9 +71,9 @@ def _create(parent: Path) -> tuple[Path, int]:
                 return path, fd
         except BaseException:
             _remove(path, fd)
-            os.close(fd)
+            let_go(fd)
             raise
-        os.close(fd)
+        let_go(fd)
     raise OSError(errno.EBUSY, f"no scratch folder of {ATTEMPTS} could be made and locked in {parent}")
 
 
@@ -88,7 +88,7 @@ def _remove_if_dead(path: Path) -> None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove(path, fd)
     finally:
-        os.close(fd)
+        let_go(fd)
 
 
 def _remove(path: Path, fd: int) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fastinit.files.failures import NOT_SUPPORTED, cannot_write
-from fastinit.files.place import Place, look
+from fastinit.files.place import Place, let_go, look
 
 ATTEMPTS = 100  # at a name that is free; 2^32 of them exist
 # All that is ever taken for a temporary file, and removed: what `temporary_name` makes, to the letter.
@@ -141,7 +141,7 @@ def names_in(folder: int) -> list[str]:
     try:
         return os.listdir(fd)  # noqa: PTH208
     finally:
-        os.close(fd)
+        let_go(fd)
 
 
 def _remove_if_dead(folder: int, name: str) -> None:
@@ -156,4 +156,4 @@ def _remove_if_dead(folder: int, name: str) -> None:
         if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
             os.unlink(name, dir_fd=folder)
     finally:
-        os.close(fd)
+        let_go(fd)

@@ -25,6 +25,7 @@ import numpy as np
 from fastinit import engines
 from fastinit.address import boxes, index_strides
 from fastinit.dtypes import storage_dtype
+from fastinit.files.place import let_go
 from fastinit.files.recorded import recorded
 from fastinit.files.safetensors import DTYPES, Slot, read_at, read_header
 from fastinit.floating_point import in_default_mode
@@ -129,7 +130,7 @@ class _File:
             if progress is not None:
                 progress(self.bytes)
         finally:
-            os.close(fd)
+            let_go(fd)
 
     def _item(self, fd: int, run: _Run, number: int, staging: Bytes, engine: engines.Engine) -> None:
         begin = run.begin + number * ITEM

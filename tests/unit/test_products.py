@@ -10,58 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import run_python
 
 import fastinit
 from fastinit import products
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
-# Fork while another thread fills, with BLAS's threads at their default; the number of forks is put in.
-FORKS = """
-import os, signal, threading, numpy as np, fastinit
-from fastinit import laws
-LAWS = {{
-    "orthogonal": laws.Orthogonal(),
-    "sparse": laws.Sparse(laws.Normal(), 0.9),
-    "truncated": laws.TruncatedNormal(0.0, 1.0, -2.0, 2.0),
-    "normal": laws.Normal(),
-}}
-def draw(name):
-    return fastinit.new((300, 300), LAWS[name], seed=0, name=name)
-expected = {{name: draw(name) for name in LAWS}}
-def right(name):
-    if name == "orthogonal":
-        return np.abs(draw(name) - expected[name]).max() <= 32 * 2.0**-23
-    return (draw(name) == expected[name]).all()
-ended, wrong, fills = False, [], 0
-def keep_filling():
-    global fills
-    while not ended:
-        for name in LAWS:
-            wrong.extend([] if right(name) else [name])
-            fills += 1
-worker = threading.Thread(target=keep_filling)
-worker.start()
-failed = 0
-for _ in range({forks}):
-    child = os.fork()
-    if child == 0:
-        signal.alarm(60)
-        os._exit(0 if all(map(right, LAWS)) else 1)
-    failed += os.waitpid(child, 0)[1] != 0
-ended = True
-worker.join(60)
-assert not worker.is_alive()
-assert not failed, failed
-assert not wrong, wrong
-assert fills >= len(LAWS)
-"""
-
-
-def test_every_child_forked_while_a_thread_fills_draws_right_and_so_does_the_thread():
-    done = run_python(FORKS.format(forks=20))
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_fork_waits_for_the_product_of_another_thread_and_none_begins_meanwhile():
