@@ -25,33 +25,39 @@ from fastinit import laws
 from fastinit.address import STREAM, stream_words
 from fastinit.torch import initialisers
 from fastinit.torch.addresses import Block, Report, blocks, note
-from fastinit.torch.tensors import draw
+from fastinit.torch.tensors import draw, why_not
 
 Namespace = dict[str, Any]
 
 
 @contextmanager
-def accelerate(seed: int | None = None) -> Iterator[Report]:
+def accelerate(seed: int | None = None, *, devices: str = "cpu") -> Iterator[Report]:
     """Draw with fastinit whatever is initialised inside the block, on this thread.
 
         with fastinit.torch.accelerate(seed=0) as report:
             model = transformers.AutoModelForCausalLM.from_config(config)
         print(report)
 
-    seed  None: each draw takes its seed from PyTorch's generator, so that torch.manual_seed governs it. With a seed,
-          the n-th draw of the block has the address (seed, n): the same model built in the same order has the same
-          weights. `initialize_` gives weights that do not depend on the order.
+    seed     None: each draw takes its seed from PyTorch's generator, so that torch.manual_seed governs it. With a seed,
+             the n-th draw of the block has the address (seed, n): the same model built in the same order has the same
+             weights. `initialize_` gives weights that do not depend on the order
+    devices  "cpu": what is on an accelerator is left to PyTorch. "all": it is drawn on the CPU and copied, with the
+             same bits, a piece at a time
 
     Taken are the functions of torch.nn.init under any reference to them, Tensor.normal_ and uniform_, torch.randn and
-    rand, on float tensors of the CPU. All else is PyTorch's, and counted in `report.fell_through` with the reason.
-    Constants below 4 MiB are PyTorch's too, and not counted: their bits are the same. Blocks nest; after the block, and
-    after an exception, nothing is left.
+    rand, on float tensors of the CPU. Of a DTensor each rank draws the block that it holds, without communication: with
+    a seed, the full tensor is the one that a single process draws. All else is PyTorch's, and counted in
+    `report.fell_through` with the reason. Constants below 4 MiB are PyTorch's too, and not counted: their bits are the
+    same. Blocks nest; after the block, and after an exception, nothing is left.
 
-    Raises TypeError or ValueError for a seed that is none.
+    Raises TypeError or ValueError for a seed that is none, ValueError for other devices; a draw raises ValueError for a
+    DTensor whose place in the whole is not known.
     """
     if seed is not None:
         stream_words(seed, 0, STREAM)
-    block = Block(seed)
+    if devices not in ("cpu", "all"):
+        raise ValueError(f'devices is {devices!r}; pass "cpu" (accelerators are PyTorch\'s) or "all"')
+    block = Block(seed, everywhere=devices == "all")
     with _taken_whole:
         blocks().append(block)
         try:
@@ -166,6 +172,24 @@ def _truncated(original: Callable[..., Any]) -> Callable[..., Any]:
     return taken
 
 
+def _distributed(original: Callable[..., Any]) -> Callable[..., Any]:
+    """What makes the DTensors of torch.distributed.tensor: `rand` and `randn` draw this rank's block at its address."""
+
+    @functools.wraps(original)
+    def taken(init_op: Any, *args: Any, **kwargs: Any) -> Any:
+        law = {torch.randn: laws.Normal, torch.rand: laws.Uniform}.get(init_op)
+        if law is None or not blocks():
+            return original(init_op, *args, **kwargs)
+        tensor = original(torch.empty, *args, **{**kwargs, "requires_grad": False})
+        if why_not(tensor):
+            return original(init_op, *args, **kwargs)
+        with _calling(init_op.__name__):
+            draw(tensor, law, (0.0, 1.0))
+        return tensor.requires_grad_() if kwargs.get("requires_grad") else tensor
+
+    return taken
+
+
 def _whole(original: Callable[..., Any]) -> Callable[..., Any]:
     """An initialiser by ours of its name."""
     ours = getattr(initialisers, original.__name__)
@@ -176,6 +200,31 @@ def _whole(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(*args, **kwargs)
         with _calling(original.__name__):
             return ours(*args, **kwargs)
+
+    return taken
+
+
+def _identity(original: Callable[..., Any]) -> Callable[..., Any]:
+    """eye_ of a DTensor, in whose block PyTorch's own cannot place the ones; nothing is drawn or counted."""
+
+    @functools.wraps(original)
+    def taken(tensor: Tensor) -> Any:
+        if blocks() and tensor.ndimension() == 2 and initialisers.placed(tensor, laws.Identity()):
+            return tensor
+        return original(tensor)
+
+    return taken
+
+
+def _dirac(original: Callable[..., Any]) -> Callable[..., Any]:
+    """dirac_ of a DTensor in the same way; arguments that PyTorch refuses it refuses itself."""
+
+    @functools.wraps(original)
+    def taken(tensor: Tensor, groups: int = 1) -> Any:
+        fits = tensor.ndimension() in (3, 4, 5) and type(groups) is int and groups > 0 and not tensor.size(0) % groups
+        if blocks() and fits and initialisers.placed(tensor, laws.Dirac(groups)):
+            return tensor
+        return original(tensor, groups)
 
     return taken
 
@@ -214,10 +263,13 @@ def _places() -> Iterator[tuple[Namespace, str, Callable[[Any], Any]]]:
     yield vars(init), "_no_grad_trunc_normal_", _truncated
     if timm := sys.modules.get("timm.layers.weight_init"):
         yield vars(timm), "_trunc_normal_", _truncated
+    if tensors := sys.modules.get("torch.distributed.tensor._api"):
+        yield vars(tensors), "_dtensor_init_helper", _distributed
     namespaces = [vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
     if transformers := sys.modules.get("transformers.initialization"):
         namespaces.append(vars(transformers).get("TORCH_INIT_FUNCTIONS", {}))
-    for name, original in [(name, getattr(init, name)) for name in ("orthogonal_", "sparse_")]:
+    for name, take in (("orthogonal_", _whole), ("sparse_", _whole), ("eye_", _identity), ("dirac_", _dirac)):
+        original = getattr(init, name)
         for namespace in namespaces:
             if namespace.get(name) is original:
-                yield namespace, name, _whole
+                yield namespace, name, take

@@ -36,9 +36,10 @@ class Report:
 
 @dataclass
 class Block:
-    """An open `accelerate` block: its seed, the number of its next draw, and the function that draws."""
+    """An open `accelerate` block: its seed, whether it draws on accelerators, its next number, and who draws."""
 
     seed: int | None
+    everywhere: bool = False
     report: Report = field(default_factory=Report)
     numbers: Iterator[int] = field(default_factory=itertools.count)
     calling: str | None = None
@@ -62,6 +63,12 @@ def blocks() -> list[Block]:
     return _local.blocks
 
 
+def on_every_device() -> bool:
+    """Whether the thread is in a block that draws the tensors of accelerators too."""
+    blocks = _local.blocks
+    return bool(blocks) and blocks[-1].everywhere
+
+
 def address(generator: torch.Generator | None) -> Array:
     """Seed and name of a draw, as the two uint64 of this thread's memory: the next draw writes over them.
 
@@ -81,6 +88,15 @@ def address_words(generator: torch.Generator | None) -> Array:
     """The same address as `stream_words` gives it, in the same memory."""
     address(generator)
     return _local.words if sys.byteorder == "little" else _local.words[[1, 0, 3, 2]]
+
+
+def address_from(generator: torch.Generator | None, device: torch.device) -> Array:
+    """`address` of a draw on any device, whose generator may be one of that device."""
+    if generator is None or device.type == "cpu" or generator.device.type == "cpu":
+        return address(generator)
+    _local.drawn.copy_(torch.empty(1, dtype=torch.int64, device=generator.device).random_(generator=generator))
+    _local.numbers[1] = 0
+    return _local.numbers
 
 
 def note(law: str, reason: str) -> None:
