@@ -131,6 +131,42 @@ def test_blocks_inside_each_other_count_for_themselves():
     assert all(torch.equal(x, numbered(*where, 5)) for x, where in ((a, (7, 0)), (b, (8, 0)), (c, (7, 1))))
 
 
+SMALL = {
+    "vocab_size": 99,
+    "num_hidden_layers": 2,
+    "hidden_size": 32,
+    "intermediate_size": 37,
+    "num_attention_heads": 4,
+}
+MODELS = {
+    "BertModel": SMALL,
+    "LlamaModel": SMALL | {"num_key_value_heads": 2},
+    "GPT2Model": {"vocab_size": 99, "n_layer": 2, "n_embd": 32, "n_head": 4, "n_positions": 64},
+    "ViTModel": {name: n for name, n in SMALL.items() if name != "vocab_size"} | {"image_size": 32, "patch_size": 8},
+}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", MODELS)
+def test_what_transformers_seeds_layer_by_layer_is_equal_from_scratch_and_from_missing_weights(name, seed, monkeypatch):
+    """As the test that transformers has for all its models, test_can_init_all_missing_weights."""
+    transformers = pytest.importorskip("transformers")
+    kind = getattr(transformers, name)
+    initialise = transformers.PreTrainedModel._initialize_weights
+
+    def seeded(*arguments, **options):
+        transformers.set_seed(0)
+        return initialise(*arguments, **options)
+
+    monkeypatch.setattr(transformers.PreTrainedModel, "_initialize_weights", seeded)
+    with accelerate(seed=seed) as report:
+        built = kind(kind.config_class(**MODELS[name])).state_dict()
+        loaded = kind.from_pretrained(None, config=kind.config_class(**MODELS[name]), state_dict={}).state_dict()
+    assert built.keys() == loaded.keys()
+    assert [key for key in built if not torch.equal(built[key], loaded[key])] == []
+    assert report.accelerated["normal_"] + report.accelerated["trunc_normal_"] > 8
+
+
 # --- workers ----------------------------------------------------------------------------------------------------------
 
 
