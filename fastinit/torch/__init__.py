@@ -2,6 +2,19 @@
 
 from fastinit.torch.acceleration import accelerate as accelerate
 from fastinit.torch.addresses import Report as Report
+from fastinit.torch.deprecated import _calculate_correct_fan as _calculate_correct_fan
+from fastinit.torch.deprecated import _calculate_fan_in_and_fan_out as _calculate_fan_in_and_fan_out
+from fastinit.torch.deprecated import constant as constant
+from fastinit.torch.deprecated import dirac as dirac
+from fastinit.torch.deprecated import eye as eye
+from fastinit.torch.deprecated import kaiming_normal as kaiming_normal
+from fastinit.torch.deprecated import kaiming_uniform as kaiming_uniform
+from fastinit.torch.deprecated import normal as normal
+from fastinit.torch.deprecated import orthogonal as orthogonal
+from fastinit.torch.deprecated import sparse as sparse
+from fastinit.torch.deprecated import uniform as uniform
+from fastinit.torch.deprecated import xavier_normal as xavier_normal
+from fastinit.torch.deprecated import xavier_uniform as xavier_uniform
 from fastinit.torch.initialisers import calculate_gain as calculate_gain
 from fastinit.torch.initialisers import constant_ as constant_
 from fastinit.torch.initialisers import dirac_ as dirac_

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,14 +32,43 @@ class Report:
         return "\n".join(lines) or "nothing was initialised"
 
 
+# Draws of a block that have a number; they are remembered in 0.1 GB, and no model is initialised in as many.
+MOST_NUMBERED = 1 << 20
+
+
 @dataclass
 class Block:
-    """An open `accelerate` block: its seed, the number of its next draw, and the function that draws."""
+    """An open `accelerate` block.
+
+    everywhere  whether it draws on accelerators too
+    calling     the function that draws, by which a draw is counted
+    passing     whether PyTorch draws what the thread asks for now, uncounted
+    origin      the seed that PyTorch's generator had when the block opened: another one says that it was seeded again
+    numbers     what the generator yielded -> the number of the draw that it was asked for, counted from 0
+    """
 
     seed: int | None
+    everywhere: bool = False
     report: Report = field(default_factory=Report)
-    numbers: Iterator[int] = field(default_factory=itertools.count)
     calling: str | None = None
+    passing: bool = False
+    origin: int = field(default_factory=torch.default_generator.initial_seed)
+    numbers: dict[int, int] = field(default_factory=dict)
+
+    def address(self, seed: int, yielded: int) -> tuple[int, int]:
+        """Seed and name of a draw, in a block of this seed, for which PyTorch's generator yielded 63 bits.
+
+        Until somebody seeds the generator again the name is the number of the draw. A state that was restored yields
+        the same bits, and so the same number. From then on the generator governs, as in a block without a seed.
+        """
+        if torch.default_generator.initial_seed() != self.origin:
+            return yielded, 0
+        number = self.numbers.get(yielded)
+        if number is None:
+            if len(self.numbers) >= MOST_NUMBERED:
+                return seed, yielded + (1 << 63)
+            number = self.numbers[yielded] = len(self.numbers)
+        return seed, number
 
 
 class _Local(threading.local):
@@ -62,17 +89,23 @@ def blocks() -> list[Block]:
     return _local.blocks
 
 
+def on_every_device() -> bool:
+    """Whether the thread is in a block that draws the tensors of accelerators too."""
+    blocks = _local.blocks
+    return bool(blocks) and blocks[-1].everywhere
+
+
 def address(generator: torch.Generator | None) -> Array:
     """Seed and name of a draw, as the two uint64 of this thread's memory: the next draw writes over them.
 
-    In a block with a seed the name is the number of the draw, counted from 0, unless a generator is passed. Else the
-    seed, in [0, 2^63), is drawn from the generator (None: the default one), whose state advances; the name is 0.
+    A number in [0, 2^63) is drawn from the generator (None: the default one), whose state advances. It is the seed, and
+    the name is 0; in a block with a seed, unless a generator is passed, they are what the block makes of the number.
     """
     blocks, numbers = _local.blocks, _local.numbers
+    _local.drawn.random_(generator=generator)
     if generator is None and blocks and (seed := blocks[-1].seed) is not None:
-        numbers[0], numbers[1] = seed, next(blocks[-1].numbers)
+        numbers[0], numbers[1] = blocks[-1].address(seed, int(numbers[0]))
     else:
-        _local.drawn.random_(generator=generator)
         numbers[1] = 0
     return numbers
 
@@ -83,10 +116,18 @@ def address_words(generator: torch.Generator | None) -> Array:
     return _local.words if sys.byteorder == "little" else _local.words[[1, 0, 3, 2]]
 
 
+def address_from(generator: torch.Generator | None, device: torch.device) -> Array:
+    """`address` of a draw on any device, whose generator may be one of that device."""
+    if generator is None or device.type == "cpu" or generator.device.type == "cpu":
+        return address(generator)
+    _local.drawn.copy_(torch.empty(1, dtype=torch.int64, device=generator.device).random_(generator=generator))
+    _local.numbers[1] = 0
+    return _local.numbers
+
+
 def note(law: str, reason: str) -> None:
     """Count a draw in the innermost block; with a reason, one that PyTorch does itself."""
-    if _local.blocks:
-        block = _local.blocks[-1]
+    if _local.blocks and not (block := _local.blocks[-1]).passing:
         name = block.calling or law
         if reason:
             block.report.fell_through[name, reason] += 1

@@ -19,10 +19,11 @@ from torch.nn.init import calculate_gain as calculate_gain
 from fastinit import laws
 from fastinit.fill.memory import SMALLEST_HUGE_BUFFER
 from fastinit.torch.addresses import note
-from fastinit.torch.tensors import draw, why_not
+from fastinit.torch.shards import is_sharded
+from fastinit.torch.tensors import draw, fill_elsewhere, why_not
 
 # PyTorch's own, whatever `accelerate` puts in their place later.
-_orthogonal, _sparse = init.orthogonal_, init.sparse_
+_orthogonal, _sparse, _eye, _dirac = init.orthogonal_, init.sparse_, init.eye_, init.dirac_
 
 
 def _large(tensor: Tensor) -> bool:
@@ -153,16 +154,28 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
 
 def eye_(tensor: Tensor) -> Tensor:
     """Fill a matrix with ones on the diagonal, zeros elsewhere."""
-    if not (tensor.ndimension() == 2 and _large(tensor) and draw(tensor, laws.Identity, ())):
-        init.eye_(tensor)
+    matrix = tensor.ndimension() == 2
+    if not (matrix and ((_large(tensor) and draw(tensor, laws.Identity, ())) or placed(tensor, laws.Identity()))):
+        _eye(tensor)
     return tensor
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """Fill the kernel of a convolution so that it passes its inputs on: a one at the centre of channel d to d."""
     if not (tensor.ndimension() in (3, 4, 5) and draw(tensor, laws.Dirac, (groups,))):
-        init.dirac_(tensor, groups)
+        _dirac(tensor, groups)
     return tensor
+
+
+def placed(tensor: Tensor, law: laws.Law) -> bool:
+    """Whether the tensor was a DTensor, and is filled by a law without chance, which takes no address.
+
+    PyTorch's own eye_ and dirac_ cannot place their ones in a block.
+    """
+    if not is_sharded(tensor) or why_not(tensor):
+        return False
+    fill_elsewhere(tensor, law, 0, 0)
+    return True
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:

@@ -12,12 +12,15 @@ import torch
 from torch._compile import _disable_dynamo  # torch.compiler.disable would import the whole compiler now
 
 from fastinit import engines
+from fastinit.address import Shard
 from fastinit.dtypes import FORMATS, Format, storage_dtype
 from fastinit.fill import buffers, fill
 from fastinit.floating_point import in_default_mode, is_default
 from fastinit.laws import Draw, Law
 from fastinit.laws.law import IndependentLaw, ShapedLaw
-from fastinit.torch.addresses import address, address_words, note
+from fastinit.torch.addresses import address, address_from, address_words, note, on_every_device
+from fastinit.torch.shards import is_sharded, local_part
+from fastinit.torch.staging import fill_staged
 
 Array = np.ndarray[Any, Any]
 
@@ -40,11 +43,12 @@ def why_not(tensor: torch.Tensor) -> str:
     """Why PyTorch must do what is asked of this tensor; empty where fastinit can.
 
     What PyTorch refuses (integers, overlapping memory, inference tensors outside inference mode) is left to it too, for
-    its own error.
+    its own error. A DTensor is filled where its block is; one whose place is not known is a ValueError, since what
+    PyTorch would draw instead are the same values on every rank.
     """
     if type(tensor) not in PLAIN:
-        return f"a {type(tensor).__name__}"
-    if not tensor.is_cpu:
+        return _why_not_sharded(tensor) if is_sharded(tensor) else f"a {type(tensor).__name__}"
+    if not tensor.is_cpu and (tensor.is_meta or not on_every_device()):
         return f"on {tensor.device.type}"
     if tensor.dtype not in DTYPES:
         return f"of {str(tensor.dtype).removeprefix('torch.')}"
@@ -61,8 +65,17 @@ def why_not(tensor: torch.Tensor) -> str:
     return ""
 
 
+def _why_not_sharded(tensor: Any) -> str:
+    """The same of a DTensor, by its block on this rank."""
+    if any(placement.is_partial() for placement in tensor.placements):
+        return "a partial sum"  # which PyTorch refuses to draw in place
+    return why_not(tensor.to_local())
+
+
 def overlaps(tensor: torch.Tensor) -> bool:
-    """Whether two elements of a CPU tensor share memory."""
+    """Whether two elements of a tensor share memory; on other devices than the CPU, as far as PyTorch can tell."""
+    if not tensor.is_cpu:
+        return bool(torch._debug_has_internal_overlap(tensor) == 1)
     return not tensor.is_contiguous() and buffers.may_overlap(memory_of(tensor))
 
 
@@ -102,6 +115,9 @@ def _fill(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...
             made.check(tuple(tensor.shape))
     except (TypeError, ValueError, ArithmeticError) as error:
         return f"refused: {error}"
+    if not tensor.is_cpu or type(tensor) not in PLAIN:
+        fill_elsewhere(tensor, made, *address_from(generator, tensor.device).tolist())
+        return ""
     storage = memory_of(tensor)
     if prepared is not None and count <= SMALL and storage.flags.c_contiguous and is_default():
         line = storage.view(format.storage) if format.code else storage
@@ -116,6 +132,27 @@ def _fill(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...
         fill(storage, made, seed=seed, name=name, dtype=dtype if dtype in _RAW else None)
     increment_version(tensor)  # as PyTorch does: autograd must hear of a change in place
     return ""
+
+
+def fill_elsewhere(tensor: torch.Tensor, law: Law, seed: int, name: int) -> None:
+    """Fill this rank's block of a DTensor, or a tensor of an accelerator.
+
+    A rank whose block is empty is given an address as the others are, so that all agree on that of the next draw.
+    """
+    part, shard = local_part(tensor)
+
+    def into(memory: torch.Tensor, where: Shard | None) -> None:
+        dtype = DTYPES[memory.dtype]
+        raw = dtype if dtype in _RAW else None
+        fill(memory_of(memory), law, seed=seed, name=name, shard=where, dtype=raw)
+
+    if part.is_cpu:
+        into(part, shard)
+    else:
+        fill_staged(part, shard, into, in_pieces=isinstance(law, IndependentLaw))
+    increment_version(part)
+    if part is not tensor:
+        increment_version(tensor)  # a DTensor and its block count apart
 
 
 def _prepared(law: Callable[..., Law], numbers: tuple[Any, ...], dtype: str) -> tuple[Law, Draw | None, Format]:

@@ -64,6 +64,35 @@ def test_the_signature_is_that_of_torch(name):
     ]
 
 
+DEPRECATED = sorted(name for name in dir(init) if callable(getattr(init, f"{name}_", None)))
+
+
+@pytest.mark.parametrize("name", DEPRECATED)
+def test_a_name_without_underscore_warns_as_in_torch_and_draws_by_ours(name):
+    arguments = {"constant": (0.5,), "sparse": (0.5,)}.get(name, ())
+    drawn, messages = [], []
+    for place, used in ((init, name), (ours, name), (ours, f"{name}_")):
+        torch.manual_seed(3)
+        tensor = torch.empty((6, 6, 3) if name == "dirac" else (6, 5))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            drawn.append(bits(getattr(place, used)(tensor, *arguments)))
+        messages.append([(str(one.message), one.category, one.filename) for one in caught])
+    assert messages[0] == messages[1] and len(messages[0]) == 1 and messages[0][0][2] == __file__
+    assert messages[2] == []
+    assert drawn[1] == drawn[2]
+    assert (drawn[0] == drawn[1]) == (name in ("constant", "eye", "dirac"))
+
+
+def test_everything_of_torch_nn_init_that_code_imports_is_there():
+    assert len(DEPRECATED) == 11
+    public = getattr(init, "__all__", [*FUNCTIONS, *DEPRECATED])
+    missing = [name for name in [*public, "_calculate_fan_in_and_fan_out"] if not hasattr(ours, name)]
+    assert not missing
+    assert ours._calculate_fan_in_and_fan_out(torch.empty(3, 4, 5)) == (20, 15)
+    assert ours._calculate_correct_fan(torch.empty(3, 4, 5), "fan_out") == 15
+
+
 @pytest.mark.parametrize("nonlinearity", ["linear", "conv2d", "sigmoid", "tanh", "relu", "leaky_relu", "selu"])
 def test_the_table_of_gains_is_that_of_torch(nonlinearity):
     assert ours.calculate_gain(nonlinearity) == init.calculate_gain(nonlinearity)

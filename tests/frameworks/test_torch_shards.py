@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import textwrap
 
 import pytest
+from ranks import on_ranks
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torch.distributed.tensor")
 
 # A model of uneven sizes, and every way to spread it. Rank 0 prints the digest of each full tensor.
 PROGRAM = textwrap.dedent("""
-    import hashlib, json, os, sys
-    import torch
+    import hashlib, json
     from torch import nn
-    import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
     from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
     import fastinit.torch
-
-    world = int(os.environ["WORLD_SIZE"])
-    dist.init_process_group("gloo")
 
     def build():
         return nn.Sequential(
@@ -82,34 +74,14 @@ PROGRAM = textwrap.dedent("""
             full = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
             content = full.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
             found[way][name] = hashlib.blake2b(content, digest_size=8).hexdigest()
-    if dist.get_rank() == 0:
-        print(json.dumps(found), flush=True)
-    dist.destroy_process_group()
-    # A thread of gloo may still let go of a tensor, and takes the GIL for that: in an interpreter that ends this aborts
-    # the process, now and then (github.com/pytorch/pytorch/pull/179291).
-    os._exit(0)
+    if rank == 0:
+        print(json.dumps(found))
 """)
 
 
 def digests(world: int) -> dict[str, dict[str, str]]:
     """What `world` processes make of the model, way by way."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", PROGRAM],
-            env={**environment, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    outputs = [process.communicate(timeout=240) for process in processes]
-    assert all(process.returncode == 0 for process in processes), "\n".join(error[-2000:] for _, error in outputs)
-    found: dict[str, dict[str, str]] = json.loads(outputs[0][0])
+    found: dict[str, dict[str, str]] = json.loads(on_ranks(PROGRAM, world))
     return found
 
 
