@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fastinit.about import __version__
 from fastinit.address import STREAM
-from fastinit.cli import about, bits, checkpoint, compare, fill, inspection
+from fastinit.cli import about, bits, checkpoint, compare, edit, fill, inspection
 from fastinit.cli.options import EXIT_CODES, FAILED, USAGE, joined
 from fastinit.files.safetensors import SafetensorsError
 from fastinit.printable import printable
@@ -64,7 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastinit",
         description="Fill weight files and checkpoints at memory speed; the same bits for every number of threads.",
-        epilog=fill.EXAMPLES + checkpoint.EXAMPLES + inspection.EXAMPLES + compare.EXAMPLES + EXIT_CODES,
+        epilog=fill.EXAMPLES
+        + checkpoint.EXAMPLES
+        + edit.EXAMPLES
+        + inspection.EXAMPLES
+        + compare.EXAMPLES
+        + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -72,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     fill.add_to(commands)
     checkpoint.add_to(commands)
+    edit.add_to(commands)
     inspection.add_to(commands)
     compare.add_to(commands)
     bits.add_to(commands)
