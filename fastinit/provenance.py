@@ -3,6 +3,9 @@
     fastinit.laws    tensors that are as drawn from the file's own seed under their own names: name -> law
     fastinit.edited  tensors that `edit` changed: name -> {"how": [...], "drawn": [...]}
 
+Where a tensor was overwritten in place, its header could not grow, and a file beside it has the same: w.safetensors has
+w.safetensors.edited.json, with the digest of the header that it speaks of. It counts before the header.
+
 `how` lists the operations in their order. `drawn` lists the stretches whose elements can still be drawn again:
 elements [at, at + count) of the tensor, row by row, are elements [first, first + count) of a tensor of `shape` that has
 this `law`, drawn from `seed` under `name`.
@@ -15,6 +18,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +26,13 @@ from fastinit.address import LARGEST_TENSOR, STREAM
 from fastinit.blocks import unit
 from fastinit.files.layout import MOST_DIMENSIONS
 from fastinit.files.recorded import entries, recorded
-from fastinit.files.safetensors import Header, Slot, refuse
+from fastinit.files.safetensors import LARGEST_HEADER, Header, Slot, refuse, unique
 from fastinit.laws.encoded import from_json, to_json
 from fastinit.laws.law import Law, ShapedLaw
 from fastinit.plan import Tensor
 
 EDITED = "fastinit.edited"
+BESIDE = ".edited.json"
 SEED = re.compile("[0-9]{1,20}")
 
 
@@ -88,13 +93,17 @@ class Edited:
 
 @dataclass(frozen=True)
 class File:
-    """A file, its header, and what its metadata says: seed, the tensors whose law it knows, and those edited."""
+    """A file, its header, and what its metadata says: seed, the tensors whose law it knows, and those edited.
+
+    `beside` are those of the edited ones that a file beside it speaks of.
+    """
 
     path: Path
     header: Header
     seed: int | None
     known: Mapping[str, Tensor]
     edited: Mapping[str, Edited] = field(default_factory=dict)
+    beside: Mapping[str, Edited] = field(default_factory=dict)
 
     @property
     def elements(self) -> int:
@@ -124,8 +133,9 @@ def file_of(path: Path, header: Header, *, foreign: bool = False) -> File:
     """
     said = header.metadata
     ours = "fastinit.seed" in said or "fastinit.laws" in said
-    if foreign and not ours and EDITED not in said:
-        return File(path, header, None, {})
+    overwritten = _beside(path, header)
+    if not ours and EDITED not in said and (foreign or overwritten):
+        return File(path, header, None, {}, overwritten, overwritten)
     needed = ("fastinit.stream", "fastinit.seed", "fastinit.laws") if ours or EDITED not in said else ()
     for key in (*needed, "fastinit.stream"):
         if key not in said:
@@ -139,11 +149,11 @@ def file_of(path: Path, header: Header, *, foreign: bool = False) -> File:
         if seed is None:
             refuse(path, f"has damaged metadata: fastinit.seed is {text!r:.100}, no integer in [0, 2^64)")
     known = _laws(path, header, said["fastinit.laws"]) if needed else {}
-    edited = edits_of(path, header)
+    edited = _edits(path, header, said.get(EDITED, "{}"))
     for name in edited:
         if name in known:
             refuse(path, f"has the tensor {name!r:.100} among its laws and among what was edited; it is one of them")
-    return File(path, header, seed, known, edited)
+    return File(path, header, seed, known, edited | overwritten, overwritten)
 
 
 def _laws(path: Path, header: Header, text: str) -> dict[str, Tensor]:
@@ -180,10 +190,52 @@ def _known(name: str, slot: Slot, law: Law | Exception) -> Tensor:
     return tensor
 
 
+def beside(path: Path) -> Path:
+    """The file that says what was overwritten in another."""
+    return path.with_name(path.name + BESIDE)
+
+
+def beside_text(header: Header, edited: Mapping[str, Edited]) -> bytes:
+    """Its content."""
+    said = {name: one.to_json() for name, one in edited.items()}
+    content = {"of": _digest(header), "edited": json.dumps(said, ensure_ascii=False, sort_keys=True)}
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _digest(header: Header) -> str:
+    return blake2b(header.text, digest_size=32).hexdigest()
+
+
+def _beside(path: Path, header: Header) -> dict[str, Edited]:
+    """What the file beside says; nothing where there is none, or it speaks of a file that was there before."""
+    place = beside(path)
+    if not place.is_file():
+        return {}
+    if place.stat().st_size > LARGEST_HEADER:
+        refuse(place, f"has more than {LARGEST_HEADER:,} bytes; it is no record of what was overwritten")
+    try:
+        content = json.loads(place.read_bytes().decode(), object_pairs_hook=unique)
+        of, text = content["of"], content["edited"]
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
+        refuse(place, f"is damaged: it does not say what was overwritten in {path.name} ({error!s:.200})")
+    if not isinstance(text, str):
+        refuse(place, f"is damaged: it does not say what was overwritten in {path.name}")
+    return _edits(place, header, text) if of == _digest(header) else {}
+
+
 def edits_of(path: Path, header: Header) -> dict[str, Edited]:
-    """The tensors that fastinit.edited speaks of; SafetensorsError where it is damaged."""
+    """The tensors that fastinit.edited speaks of, and the file beside; SafetensorsError where one is damaged."""
+    return _edits(path, header, header.metadata.get(EDITED, "{}")) | _beside(path, header)
+
+
+def is_edited(path: Path, header: Header) -> bool:
+    """Whether an edit left its record in the file or beside it."""
+    return EDITED in header.metadata or beside(path).is_file()
+
+
+def _edits(path: Path, header: Header, text: str) -> dict[str, Edited]:
+    """The edited tensors of an object of JSON."""
     edited: dict[str, Edited] = {}
-    text = header.metadata.get(EDITED, "{}")
     wrong = ""
     try:
         for name, entry, _ in entries(text):

@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         text = error.strerror or str(error)
         named = error.filename is None or str(error.filename) in text  # ours name the file, the system's do not
-        return _complain(text if named else f"{error.filename}: {text}", FAILED)
-    except KeyboardInterrupt:
-        return _complain("interrupted", FAILED)
+        return _complain(_with_notes(text if named else f"{error.filename}: {text}", error), FAILED)
+    except KeyboardInterrupt as error:
+        return _complain(_with_notes("interrupted", error), FAILED)
 
 
 def _run(words: Sequence[str]) -> int:
@@ -53,6 +53,11 @@ def _run(words: Sequence[str]) -> int:
         return int(options.run(options))
     except SystemExit as stop:  # argparse has printed help, version, or what is wrong
         return stop.code if isinstance(stop.code, int) else USAGE
+
+
+def _with_notes(message: str, error: BaseException) -> str:
+    """What an error says, and what was added on its way: that something could not be removed."""
+    return ". ".join((message, *getattr(error, "__notes__", ())))
 
 
 def _complain(message: str, code: int) -> int:

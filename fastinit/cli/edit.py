@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +37,7 @@ FURTHER = {
     "plan": (Redraw,),
     "noise": (Copy,),
 }
+IN_PLACE = "in place: a kill leaves tensors partly drawn, and the same command with the same seed, run again, ends it"
 MOST_SHOWN = 100  # changes of tensors, in the report for people
 
 
@@ -99,6 +101,11 @@ def add_to(commands: Any) -> None:
         more.add_argument(flag(name), action=_Step, dest=name, default=argparse.SUPPRESS, **options)
     where = parser.add_argument_group("where it goes, and how")
     where.add_argument("-o", "--output", metavar="FOLDER", help="a new checkpoint there; default: change this one")
+    where.add_argument(
+        "--in-place",
+        action="store_true",
+        help="overwrite tensors that --redraw draws again; killed, they are partly drawn until the same is run again",
+    )
     where.add_argument(
         "--dry-run", action="store_true", help="say what would be done, tensor by tensor, and do nothing"
     )
@@ -191,11 +198,14 @@ def _run_edit(options: argparse.Namespace) -> int:
         Edit(*operations).save(options.save)
     draws = not options.dry_run and any(one.draws for one in operations)
     seed, progress = seeded(options, draws)
+    if options.in_place and not options.dry_run and not options.quiet:
+        print(f"fastinit: {IN_PLACE}; its seed is {seed}", file=sys.stderr, flush=True)
     with progress:
         report = edit(
             options.path,
             operations,
             output=options.output,
+            in_place=options.in_place,
             dry_run=options.dry_run,
             seed=seed,
             shard_size=options.shard_size,

@@ -16,7 +16,8 @@ from pathlib import Path
 from fastinit.address import drawn_seed, stream_words
 from fastinit.edit.changes import REMOVED, Changes, FileChange
 from fastinit.edit.elsewhere import edit_elsewhere, others_of
-from fastinit.edit.journal import Journal, recover
+from fastinit.edit.inplace import changes_in_place, edit_in_place
+from fastinit.edit.journal import Journal, is_committed, recover
 from fastinit.edit.layout import Layout, lay_out_files
 from fastinit.edit.operations import Operation
 from fastinit.edit.state import CONFIG
@@ -24,8 +25,11 @@ from fastinit.edit.steps import How, changes_of, run_all, start, tasks_of
 from fastinit.files.anyones import ENDING, Checkpoint
 from fastinit.files.folder import Folder
 from fastinit.floating_point import in_default_mode
+from fastinit.provenance import beside
 from fastinit.threads import resolve
 from fastinit.write import SHARD_SIZE
+
+COMMITTED = "The checkpoint is the new one; what is left of the old one beside it, the next edit removes"
 
 Progress = Callable[[int, int], object]
 
@@ -84,6 +88,8 @@ def edit(
     begin = time.perf_counter()
     if in_place and output is not None:
         raise ValueError("in_place=True changes the files that are there; leave out output (-o)")
+    if output is not None and "://" in os.fspath(output):
+        raise ValueError(f"{output}: an edit writes to a local folder; put it where it is to be afterwards")
     if isinstance(shard_size, bool) or not isinstance(shard_size, int) or shard_size < 1:
         raise ValueError(f"shard_size is {shard_size!r}; it is a number of bytes, such as {SHARD_SIZE}")
     operations = list(operations)
@@ -96,7 +102,9 @@ def edit(
     how = How(threads, durable, shard_size, executor, progress)
     root = _root(Path(path))
     recovered = False
-    if dry_run:
+    if in_place and dry_run:
+        changes = changes_in_place(path, operations, seed, how)
+    elif dry_run:
         changes = _plan_only(path, operations, seed, how, None if output is None else Path(output))
     elif output is not None:
         changes = edit_elsewhere(path, root, Path(output), operations, seed, how)
@@ -104,7 +112,8 @@ def edit(
         folder = Folder(str(root))
         with folder.alone():
             recovered = recover(folder, root, durable=durable)
-            changes = _edit_here(path, folder, operations, seed, how)
+            here = edit_in_place if in_place else _edit_here
+            changes = here(path, folder, operations, seed, how)
     seconds = time.perf_counter() - begin
     where = None if output is None else os.fspath(output)
     return Edited(os.fspath(path), where, seed, changes, dry_run, recovered, seconds)
@@ -154,10 +163,13 @@ def _edit_here(
     index = layout.index if written or gone else None
     commit, head = _commit_of(checkpoint, layout)
     new = [one.name for one in written if one.name not in checkpoint.headers]
-    old = [one.name for one in gone]
+    replaced = [*(one.name for one in gone), *(one.name for one in written if one.name in checkpoint.headers)]
+    old = [one.name for one in gone] + [
+        place.name for name in replaced if (place := beside(checkpoint.folder / name)).exists()
+    ]
     journal = Journal.of(checkpoint.folder, commit, head, new, old, layout.config)
     try:
-        if new or old or layout.config is not None:
+        if new or old or (written and layout.config is not None):
             journal.save(folder, how.durable)
         run_all(tasks_of(written, checkpoint, checkpoint.folder, how, overwrite=True), how)
         if index is not None:
@@ -169,10 +181,16 @@ def _edit_here(
             recover(folder, checkpoint.folder, durable=how.durable)
         except OSError as trouble:
             error.add_note(
-                f"What was written beside the checkpoint could not be removed ({trouble}); the next will try"
+                f"What is left beside the checkpoint could not be removed ({trouble}); the next edit will try"
             )
+        if is_committed(journal, checkpoint.folder):
+            error.add_note(COMMITTED)
         raise
-    recover(folder, checkpoint.folder, durable=how.durable)
+    try:
+        recover(folder, checkpoint.folder, with_config=False)
+    except BaseException as error:
+        error.add_note(COMMITTED)
+        raise
     return changes
 
 

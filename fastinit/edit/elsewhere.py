@@ -23,11 +23,12 @@ from fastinit.files.folder import Folder, Found
 from fastinit.files.place import held_folder
 from fastinit.files.publish import publishing, reserve
 from fastinit.files.temporary import remove_leftovers
+from fastinit.provenance import BESIDE
 
 # Weights in other formats, which would still be the old ones, and what speaks of them.
 WEIGHTS = (
     *(".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".hdf5", ".msgpack", ".onnx", ".npz", ".ot"),
-    ".index.json",
+    *(".index.json", BESIDE),
 )
 
 
@@ -48,8 +49,6 @@ def edit_elsewhere(
 ) -> Changes:
     """Write the edited checkpoint to a folder that holds none."""
     here, there = Folder(str(root)), Folder(str(output))
-    if "://" in os.fspath(output):
-        raise ValueError(f"{output}: an edit writes to a local folder; put it where it is to be afterwards")
     if real_folder(root) == real_folder(output):
         raise ValueError(f"{output} is the folder of the checkpoint; leave out -o to change it there")
     made = not output.exists()

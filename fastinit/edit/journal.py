@@ -91,15 +91,16 @@ def load(path: Path) -> Journal | None:
         refuse(path / JOURNAL, "is no journal of an edit of this version; look at the files beside it, and remove it")
 
 
-def recover(folder: Folder, path: Path, *, durable: bool = True) -> bool:
-    """Tidy up after an edit that did not end, in a folder that is locked; whether there was one.
+def recover(folder: Folder, path: Path, *, durable: bool = True, with_config: bool = True) -> bool:
+    """Tidy up after an edit that did not end, in a folder that is locked. Returns whether there was one.
 
-    Files that the index does not list are removed, if the journal names them; config.json is put if the edit was
-    committed. Then the checkpoint is the old one or the new one, with nothing beside it.
+    New files that the index does not list are removed. If the edit was committed, config.json is put, and old files
+    that are not listed are removed. Then the checkpoint is the old one or the new one, with nothing beside it.
     """
     journal = load(path)
     if journal is not None:
-        if journal.config is not None and _is_committed(journal, path):
+        committed = is_committed(journal, path)
+        if journal.config is not None and committed and with_config:
             content = base64.b64decode(journal.config)
             folder.put("config.json", content, durable=durable, overwrite=True)
         listed = _listed(path / journal.commit)
@@ -107,7 +108,7 @@ def recover(folder: Folder, path: Path, *, durable: bool = True) -> bool:
             for name in journal.new:
                 if name not in listed:
                     folder.remove(name)
-            for name, seen in journal.old:
+            for name, seen in journal.old if committed else ():
                 if name not in listed and seen and identity(name, fd) == seen:
                     folder.remove(name)
     targets = {JOURNAL[:50], "config.json"}
@@ -131,7 +132,7 @@ def _listed(commit: Path) -> set[str]:
         refuse(commit, f"cannot be read ({error!s:.200}), so nobody knows which files beside it count; put it right")
 
 
-def _is_committed(journal: Journal, path: Path) -> bool:
+def is_committed(journal: Journal, path: Path) -> bool:
     """Whether the file of the commit has its new content."""
     with contextlib.suppress(FileNotFoundError), (path / journal.commit).open("rb") as file:
         if journal.commit.endswith(".json") and os.fstat(file.fileno()).st_size != journal.size:

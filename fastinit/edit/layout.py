@@ -69,7 +69,10 @@ def lay_out_files(state: State, shard_size: int, token: str | None) -> Layout:
             by_home[entry.home].append(name)
     groups = [group for group in groups if group[1]]
     groups += [(None, group) for group in _split(state, new, shard_size)]
-    changed = [home is None or not _stays(state, home, names) for home, names in groups]
+    changed = [
+        home is None or not _stays(state, home, names) or (token is None and bool(state.files[home].beside))
+        for home, names in groups
+    ]
     outputs = []
     for (home, names), differs, name in zip(groups, changed, _names(state, groups, changed, token), strict=True):
         tensors = {one: state.entries[one].content for one in names}

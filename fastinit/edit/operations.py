@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from fastinit.dtypes import FORMATS
 from fastinit.edit.contents import Drawn, Noisy, cast
 from fastinit.edit.naming import expression, matching, names_of
-from fastinit.edit.state import Entry, State
+from fastinit.edit.state import CONFIG, Entry, State
 from fastinit.laws import Law
 from fastinit.laws.encoded import from_json, to_json
 from fastinit.laws.law import standard_deviation
@@ -342,7 +342,8 @@ class Configure(Operation):
     def on(self, state: State, seed: int) -> None:
         """Refused where there is no config.json, or no such inner object."""
         if state.config is None:
-            raise ValueError(f"config {self.key}: there is no {state.checkpoint.folder / 'config.json'} to set it in")
+            where = state.checkpoint.folder / CONFIG
+            raise ValueError(f"config {self.key}: there is no {where}, an object of JSON, to set it in")
         *outer, _ = self.key.split(".")
         inner: Any = state.config
         for key in outer:

@@ -135,10 +135,13 @@ class State:
             and Path(entry.content.path).name == home
         )
 
-    def edited_of(self, name: str) -> Edited | None:
-        """What the metadata is to say of a tensor: how it was edited; None where a law alone says all, or nothing."""
+    def edited_of(self, name: str, *, always: bool = False) -> Edited | None:
+        """What the metadata is to say of a tensor: how it was edited; None where a law alone says all, or nothing.
+
+        `always`: also where a law would say all.
+        """
         entry = self.entries[name]
-        if not entry.how or self.is_as_drawn(name):
+        if not entry.how or (self.is_as_drawn(name) and not always):
             return None
         return Edited(entry.how, entry.spans)
 
@@ -174,6 +177,6 @@ def _config(path: Path) -> dict[str, Any] | None:
         if path.stat().st_size > MOST_CONFIG:
             return None
         found = json.loads(path.read_bytes().decode())
-    except (OSError, ValueError, RecursionError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastinit import engines
 from fastinit.edit.changes import WRITTEN, Changes, FileChange, file_changes, tensor_changes
+from fastinit.edit.contents import Content
 from fastinit.edit.layout import Layout, Output
 from fastinit.edit.operations import Operation
 from fastinit.edit.state import CONFIG, State
@@ -72,9 +73,19 @@ def tasks_of(
     ]
 
 
+def tasks_of_bytes(drawn: Mapping[str, Mapping[str, Content]], checkpoint: Checkpoint, how: How) -> list[FileTask]:
+    """The files of which some tensors are overwritten, as tasks."""
+    engine = engines.engine_for(sum(content.elements for group in drawn.values() for content in group.values()))
+    folder, headers = str(checkpoint.folder), checkpoint.headers
+    return [
+        FileTask(folder, home, headers[home], group, None, engine, how.threads, how.durable, overwrite=True, part=True)
+        for home, group in drawn.items()
+    ]
+
+
 def run_all(tasks: Sequence[FileTask], how: How) -> None:
     """Run the tasks here, one after the other on all threads, or on the workers."""
-    total = sum(task.header.size for task in tasks)
+    total = sum(task.bytes for task in tasks)
     done = dict.fromkeys((task.name for task in tasks), 0)
 
     def report(name: str, nbytes: int) -> None:
@@ -83,7 +94,7 @@ def run_all(tasks: Sequence[FileTask], how: How) -> None:
             how.progress(sum(done.values()), total)
 
     for task in _finished(tasks, how.executor, report):
-        report(task.name, task.header.size)
+        report(task.name, task.bytes)
 
 
 def _finished(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +16,9 @@ from fastinit.dtypes import storage_dtype
 from fastinit.edit.contents import Content, Drawn, Stored
 from fastinit.edit.reading import Reader, is_drawn_whole, reader, stored_in
 from fastinit.files.copying import AT_ONCE, copy, share
-from fastinit.files.failures import cannot_write
-from fastinit.files.publish import publishing, reserve, write_at
+from fastinit.files.failures import cannot_write, saying
+from fastinit.files.place import held
+from fastinit.files.publish import publishing, reserve, settle, write_at
 from fastinit.files.safetensors import Header, read_at, refuse
 from fastinit.floating_point import in_default_mode
 from fastinit.threads import for_each, resolve
@@ -29,6 +31,7 @@ class FileTask:
     """A file to write: where, what it holds, and how.
 
     source  a file that it is a copy of, or None
+    part    whether the file is there, and only these tensors of it are overwritten
     """
 
     folder: str
@@ -40,12 +43,21 @@ class FileTask:
     threads: int | None
     durable: bool
     overwrite: bool
+    part: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """What is written."""
+        return sum(one.bytes for one in self.tensors.values()) if self.part else self.header.size
 
 
 @in_default_mode
 def run(task: FileTask, progress: Progress | None = None) -> None:
     """Write the file of a task, whole or not at all."""
     path = Path(task.folder, task.name)
+    if task.part:
+        _overwrite(path, task, progress)
+        return
     size = 0 if task.source is not None else task.header.size
     paths = {one.path for content in task.tensors.values() for one in stored_in(content)}
     threads = resolve(task.threads)
@@ -61,6 +73,23 @@ def run(task: FileTask, progress: Progress | None = None) -> None:
                 fill_tensors(fd, task.header, task.tensors, source, progress)
         except OSError as error:
             raise cannot_write(error, path, task.header.size) from error
+
+
+def _overwrite(path: Path, task: FileTask, progress: Progress | None) -> None:
+    """Draw some tensors of a file that is there again, in their places."""
+    slots = {name: task.header.slots[name] for name in task.tensors}
+    with held(path) as place, reader(task.engine, resolve(task.threads), set()) as source:
+        fd = place.open(os.O_RDWR)
+        try:
+            head = np.empty(len(task.header.text), np.uint8)
+            read_at(fd, head, 0, path)
+            if head.tobytes() != task.header.text or os.fstat(fd).st_size != task.header.size:
+                refuse(path, "has changed since its header was read")
+            with saying(path, task.bytes):
+                fill_tensors(fd, Header(slots, {}, b""), task.tensors, source, progress)
+                settle(fd, durable=task.durable)
+        finally:
+            os.close(fd)
 
 
 def _copy_all(source: int, target: int, task: FileTask, progress: Progress | None) -> None:

@@ -24,7 +24,7 @@ from fastinit.floating_point import in_default_mode
 from fastinit.laws.blocks import leaves
 from fastinit.laws.law import real
 from fastinit.plan import Tensor
-from fastinit.provenance import EDITED, File, file_of, in_words
+from fastinit.provenance import File, file_of, in_words, is_edited
 from fastinit.threads import resolve
 from fastinit.verify.audit import Tally, audit, has_tolerance
 
@@ -160,8 +160,8 @@ def _report(progress: Progress, before: int, total: int, done: int) -> None:
 
 
 def _verdict(file: File, name: str, tally: Tally) -> Verdict:
-    slot, tensor = file.header.slots[name], file.known.get(name)
-    spans, edited = file.spans_of(name), file.edited.get(name)
+    slot, spans, edited = file.header.slots[name], file.spans_of(name), file.edited.get(name)
+    tensor = file.known.get(name) if edited is None else None
     if tally.differing:
         status = DIFFERS
     elif edited is not None and sum(span.count for span in spans) < max(slot.elements, len(spans) == 0):
@@ -264,7 +264,7 @@ def _refuse_a_mixture(files: list[File]) -> None:
 def _read(paths: list[Path]) -> list[File]:
     """What the files say; where one of them was edited, others may be of another program's making."""
     headers = [read_header(path) for path in paths]
-    foreign = any(EDITED in header.metadata for header in headers)
+    foreign = any(map(is_edited, paths, headers))
     return [file_of(path, header, foreign=foreign) for path, header in zip(paths, headers, strict=True)]
 
 
