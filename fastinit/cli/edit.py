@@ -11,7 +11,21 @@ from typing import Any
 
 from fastinit.cli.options import DONE, add_seed, command, flag, part, plain, seeded, shape, size
 from fastinit.dtypes import FORMATS
-from fastinit.edit import Add, Cast, Configure, Copy, Delete, Edit, Edited, Laws, Operation, Redraw, Rename, edit
+from fastinit.edit import (
+    Add,
+    Cast,
+    Configure,
+    Copy,
+    Delete,
+    Edit,
+    Edited,
+    Laws,
+    Operation,
+    Redraw,
+    Rename,
+    Resize,
+    edit,
+)
 from fastinit.edit.changes import KEPT
 from fastinit.plan import Plan, Rule, load_rules
 from fastinit.printable import printable
@@ -21,6 +35,7 @@ from fastinit.write import SHARD_SIZE
 EXAMPLES = """
   fastinit edit llama --redraw 'lm_head\\..*' --law 'scheme = "normal", std = 0.02' --seed 1
   fastinit edit llama --redraw '.*\\.mlp\\..*' --recipe llama --seed 1 -o fresh-mlp
+  fastinit edit llama --resize model.embed_tokens.weight +1000 --multiple-of 64 --seed 1
   fastinit edit llama --copy 'model\\.layers\\.([4-7])\\.(.*)' 'model.layers.{1+4}.{2}' --config num_hidden_layers=12
   fastinit edit llama --copy '(.*)\\.mlp\\.(.*)' '{1}.experts.{0..3}.{2}' --noise 0.001 --delete '.*\\.mlp\\..*' -o moe
   fastinit edit llama --dtype bfloat16 --dry-run
@@ -30,11 +45,14 @@ is its first group, {1+4} that number plus 4, and {0..3} each number from 0 to 3
 """
 # Options that say more of the operation before them, and for which they have a meaning.
 FURTHER = {
-    "law": (Redraw, Add),
-    "rules": (Redraw,),
-    "recipe": (Redraw,),
-    "set": (Redraw,),
-    "plan": (Redraw,),
+    "law": (Redraw, Resize, Add),
+    "rules": (Redraw, Resize),
+    "recipe": (Redraw, Resize),
+    "set": (Redraw, Resize),
+    "plan": (Redraw, Resize),
+    "covariance": (Resize,),
+    "multiple_of": (Resize,),
+    "only": (Resize,),
     "noise": (Copy,),
 }
 IN_PLACE = "in place: a kill leaves tensors partly drawn, and the same command with the same seed, run again, ends it"
@@ -79,6 +97,7 @@ def add_to(commands: Any) -> None:
         what.add_argument(flag(name), action=_Step, dest=name, default=argparse.SUPPRESS, **options)
 
     step("redraw", metavar="PATTERN", help="draw tensors again; the law follows, or is the one their file records")
+    step("resize", nargs=2, metavar=("NAME", "ROWS"), help="give an embedding, and its head, 33000 rows, or +1000")
     step("copy", nargs=2, metavar=("PATTERN", "NEW"), help="copy tensors to new names")
     step("rename", nargs=2, metavar=("PATTERN", "NEW"), help="rename tensors")
     step("delete", metavar="PATTERN", help="leave tensors out")
@@ -96,6 +115,12 @@ def add_to(commands: Any) -> None:
         ("recipe", {"choices": RECIPES, "metavar": "NAME", "help": f"ready rules: {', '.join(RECIPES)}"}),
         ("set", {"type": _setting, "metavar": "NUMBER=X", "help": "of the recipe: layers=12, std=0.01"}),
         ("plan", {"metavar": "FILE", "help": "the laws of a plan that fastinit plan wrote, by name"}),
+        (
+            "covariance",
+            {"type": float, "metavar": "X", "help": "of new rows: times that of the old ones; default 1e-9"},
+        ),
+        ("multiple_of", {"type": int, "metavar": "N", "help": "round the rows of --resize up"}),
+        ("only", {"nargs": 0, "help": "resize this tensor alone: no head, no config.json"}),
         ("noise", {"type": float, "metavar": "STD", "help": "added to copies: normal, of this standard deviation"}),
     ):
         more.add_argument(flag(name), action=_Step, dest=name, default=argparse.SUPPRESS, **options)
@@ -151,6 +176,10 @@ def _operation(name: str, values: Any, further: dict[str, Any]) -> Operation:
     match name:
         case "redraw":
             return Redraw(values, _laws(further))
+        case "resize":
+            numbers = {"covariance": further["covariance"]} if "covariance" in further else {}
+            multiple, only = further.get("multiple_of", 1), "only" in further
+            return Resize(values[0], values[1], _laws(further), multiple=multiple, only=only, **numbers)
         case "copy":
             return Copy(values[0], values[1], further.get("noise", 0.0))
         case "rename":
@@ -180,7 +209,7 @@ def _laws(further: dict[str, Any]) -> Laws:
     """Where the laws of a --redraw come from."""
     given = [name for name in ("law", "rules", "recipe", "plan") if name in further]
     if len(given) > 1:
-        raise ValueError(f"{' and '.join(map(flag, given))} are both said of one --redraw; give one of them")
+        raise ValueError(f"{' and '.join(map(flag, given))} are said of one operation; give one of them")
     if "plan" in further:
         return Laws.of_plan(Plan.load(further["plan"]))
     if "rules" in further:

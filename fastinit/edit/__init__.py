@@ -11,4 +11,5 @@ from fastinit.edit.operations import Laws as Laws
 from fastinit.edit.operations import Operation as Operation
 from fastinit.edit.operations import Redraw as Redraw
 from fastinit.edit.operations import Rename as Rename
+from fastinit.edit.resizing import Resize as Resize
 from fastinit.edit.value import Edit as Edit

@@ -44,8 +44,10 @@ class Laws:
         laws = {tensor.name: tensor.law for tensor in plan.tensors}
         return cls(by_name=laws | {alias: laws[name] for alias, name in plan.tied.items()})
 
-    def for_tensors(self, state: State, names: Sequence[str], what: str) -> dict[str, tuple[Law, str]]:
-        """The law and dtype of each tensor; ValueError for one of which no law is known."""
+    def for_tensors(
+        self, state: State, names: Sequence[str], what: str, shapes: Mapping[str, tuple[int, ...]] | None = None
+    ) -> dict[str, tuple[Law, str]]:
+        """The law and dtype of each tensor, in the shape it gets; ValueError for one of which no law is known."""
         rules = list(self.rules)
         if self.recipe is not None:
             rules = rules_for(self.recipe, state.shapes, **dict(self.numbers))
@@ -58,7 +60,7 @@ class Laws:
             elif rules:
                 rule, where = first_match(rules, name), "no rule matches it"
                 if rule is not None and rule.scheme != SKIP:
-                    law, dtype = rule.law(name, content.shape), rule.dtype or dtype
+                    law, dtype = rule.law(name, (shapes or {}).get(name, content.shape)), rule.dtype or dtype
             else:
                 spans, where = state.entries[name].spans, "the checkpoint does not say what it was drawn from"
                 if len(spans) == 1 and spans[0].drawn.shape == content.shape:
@@ -92,6 +94,9 @@ class Laws:
         )
         laws = None if "laws" not in entry else {name: from_json(law) for name, law in entry["laws"].items()}
         return cls(rules, entry.get("recipe"), dict(entry.get("numbers", {})), laws)
+
+
+UNSAID = Laws()
 
 
 def _tuples(value: Any) -> Any:
@@ -152,7 +157,7 @@ class Redraw(Operation):
 
     op = "redraw"
     match: str
-    laws: Laws = Laws()
+    laws: Laws = UNSAID
 
     def __post_init__(self) -> None:
         expression(self.match)
@@ -353,8 +358,3 @@ class Configure(Operation):
         if isinstance(self.value, float) and not math.isfinite(self.value):
             raise ValueError(f"config {self.key}: {self.value} is no number of JSON")
         state.settings[self.key] = self.value
-
-
-OPERATIONS: dict[str, type[Operation]] = {
-    kind.op: kind for kind in (Redraw, Copy, Rename, Delete, Cast, Add, Configure)
-}

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from fastinit.address import STREAM
+from fastinit.address import STREAM, Shard
 from fastinit.blocks import Piece, Source, unit
 from fastinit.dtypes import storage_dtype
 from fastinit.edit.contents import Beginning, Content, Converted, Drawn, Estimated, Joined, Noisy, Stored
 from fastinit.edit.rounding import check_finite, encoded, numbers, working
-from fastinit.edit.rows import ROWS, Moments
+from fastinit.edit.rows import ROWS, Moments, Normals
 from fastinit.files.safetensors import read_at
 from fastinit.laws import Normal
 from fastinit.plan import Tensor
@@ -121,18 +121,21 @@ class Reader:
             if key not in self.blocks:
                 moments = self._moments(content.of, columns, what)
                 begin = block * ROWS
-                rows = moments.rows(
-                    begin,
-                    min(ROWS, content.shape[0] - begin),
-                    content.factor,
-                    content.seed,
-                    content.name,
-                    self.threads,
-                )
+                count = min(ROWS, content.shape[0] - begin)
+                rows = moments.rows(begin, count, content.factor, self._normals(content))
                 if len(self.blocks) > 1:
                     self.blocks.pop(next(iter(self.blocks)))
                 self.blocks[key] = encoded(rows.reshape(-1), content.dtype, what)
             return self.blocks[key]
+
+    def _normals(self, content: Estimated) -> Normals:
+        """What draws the normals of new rows: row j takes elements [j n, (j + 1) n) of the tensor of that name."""
+
+        def draw(g: Array, shard: Shard) -> None:
+            tensor = Tensor(content.name, shard.shape, g.dtype.name, Normal())
+            self.source(content.seed).fill(g, tensor, shard, self.threads)
+
+        return draw
 
     def _moments(self, content: Content, columns: int, what: str) -> Moments:
         kept = self.moments.get(id(content))

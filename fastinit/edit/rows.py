@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from fastinit.address import Shard
-from fastinit.fill import fill
-from fastinit.laws import Normal
 from fastinit.products import matmul
 
 Array = np.ndarray[Any, Any]
+Normals = Callable[[Array, Shard], object]
 Read = Callable[[int, int], Array]  # first row, how many -> rows as float32 or float64
 
 BLOCK = 1 << 24  # bytes of old rows at a time, as float32
@@ -48,25 +47,23 @@ class Moments:
             raise ValueError(f"{what} holds NaN or infinities, and so would its mean; give the law of the new rows")
         return cls(read, count, columns, total / count)
 
-    def rows(self, first: int, count: int, factor: float, seed: int, name: str, threads: int) -> Array:
+    def rows(self, first: int, count: int, factor: float, normals: Normals) -> Array:
         """New rows [first, first + count), in the working dtype.
 
-        The normals of row j are elements [j n, (j + 1) n) of the tensor `name` drawn from the seed.
+        `normals` fills an array with rows and columns of the matrix of all g, of which it is a shard.
         """
         kind = self.read(0, 0).dtype
         found = np.zeros((count, self.columns), kind)
         if factor > 0:
-            step = rows_at_once(self.columns)
+            step = min(rows_at_once(self.columns), max(1, BLOCK // (4 * count)))
             centre = self.mean.astype(kind)
-            g = np.empty((count, step), kind)
             part = np.empty((count, self.columns), kind)
             for begin in range(0, self.count, step):
                 old = self.read(begin, min(step, self.count - begin))
                 old -= centre
-                mine = g[:, : len(old)]
-                whole = Shard((first + count, self.count), (first, begin))
-                fill(mine, Normal(), seed=seed, name=name, shard=whole, threads=threads)
-                found += matmul(mine, old, out=part)
+                g = np.empty((count, len(old)), kind)
+                normals(g, Shard((first + count, self.count), (first, begin)))
+                found += matmul(g, old, out=part)
             found *= math.sqrt(factor / self.count)
         found += self.mean.astype(kind)
         return found

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from fastinit.edit.apply import Edited, edit
-from fastinit.edit.operations import OPERATIONS, Operation
+from fastinit.edit.operations import Add, Cast, Configure, Copy, Delete, Operation, Redraw, Rename
+from fastinit.edit.resizing import Resize
 from fastinit.files.safetensors import unique
 from fastinit.files.small import save
 
 VERSION = "fastinit-edit-1"
+OPERATIONS: dict[str, type[Operation]] = {
+    kind.op: kind for kind in (Redraw, Resize, Copy, Rename, Delete, Cast, Add, Configure)
+}
 
 
 @dataclass(frozen=True)
