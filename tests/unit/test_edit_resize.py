@@ -108,7 +108,7 @@ def test_fewer_old_rows_than_columns_are_no_obstacle(tmp_path):
 def test_blocks_of_rows_and_threads_change_nothing_but_the_last_bits(tmp_path, monkeypatch):
     folder = model(tmp_path / "c", dtype=np.float64)
     results = []
-    for i, (block, rows, threads) in enumerate([(1 << 24, 1024, 2), (1000, 64, 1), (4096, 100, 3)]):
+    for i, (block, rows, threads) in enumerate([(1 << 24, 1024, 2), (4000, 256, 1), (8192, 500, 3)]):
         monkeypatch.setattr(rows_module, "BLOCK", block)
         monkeypatch.setattr("fastinit.edit.reading.ROWS", rows)
         output = tmp_path / f"o{i}"
@@ -120,12 +120,12 @@ def test_blocks_of_rows_and_threads_change_nothing_but_the_last_bits(tmp_path, m
 
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     peaks = []
-    for count in (10_000, 40_000):
+    for count in (20_000, 60_000):
         data = np.random.default_rng(0).normal(size=(count, 256)).astype(np.float32)
         safetensors.numpy.save_file({"wte.weight": data}, tmp_path / "model.safetensors")
         del data
         tracemalloc.start()
-        edit(tmp_path, [Resize("wte.weight", "+1100", covariance=1.0)], seed=1, threads=1, durable=False)
+        edit(tmp_path, [Resize("wte.weight", "+200", covariance=1.0)], seed=1, threads=1, durable=False)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0] < 2e8
