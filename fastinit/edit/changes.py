@@ -60,7 +60,8 @@ def tensor_changes(state: State, layout: Layout) -> list[TensorChange]:
             entry = state.entries[name]
             if entry.home is None or not state.is_as_stored(name, entry.home):
                 known = state.files[entry.home].edited.get(name) if entry.home is not None else None
-                before = len(known.how) if known is not None and entry.how[: len(known.how)] == known.how else 0
+                earlier = known.how if known is not None else ()
+                before = len(earlier) if entry.how[:-1][: len(earlier)] == earlier else 0
                 how = in_words(entry.how[before:]) or f"cast (to {content.dtype})"
                 changes.append(TensorChange(name, how, content.shape, content.dtype, content.bytes, output.name))
     for home, header in state.checkpoint.headers.items():

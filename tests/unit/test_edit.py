@@ -557,3 +557,12 @@ def test_show_has_the_law_of_what_was_drawn_again(checkpoint):
     edit(checkpoint, [Redraw("head", NORMAL)], seed=0, durable=False)
     shown = {one.name: one for one in show(checkpoint).tensors}
     assert shown["head"].law == Normal(0.0, 0.5)
+
+
+def test_the_same_draw_again_is_said_as_what_it_is(tmp_path):
+    safetensors.numpy.save_file({"w": np.zeros((9, 4), np.float32)}, tmp_path / "c.safetensors")
+    for how in ("redraw (seed 1, law Normal(mean=0.0, std=0.5))",) * 2:
+        report = edit(tmp_path / "c.safetensors", [Redraw("w", NORMAL)], seed=1, durable=False)
+        assert report.changes.tensors[0].how == how
+    report = edit(tmp_path / "c.safetensors", [Cast("bfloat16")], seed=1, durable=False)
+    assert report.changes.tensors[0].how == "cast (dtype float32 to bfloat16)"
