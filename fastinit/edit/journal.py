@@ -11,6 +11,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -20,9 +21,11 @@ from fastinit.files.folder import Folder
 from fastinit.files.place import held_folder, look
 from fastinit.files.safetensors import refuse
 from fastinit.files.temporary import remove_leftovers
+from fastinit.provenance import BESIDE
 
 JOURNAL = ".fastinit-edit.json"
 VERSION = "fastinit-edit-journal-1"
+NEW = re.compile(r".*-edit[0-9a-f]{8}(-\d{5,}-of-\d{5,})?\.safetensors", re.DOTALL)
 HEAD = 1 << 27  # bytes of a committed file that tell it apart: an index, or a header
 
 
@@ -83,6 +86,11 @@ def load(path: Path) -> Journal | None:
         names = [content["commit"], *content["new"], *(name for name, _ in content["old"])]
         if content["journal"] != VERSION or any(Path(name).name != name for name in names):
             raise ValueError("another version")
+        # Whoever wrote it, no other files than weights are ever removed.
+        if not all(NEW.fullmatch(name) for name in content["new"]):
+            raise ValueError("a new file that no edit makes")
+        if not all(name.endswith((".safetensors", BESIDE)) for name, _ in content["old"]):
+            raise ValueError("an old file that no edit replaces")
         old = tuple((str(name), str(seen)) for name, seen in content["old"])
         return Journal(
             content["commit"], int(content["size"]), content["digest"], tuple(content["new"]), old, content["config"]

@@ -270,14 +270,28 @@ def test_a_journal_that_is_none_is_refused_and_nothing_is_removed(tmp_path, cont
     assert names(folder) == before
 
 
-def test_a_journal_cannot_name_files_elsewhere(tmp_path):
+@pytest.mark.parametrize(
+    "names_in_it",
+    [
+        {"new": ["../model-edit01234567-00001-of-00002.safetensors"]},
+        {"new": ["tokenizer.json"]},
+        {"new": ["model-00001-of-00002.safetensors"]},
+        {"old": [["tokenizer.json", ""]]},
+        {"old": [["../mine.safetensors", ""]]},
+        {"commit": "../model.safetensors"},
+    ],
+)
+def test_a_journal_names_weights_in_its_folder_and_nothing_else(tmp_path, names_in_it):
     folder = checkpoint(tmp_path / "c", sharded=True)
-    (tmp_path / "mine").write_text("x")
+    for name in ("tokenizer.json", "../mine.safetensors", "../model-edit01234567-00001-of-00002.safetensors"):
+        (folder / name).write_text("x")
+    before = names(folder), names(tmp_path)
     entry = {"journal": "fastinit-edit-journal-1", "commit": "model.safetensors.index.json", "size": 0, "digest": ""}
-    (folder / JOURNAL).write_text(json.dumps(entry | {"new": ["../mine"], "old": [], "config": None}))
+    (folder / JOURNAL).write_text(json.dumps(entry | {"new": [], "old": [], "config": None} | names_in_it))
     with pytest.raises(SafetensorsError, match="no journal of an edit"):
         edit(folder, [])
-    assert (tmp_path / "mine").exists()
+    (folder / JOURNAL).unlink()
+    assert (names(folder), names(tmp_path)) == before
 
 
 # --- two at once ------------------------------------------------------------------------------------------------------
