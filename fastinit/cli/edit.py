@@ -210,6 +210,8 @@ def _laws(further: dict[str, Any]) -> Laws:
     given = [name for name in ("law", "rules", "recipe", "plan") if name in further]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(map(flag, given))} are said of one operation; give one of them")
+    if "set" in further and "recipe" not in further:
+        raise ValueError("--set belongs to a --recipe; rules and laws have their numbers")
     if "plan" in further:
         return Laws.of_plan(Plan.load(further["plan"]))
     if "rules" in further:
