@@ -227,8 +227,7 @@ def _run_edit(options: argparse.Namespace) -> int:
     operations = _operations(options.steps)
     if options.save is not None:
         Edit(*operations).save(options.save)
-    draws = not options.dry_run and any(one.draws for one in operations)
-    seed, progress = seeded(options, draws)
+    seed, progress = seeded(options, any(one.draws for one in operations))
     if options.in_place and not options.dry_run and not options.quiet:
         print(f"fastinit: {IN_PLACE}; its seed is {seed}", file=sys.stderr, flush=True)
     with progress:
@@ -271,6 +270,7 @@ def _report(report: Edited) -> str:
         f"{where}: {len(changes.tensors):,} tensors changed, {changes.bytes_written:,} bytes {did}"
         f"{f', {kept} files kept' if kept else ''}"
     )
+    lines.append(f"seed  {report.seed}")
     if not report.dry_run:
-        lines.append(f"seed  {report.seed}\ntime  {report.seconds:.2f} s")
+        lines.append(f"time  {report.seconds:.2f} s")
     return "\n".join(lines)

@@ -96,7 +96,8 @@ def edit(
     for one in operations:
         if not isinstance(one, Operation):
             raise TypeError(f"an operation is {one!r}; pass those of fastinit.edit, such as Delete('lm_head.*')")
-    seed = drawn_seed("edit") if seed is None else seed
+    if seed is None:
+        seed = drawn_seed("edit") if any(one.draws for one in operations) else 0
     stream_words(seed, "")
     resolve(threads)
     how = How(threads, durable, shard_size, executor, progress)

@@ -166,6 +166,8 @@ def _is_tied(state: State) -> bool:
 def _set_vocabulary(state: State, old: int, new: int) -> None:
     """Set vocab_size where it was the number of rows; say so where it was not."""
     if state.config is None:
+        if state.checkpoint.named:
+            state.notes.append("config.json beside the file stays as it is; name the folder to have vocab_size set")
         return
     sizes = vocabularies(state.config)
     fitting = [key for key, size in sizes.items() if size == old]

@@ -91,11 +91,13 @@ def test_rules_recipes_and_plans_give_laws(folder, tmp_path, capsys):
     assert verify(folder).ok
 
 
-def test_a_dry_run_prints_tensors_files_and_bytes_and_draws_no_seed(folder, capsys):
+def test_a_dry_run_prints_tensors_files_and_bytes_and_the_seed_that_would_give_them(folder, capsys):
     before = {one.name: one.read_bytes() for one in folder.iterdir()}
     code, out, err = run(capsys, folder, "--redraw", "w0", *LAW, "--resize", "w1", "+4", "--config", "a=1", "--dry-run")
-    assert (code, err) == (0, "")
-    assert "w0  50x20 float32, 4,000 bytes: redraw (" in out
+    assert code == 0
+    seed = err.split()[1]
+    assert f"w0  50x20 float32, 4,000 bytes: redraw (seed {seed}, law Normal(mean=0.0, std=0.5))" in out
+    assert out.endswith(f"seed  {seed}\n")
     assert "w1  64x20 float32, 5,120 bytes: resize (rows 60 to 64, law mean of the old rows" in out
     assert "config.json: a = 1" in out
     assert "config.json: vocab_size = 64" in out

@@ -22,7 +22,7 @@ from fastinit.edit import Add, Cast, Configure, Copy, Delete, Laws, Redraw, Rena
 from fastinit.edit.journal import JOURNAL
 from fastinit.files import publish
 from fastinit.files.safetensors import SafetensorsError, read_header
-from fastinit.laws import Constant, Normal
+from fastinit.laws import Constant, Normal, Orthogonal, Sparse
 from fastinit.plan import Plan, Rule, Tensor
 from fastinit.verify import verify
 from fastinit.write import write
@@ -418,6 +418,33 @@ def test_the_kernel_copies_and_memory_does_where_it_cannot(tmp_path, monkeypatch
         assert values(tmp_path / "a") == values(tmp_path / other)
 
 
+def test_a_file_system_that_shares_blocks_is_asked_for_whole_files_and_nothing_is_copied(tmp_path, monkeypatch):
+    """As btrfs and XFS answer FICLONE: the target has the content of the source, whatever space there is."""
+    folder = checkpoint(tmp_path / "c", sharded=True)
+    shared, real = [], fcntl.ioctl
+
+    def clone(target: int, request: int, source: object = 0) -> int:
+        if request != 0x40049409:
+            return real(target, request, source)
+        assert os.fstat(target).st_size == os.fstat(target).st_blocks == 0  # nothing was reserved
+        shared.append(Path(f"/proc/self/fd/{source}").readlink())
+        os.pwrite(target, os.pread(source, os.fstat(source).st_size, 0), 0)
+        return 0
+
+    monkeypatch.setattr(fcntl, "ioctl", clone)
+    edit(folder, [Redraw("w1", HALF)], output=tmp_path / "o", seed=0, durable=False)
+    assert sorted(one.name for one in shared) == ["config.json", "model-00002-of-00002.safetensors"]
+    assert verify(tmp_path / "o").ok
+
+    def refuse(*arguments: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "ioctl", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        edit(folder, [Redraw("w1", HALF)], output=tmp_path / "p", seed=0, durable=False)
+    assert not (tmp_path / "p").exists()
+
+
 def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_nothing(tmp_path, monkeypatch):
     folder = checkpoint(tmp_path / "c", sharded=True)
     before = {one.name: one.read_bytes() for one in folder.iterdir()}
@@ -536,6 +563,22 @@ def test_in_place_only_the_bytes_of_the_tensor_change_and_verify_knows_how(tmp_p
     data[slot.begin + 80] ^= 1
     file.write_bytes(data)
     assert {one.name: one.status for one in verify(folder).tensors}["w1"] == "differs"
+
+
+def test_a_law_that_is_drawn_whole_is_drawn_into_its_place(tmp_path):
+    folder = checkpoint(tmp_path / "c", sharded=False)
+    before = values(folder)
+    laws = Laws(by_name={"w1": Orthogonal(), "w2": Sparse(nonzeros=2)})
+    edit(folder, [Redraw("w[12]", laws)], in_place=True, seed=7, durable=False)
+    w1 = safetensors.numpy.load_file(folder / "model.safetensors")["w1"]
+    np.testing.assert_allclose(w1.T @ w1, np.eye(20), atol=1e-5)
+    assert {one.name: one.status for one in verify(folder).tensors} == {
+        "w0": "as initialised",
+        "w1": "as initialised to a tolerance",
+        "w2": "as initialised",
+        "w3": "as initialised",
+    }
+    assert {name: values(folder)[name] for name in ("w0", "w3")} == {name: before[name] for name in ("w0", "w3")}
 
 
 def test_what_was_overwritten_is_in_the_metadata_of_the_next_file(tmp_path):

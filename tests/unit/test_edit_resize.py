@@ -231,6 +231,15 @@ def test_only_leaves_the_head_and_the_config(tmp_path):
     assert config(folder) == {"vocab_size": 300}
 
 
+def test_of_one_file_the_config_stays_and_the_report_says_so(tmp_path):
+    folder = model(tmp_path / "c", config={"vocab_size": 300})
+    report = edit(folder / "model.safetensors", [Resize(EMBEDDING, 310)], seed=0, durable=False)
+    assert config(folder) == {"vocab_size": 300}
+    assert report.changes.notes == (
+        "config.json beside the file stays as it is; name the folder to have vocab_size set",
+    )
+
+
 def test_a_tensor_that_may_belong_to_the_vocabulary_is_named_and_nothing_is_done(tmp_path):
     for i, shape in enumerate([(300, 3), (1, 300)]):
         folder = model(tmp_path / str(i), config={"vocab_size": 300}, final_logits=np.zeros(shape, np.float32))
