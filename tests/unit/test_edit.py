@@ -207,6 +207,25 @@ def test_a_number_that_a_dtype_cannot_hold_is_refused_by_name_and_nothing_change
     assert (tmp_path / "c.safetensors").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("float16", 65520.0), ("bfloat16", 3.4e38), ("float8_e4m3fn", 465.0), ("float8_e5m2", 61440.0)]
+)
+def test_the_smallest_number_that_would_overflow_is_refused_and_the_largest_that_does_not_is_kept(
+    tmp_path, dtype, value
+):
+    fitting = float(np.nextafter(np.float32(value), np.float32(0))) if dtype == "float16" else FORMATS[dtype].largest
+    for number in (fitting, -fitting):
+        safetensors.numpy.save_file({"w": np.full(5, number, np.float32)}, tmp_path / "c.safetensors")
+        edit(tmp_path / "c.safetensors", [Cast(dtype)], durable=False)
+        assert np.isfinite(values(tmp_path, "w").astype(np.float64)).all()
+    safetensors.numpy.save_file({"w": np.array([np.nan, -value], np.float32)}, tmp_path / "c.safetensors")
+    with pytest.raises(ValueError, match=f"'w': it reaches .*beyond the largest {dtype}"):
+        edit(tmp_path / "c.safetensors", [Cast(dtype)])
+    safetensors.numpy.save_file({"w": np.full((20, 20), 65000.0, np.float16)}, tmp_path / "c.safetensors")
+    with pytest.raises(ValueError, match=r"'v': it reaches .*beyond the largest float16"):
+        edit(tmp_path / "c.safetensors", [Copy("w", "v", noise=1e4)], seed=0)
+
+
 def test_infinities_and_nan_are_kept_where_the_dtype_has_them(tmp_path):
     data = np.array([np.inf, -np.inf, np.nan, 2.0], np.float32)
     for dtype in ("float16", "bfloat16", "float8_e5m2", "float64"):
@@ -551,6 +570,28 @@ def test_a_stretch_that_is_not_within_its_tensor_is_refused(tmp_path, field, num
         return
     with pytest.raises(SafetensorsError, match="what was edited of the tensor 'head'"):
         verify(tmp_path / "c.safetensors")
+
+
+def test_a_stretch_may_lie_elsewhere_in_the_tensor_than_in_what_was_drawn(tmp_path):
+    whole = np.empty((30, 8), np.float32)
+    fastinit.fill(whole, Normal(), seed=3, name="x")
+    data = np.concatenate([np.zeros((2, 8), np.float32), whole[10:20], whole[5:7]])
+    law = {"law": "Normal", "mean": 0.0, "std": 1.0}
+    drawn = [
+        {"at": 8 * at, "first": 8 * first, "count": 8 * count, "seed": "3", "name": "x", "shape": [30, 8], "law": law}
+        for at, first, count in ((2, 10, 10), (12, 5, 2))
+    ]
+    said = {"w": {"how": [{"op": "by hand"}], "drawn": drawn}}
+    metadata = {"fastinit.stream": fastinit.STREAM, "fastinit.edited": json.dumps(said)}
+    safetensors.numpy.save_file({"w": data}, tmp_path / "c.safetensors", metadata)
+    (found,) = verify(tmp_path / "c.safetensors").tensors
+    assert (found.status, found.compared) == ("edited", 96)
+    data[12, 3] += 1.0
+    safetensors.numpy.save_file({"w": data}, tmp_path / "c.safetensors", metadata)
+    (found,) = verify(tmp_path / "c.safetensors").tensors
+    assert (found.status, found.differing, found.index) == ("differs", 1, (12, 3))
+    edit(tmp_path / "c.safetensors", [Redraw("w", NORMAL), Rename("w", "v")], seed=1, durable=False)
+    assert verify(tmp_path / "c.safetensors").ok
 
 
 def test_show_has_the_law_of_what_was_drawn_again(checkpoint):
