@@ -12,7 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from fastinit.edit.changes import COPIED, Changes, FileChange
-from fastinit.edit.journal import JOURNAL, recover
+from fastinit.edit.journal import JOURNAL, OUTPUT, recover
 from fastinit.edit.layout import Layout, lay_out_files
 from fastinit.edit.operations import Operation
 from fastinit.edit.state import CONFIG
@@ -128,7 +128,7 @@ def _mark(checkpoint: Checkpoint, layout: Layout, others: Sequence[FileChange]) 
     for output in layout.outputs:
         digest.update(f"{output.name}\0{dict(output.tensors)!r}\0".encode() + output.header.text)
     digest.update(layout.config or b"")
-    content = {"journal": "fastinit-edit-output-1", "source": str(checkpoint.path), "edit": digest.hexdigest()}
+    content = {"journal": OUTPUT, "source": str(checkpoint.path), "edit": digest.hexdigest()}
     return json.dumps(content, indent=1, ensure_ascii=False).encode()
 
 

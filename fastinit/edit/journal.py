@@ -25,6 +25,7 @@ from fastinit.provenance import BESIDE
 
 JOURNAL = ".fastinit-edit.json"
 VERSION = "fastinit-edit-journal-1"
+OUTPUT = "fastinit-edit-output-1"  # of an edit to another folder, which goes on where it was (elsewhere.py)
 NEW = re.compile(r".*-edit[0-9a-f]{8}(-\d{5,}-of-\d{5,})?\.safetensors", re.DOTALL)
 HEAD = 1 << 27  # bytes of a committed file that tell it apart: an index, or a header
 
@@ -82,6 +83,8 @@ def load(path: Path) -> Journal | None:
         return None
     except (ValueError, RecursionError) as error:
         refuse(path / JOURNAL, f"is no JSON ({error!s:.200}); look at the files beside it, and remove it")
+    if isinstance(content, dict) and content.get("journal") == OUTPUT:
+        refuse(path / JOURNAL, "says that an edit to this folder did not end; run it again, or remove the folder")
     try:
         names = [content["commit"], *content["new"], *(name for name, _ in content["old"])]
         if content["journal"] != VERSION or any(Path(name).name != name for name in names):

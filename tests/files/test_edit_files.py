@@ -223,6 +223,8 @@ def test_killed_before_a_system_call_another_folder_is_finished_by_the_same_edit
             unfinished += 1
             with pytest.raises(FileExistsError, match="another edit that did not end; run that again"):
                 edit(folder, OPERATIONS, output=output, seed=2)
+            with pytest.raises(SafetensorsError, match="an edit to this folder did not end; run it again"):
+                edit(output, [])
         if not output.exists() or names(output) != listed(output):
             edit(folder, OPERATIONS, output=output, seed=1, durable=False)
         assert values(output) == new
