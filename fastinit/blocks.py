@@ -71,31 +71,50 @@ def unit(tensor: Tensor) -> int | None:
     return None
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Elements [first, first + count) of a tensor, which lie together at byte `begin` of a file."""
+
+    tensor: Tensor
+    first: int
+    count: int
+    begin: int
+
+
 def items(tensors: Iterable[Tensor], slots: Mapping[str, Slot]) -> Iterator[list[Piece]]:
     """The items of the tensors that can be cut, in the order of the file."""
+    return items_of(Stretch(tensor, 0, tensor.elements, slots[tensor.name].begin) for tensor in tensors)
+
+
+def items_of(stretches: Iterable[Stretch]) -> Iterator[list[Piece]]:
+    """The items of stretches whose tensors can be cut, in the order of the file.
+
+    A stretch of a tensor that is cut into rows is whole rows.
+    """
     item: list[Piece] = []
     room = ITEM
-    for tensor in sorted(tensors, key=lambda tensor: slots[tensor.name].begin):
+    for stretch in sorted(stretches, key=lambda stretch: stretch.begin):
+        tensor, begin = stretch.tensor, stretch.begin
         step = unit(tensor)
-        if step is None or tensor.elements == 0:
+        if step is None or stretch.count == 0:
             continue
-        begin, itemsize = slots[tensor.name].begin, storage_dtype(tensor.dtype).itemsize
+        itemsize = storage_dtype(tensor.dtype).itemsize
         # An item is one stretch of the file, and each of its pieces is aligned in a buffer that begins with it. In a
         # file that another program wrote, tensors of ours may lie apart, and at odd bytes.
         if item and (begin != item[-1].begin + item[-1].bytes or (begin - item[0].begin) % itemsize):
             yield item
             item, room = [], ITEM
-        first = 0
-        while first < tensor.elements:
+        done = 0
+        while done < stretch.count:
             most = max(room // itemsize // step, 0 if item else 1) * step
-            count = min(most, tensor.elements - first)
+            count = min(most, stretch.count - done)
             if count == 0:  # the rest of the room is less than an element, or a row
                 yield item
                 item, room = [], ITEM
                 continue
-            piece = Piece(tensor, first, count, begin + first * itemsize)
+            piece = Piece(tensor, stretch.first + done, count, begin + done * itemsize)
             item.append(piece)
-            first, room = first + count, room - piece.bytes
+            done, room = done + count, room - piece.bytes
             if room <= 0:
                 yield item
                 item, room = [], ITEM

@@ -1,3 +1,3 @@
-"""The command line: fastinit fill, plan, write, verify, show, recipes, compare, bits, selftest, info."""
+"""The command line: fastinit fill, plan, write, edit, verify, show, recipes, compare, bits, selftest, info."""
 
 from fastinit.cli.command import main as main

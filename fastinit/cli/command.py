@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fastinit.about import __version__
 from fastinit.address import STREAM
-from fastinit.cli import about, bits, checkpoint, compare, fill, inspection
+from fastinit.cli import about, bits, checkpoint, compare, edit, fill, inspection
 from fastinit.cli.options import EXIT_CODES, FAILED, USAGE, joined
 from fastinit.files.safetensors import SafetensorsError
 from fastinit.printable import printable
@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         text = error.strerror or str(error)
         named = error.filename is None or str(error.filename) in text  # ours name the file, the system's do not
-        return _complain(text if named else f"{error.filename}: {text}", FAILED)
-    except KeyboardInterrupt:
-        return _complain("interrupted", FAILED)
+        return _complain(_with_notes(text if named else f"{error.filename}: {text}", error), FAILED)
+    except KeyboardInterrupt as error:
+        return _complain(_with_notes("interrupted", error), FAILED)
 
 
 def _run(words: Sequence[str]) -> int:
@@ -53,6 +53,11 @@ def _run(words: Sequence[str]) -> int:
         return int(options.run(options))
     except SystemExit as stop:  # argparse has printed help, version, or what is wrong
         return stop.code if isinstance(stop.code, int) else USAGE
+
+
+def _with_notes(message: str, error: BaseException) -> str:
+    """What an error says, and what was added on its way: that something could not be removed."""
+    return ". ".join((message, *getattr(error, "__notes__", ())))
 
 
 def _complain(message: str, code: int) -> int:
@@ -64,7 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastinit",
         description="Fill weight files and checkpoints at memory speed; the same bits for every number of threads.",
-        epilog=fill.EXAMPLES + checkpoint.EXAMPLES + inspection.EXAMPLES + compare.EXAMPLES + EXIT_CODES,
+        epilog=fill.EXAMPLES
+        + checkpoint.EXAMPLES
+        + edit.EXAMPLES
+        + inspection.EXAMPLES
+        + compare.EXAMPLES
+        + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -72,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     fill.add_to(commands)
     checkpoint.add_to(commands)
+    edit.add_to(commands)
     inspection.add_to(commands)
     compare.add_to(commands)
     bits.add_to(commands)

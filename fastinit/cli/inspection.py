@@ -13,7 +13,7 @@ from fastinit.files.small import save
 from fastinit.printable import printable
 from fastinit.show import html, show, table
 from fastinit.show.shown import TensorShown
-from fastinit.verify import DIFFERS, UNKNOWN, Verdict, Verified, verify
+from fastinit.verify import CLOSE, EDITED_SINCE, SAME, Verdict, Verified, verify
 
 EXAMPLES = """
   fastinit verify out                      # exit code 0 only if every tensor is as initialised
@@ -54,13 +54,15 @@ def _run_verify(options: argparse.Namespace) -> int:
 def _verdict(report: Verified) -> str:
     """What a person wants to know: the tensors that are not as initialised, and the sum."""
     lines = []
-    others = [one for one in report.tensors if one.status in (DIFFERS, UNKNOWN)]
+    others = [one for one in report.tensors if one.status not in (SAME, CLOSE)]
     for one in others[:MOST_SHOWN]:
         where = ""
         if one.index is not None:
             part = f" in part {one.part}" if one.part else ""
             first = f"first at {list(one.index)}{part}: {one.found!s} instead of {one.expected!s}"
             where = f": {_how_many(one)}, {first}"
+        elif one.status == EDITED_SINCE:
+            where = f": {printable(str(one.how))}; {one.compared:,} of {one.elements:,} elements are as drawn"
         lines.append(f"{printable(one.name)}  {one.status}{where}")
     if len(others) > MOST_SHOWN:
         lines.append(f"... and {len(others) - MOST_SHOWN} more")

@@ -21,9 +21,20 @@ def recorded(text: str) -> Iterator[tuple[str, Law | Exception]]:
     Raises TypeError where the text is no object, and ValueError, at the entry, where it is no JSON or names a tensor
     twice. The names that were seen are kept, and the laws that come often; nothing else of the text is.
     """
+    laws: dict[str, Law | Exception] = {}
+    for name, entry, written in entries(text):
+        law = laws.get(written)
+        if law is None:
+            law = _law(entry)
+            if len(laws) < MOST_KEPT:
+                laws[written] = law
+        yield name, law
+
+
+def entries(text: str) -> Iterator[tuple[str, Any, str]]:
+    """The names and values of an object, in its order, each with its text; the errors are those of `recorded`."""
     decoder = json.JSONDecoder(object_pairs_hook=unique)
     seen: set[str] = set()
-    laws: dict[str, Law | Exception] = {}
     at = _skip(text, 0)
     if not text.startswith("{", at):
         _decoded(decoder, text, at)
@@ -40,13 +51,7 @@ def recorded(text: str) -> Iterator[tuple[str, Law | Exception]]:
         seen.add(name)
         begin = _skip(text, _expect(text, _skip(text, at), ":"))
         entry, at = _decoded(decoder, text, begin)
-        written = text[begin:at]
-        law = laws.get(written)
-        if law is None:
-            law = _law(entry)
-            if len(laws) < MOST_KEPT:
-                laws[written] = law
-        yield name, law
+        yield name, entry, text[begin:at]
     if _skip(text, at + 1) != len(text):
         raise ValueError(f"something follows the last brace, at character {at + 1:,}")
 

@@ -42,16 +42,17 @@ DTYPES = {
     "uint64": ("U64", 8, 21),
 }
 NAMES = {code: name for name, (code, _, _) in DTYPES.items()}
-# What the format has and fastinit cannot decode: dtype name -> code, bits of an element.
+# What the format has and fastinit cannot decode: dtype name -> code, bits of an element, rank.
 UNDECODED = {
-    "float4_e2m1fn": ("F4", 4),
-    "float6_e2m3fn": ("F6_E2M3", 6),
-    "float6_e3m2fn": ("F6_E3M2", 6),
-    "float8_e8m0fnu": ("F8_E8M0", 8),
-    "float8_e4m3fnuz": ("F8_E4M3FNUZ", 8),
-    "float8_e5m2fnuz": ("F8_E5M2FNUZ", 8),
+    "float4_e2m1fn": ("F4", 4, 1),
+    "float6_e2m3fn": ("F6_E2M3", 6, 2),
+    "float6_e3m2fn": ("F6_E3M2", 6, 3),
+    "float8_e8m0fnu": ("F8_E8M0", 8, 8),
+    "float8_e4m3fnuz": ("F8_E4M3FNUZ", 8, 9),
+    "float8_e5m2fnuz": ("F8_E5M2FNUZ", 8, 10),
 }
-UNDECODED_NAMES = {code: name for name, (code, _) in UNDECODED.items()}
+EVERY = {name: (code, 8 * size, rank) for name, (code, size, rank) in DTYPES.items()} | UNDECODED
+UNDECODED_NAMES = {code: name for name, (code, _, _) in UNDECODED.items()}
 FIELDS = {"dtype", "shape", "data_offsets"}
 
 LARGEST_HEADER = 100_000_000  # bytes: what the library reads and writes at most
@@ -93,7 +94,7 @@ class Slot:
 
 def bits_of(dtype: str) -> int:
     """Bits of an element, also of a dtype that fastinit cannot decode."""
-    return 8 * DTYPES[dtype][1] if dtype in DTYPES else UNDECODED[dtype][1]
+    return EVERY[dtype][1]
 
 
 @dataclass(frozen=True)
@@ -110,25 +111,30 @@ class Header:
         return max((slot.end for slot in self.slots.values()), default=len(self.text))
 
 
-def lay_out(tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str] | None = None) -> Header:
+def lay_out(
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    undecoded: bool = False,
+) -> Header:
     """The header of a file of these tensors (name -> dtype, shape), byte for byte as the library orders and pads it.
 
     Sorted by alignment, the largest first, then by name; padded with spaces to a multiple of 8. Metadata is sorted, so
-    that equal content gives equal bytes. Raises SafetensorsError for a dtype the format has no code for, for the name
-    "__metadata__" and for a header beyond 100 MB.
+    that equal content gives equal bytes. `undecoded` takes those dtypes too whose elements fastinit cannot read.
+    Raises SafetensorsError for a dtype the format has no code for, for the name "__metadata__" and for a header beyond
+    100 MB.
     """
     for name, (dtype, _) in tensors.items():
-        if dtype not in DTYPES:
+        if dtype not in DTYPES and not (undecoded and dtype in UNDECODED):
             raise SafetensorsError(f"tensor {name!r}: safetensors has no dtype {dtype}; it has {', '.join(DTYPES)}")
         if name == "__metadata__":
             raise SafetensorsError("a tensor cannot be called '__metadata__'; the format keeps that name")
     table: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     slots, begin = {}, 0
-    for name in sorted(tensors, key=lambda name: (-DTYPES[tensors[name][0]][2], name)):
+    for name in sorted(tensors, key=lambda name: (-EVERY[tensors[name][0]][2], name)):
         dtype, shape = tensors[name]
-        code, itemsize, _ = DTYPES[dtype]
-        end = begin + math.prod(shape) * itemsize
-        table[name] = {"dtype": code, "shape": list(shape), "data_offsets": [begin, end]}
+        end = begin + math.prod(shape) * bits_of(dtype) // 8
+        table[name] = {"dtype": EVERY[dtype][0], "shape": list(shape), "data_offsets": [begin, end]}
         slots[name] = Slot(dtype, tuple(shape), begin, end)
         begin = end
     try:

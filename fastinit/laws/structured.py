@@ -178,11 +178,12 @@ class Orthogonal(ShapedLaw):
 
     def batch_axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The axes that count matrices, from the first on."""
-        return tuple(range(self.batch)) if self.batch else super().batch_axes(shape)
+        # A batch beyond the dimensions is refused by `check`, and may be a stranger's: of 10^18 there would be no list.
+        return tuple(range(min(self.batch, len(shape) + 1))) if self.batch else super().batch_axes(shape)
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Refuse a tensor that is no matrix."""
-        batch = len(self.batch_axes(shape))
+        batch = self.batch or len(self.batch_axes(shape))
         if len(shape) - batch < 2:
             beside = f" beside the {batch} of the batch" if batch else ""
             raise ValueError(

@@ -8,6 +8,7 @@ half a KiB a tensor; the same again for each part of a tensor made of parts, ove
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
@@ -27,13 +28,14 @@ from fastinit.address import boxes, index_strides
 from fastinit.dtypes import storage_dtype
 from fastinit.files.place import let_go
 from fastinit.files.recorded import recorded
-from fastinit.files.safetensors import DTYPES, Slot, read_at, read_header
+from fastinit.files.safetensors import DTYPES, SafetensorsError, Slot, read_at, read_header
 from fastinit.floating_point import in_default_mode
 from fastinit.laws import Blocks, Constant, Law
 from fastinit.laws.blocks import Leaf, slices
 from fastinit.laws.elements import Mixture, mixture
 from fastinit.laws.law import Element
 from fastinit.printable import printable
+from fastinit.provenance import edits_of
 from fastinit.show.histogram import Grid, count, grid_between, grid_of_law, grid_of_values, moments
 from fastinit.show.shown import Expected, Histogram, Shown, TensorShown, expect
 from fastinit.threads import for_each, resolve
@@ -103,6 +105,12 @@ class _File:
         self.path = path
         header = read_header(path)
         laws = _laws(header.metadata)
+        with contextlib.suppress(SafetensorsError):  # damaged, as in `_laws`
+            laws |= {
+                name: spans[0].drawn.law
+                for name, edited in edits_of(path, header).items()
+                if len(spans := edited.spans) == 1 and spans[0].drawn.shape == header.slots[name].shape
+            }
         self.tensors = [_Tensor(name, slot, laws.get(name)) for name, slot in header.slots.items()]
         self.bytes = sum(one.slot.end - one.slot.begin for one in self.tensors)
 

@@ -1,6 +1,9 @@
 """Audit a checkpoint: draw again what its files say, and compare bit by bit."""
 
+from fastinit.verify.checkpoint import CLOSE as CLOSE
 from fastinit.verify.checkpoint import DIFFERS as DIFFERS
+from fastinit.verify.checkpoint import EDITED_SINCE as EDITED_SINCE
+from fastinit.verify.checkpoint import SAME as SAME
 from fastinit.verify.checkpoint import UNKNOWN as UNKNOWN
 from fastinit.verify.checkpoint import Verdict as Verdict
 from fastinit.verify.checkpoint import Verified as Verified

@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 
 from fastinit.address import STREAM, Shard
-from fastinit.blocks import ITEM, LONGEST_ROW, Piece, Source, items, unit
+from fastinit.blocks import ITEM, LONGEST_ROW, Piece, Source, Stretch, items_of, unit
 from fastinit.dtypes import FORMATS, decoded, storage_dtype
 from fastinit.engines import reference
-from fastinit.files.safetensors import Header, SafetensorsError, read_at, read_block, refuse
+from fastinit.files.safetensors import SafetensorsError, Slot, read_at, read_block, refuse
 from fastinit.laws import DeltaOrthogonal, Orthogonal, Sparse
 from fastinit.laws.blocks import Leaf, leaves
 from fastinit.plan import Tensor
 from fastinit.printable import printable
+from fastinit.provenance import File, Span
 from fastinit.threads import for_each
 
 Array = np.ndarray[Any, Any]
@@ -46,26 +47,6 @@ def has_tolerance(tensor: Tensor) -> bool:
     if tensor.elements == 0:
         return isinstance(tensor.law, HAAR)
     return any(isinstance(leaf.law, HAAR) for leaf in leaves(tensor.law, tensor.shape))
-
-
-@dataclass(frozen=True)
-class File:
-    """A file, its header, and what its metadata says: seed, and the tensors whose law it knows."""
-
-    path: Path
-    header: Header
-    seed: int
-    known: Mapping[str, Tensor]
-
-    @property
-    def elements(self) -> int:
-        """Elements of all tensors."""
-        return sum(slot.elements for slot in self.header.slots.values())
-
-    @property
-    def bytes(self) -> int:
-        """What they take."""
-        return self.header.size - len(self.header.text)
 
 
 @dataclass
@@ -95,20 +76,46 @@ def audit(
 
     `report` is told how many bytes are done.
     """
-    source = Source(file.seed, STREAM, engine)
     tallies = {name: Tally() for name in file.header.slots}
+    sources: dict[int, Source] = {}
+    parts = []
+    for name, tally in tallies.items():
+        for span in file.spans_of(name):
+            source = sources.setdefault(span.seed, Source(span.seed, STREAM, engine))
+            parts.append(_Part(span, file.header.slots[name], source, tally))
     with file.path.open("rb") as opened:
         if os.fstat(opened.fileno()).st_size != file.header.size:
             refuse(file.path, "has changed its size since its header was read")
-        done = _compare_items(opened.fileno(), file, source, tallies, share, workers, report)
-        for name, tensor in file.known.items():
+        done = _compare_items(opened.fileno(), file.path, parts, share, workers, report)
+        for part in parts:
+            tensor = part.span.drawn
             if unit(tensor) is None and tensor.elements:
                 with _naming(file.path, tensor):
-                    _compare_whole(opened.fileno(), file, tensor, source, tallies[name], share, workers)
+                    _compare_whole(opened.fileno(), file.path, part, share, workers)
                 done += tensor.bytes
                 if report is not None:
                     report(done)
     return tallies
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A span of a tensor of the file: where the tensor lies, what draws the span, and what is seen of it."""
+
+    span: Span
+    slot: Slot
+    source: Source
+    tally: Tally
+
+    @property
+    def begin(self) -> int:
+        """Its first byte in the file."""
+        return self.slot.begin + self.span.at * storage_dtype(self.slot.dtype).itemsize
+
+    @property
+    def shift(self) -> int:
+        """Added to the index of an element in the tensor that is drawn, it gives that in the file's tensor."""
+        return self.span.at - self.span.first
 
 
 @contextlib.contextmanager
@@ -125,9 +132,8 @@ def _naming(path: Path, tensor: Tensor) -> Iterator[None]:
 
 def _compare_items(
     fd: int,
-    file: File,
-    source: Source,
-    tallies: Mapping[str, Tally],
+    path: Path,
+    parts: list[_Part],
     share: float,
     workers: int,
     report: Callable[[int], None] | None,
@@ -135,7 +141,9 @@ def _compare_items(
     """Compare the tensors that can be cut; the bytes passed, compared or not."""
     local = threading.local()
     walked = 0
-    chosen = _sampled(items(file.known.values(), file.header.slots), share)
+    owners = {id(part.span.drawn): part for part in parts}  # each span has a tensor of its own
+    stretches = [Stretch(part.span.drawn, part.span.first, part.span.count, part.begin) for part in parts]
+    chosen = _sampled(items_of(stretches), {id(one.tensor): one.first + one.count for one in stretches}, share)
     while batch := list(itertools.islice(chosen, BATCH)):
         ends = [end for _, end in batch]
 
@@ -149,18 +157,18 @@ def _compare_items(
             ours, theirs = (buffer[:nbytes] for buffer in local.buffers)
             for piece in item:
                 at = piece.begin - begin
-                with _naming(file.path, piece.tensor):
-                    source.draw(piece, ours[at : at + piece.bytes])
-            read_at(fd, theirs, begin, file.path)
+                with _naming(path, piece.tensor):
+                    owners[id(piece.tensor)].source.draw(piece, ours[at : at + piece.bytes])
+            read_at(fd, theirs, begin, path)
             same = _equal(ours, theirs, local.mask)
             for piece in item:
-                tally = tallies[piece.tensor.name]
+                owner = owners[id(piece.tensor)]
                 if same:
-                    tally.add(piece.count)
+                    owner.tally.add(piece.count)
                 else:
                     at = piece.begin - begin
                     stretch = slice(at, at + piece.bytes)
-                    _compare_piece(piece, ours[stretch], theirs[stretch], local.mask, tally)
+                    _compare_piece(piece, ours[stretch], theirs[stretch], local.mask, owner)
 
         def after(done: int, ends: list[int] = ends) -> None:
             if report is not None and done:
@@ -171,17 +179,20 @@ def _compare_items(
     return walked
 
 
-def _sampled(all_items: Iterable[list[Piece]], share: float) -> Iterator[tuple[list[Piece], int]]:
+def _sampled(
+    all_items: Iterable[list[Piece]], ends: Mapping[int, int], share: float
+) -> Iterator[tuple[list[Piece], int]]:
     """An evenly spread share of the items, and those that end a tensor none of whose items was among them.
 
-    Each with the bytes walked to its end.
+    `ends` has the element behind the last that is compared, by the identity of the tensor. Each item comes with the
+    bytes walked to its end.
     """
-    walked, seen = 0, None  # no name: "" is one
+    walked, seen = 0, None
     for i, item in enumerate(all_items):
         walked += sum(piece.bytes for piece in item)
-        unseen = any(piece.first + piece.count == piece.tensor.elements and piece.tensor.name != seen for piece in item)
+        unseen = any(piece.first + piece.count == ends[id(piece.tensor)] and piece.tensor is not seen for piece in item)
         if _among(i, share) or unseen:
-            seen = item[-1].tensor.name
+            seen = item[-1].tensor
             yield item, walked
 
 
@@ -198,7 +209,7 @@ def _equal(ours: Array, theirs: Array, mask: Array) -> bool:
     return not here.any() and bytes(ours[words * 8 :]) == bytes(theirs[words * 8 :])
 
 
-def _compare_piece(piece: Piece, ours: Array, theirs: Array, mask: Array, tally: Tally) -> None:
+def _compare_piece(piece: Piece, ours: Array, theirs: Array, mask: Array, owner: _Part) -> None:
     """Find the elements of a piece whose bits differ."""
     storage = storage_dtype(piece.tensor.dtype)
     here = mask[: piece.count]
@@ -206,11 +217,11 @@ def _compare_piece(piece: Piece, ours: Array, theirs: Array, mask: Array, tally:
     np.not_equal(ours.view(bits), theirs.view(bits), out=here)
     differing = int(np.count_nonzero(here))
     if differing == 0:
-        tally.add(piece.count)
+        owner.tally.add(piece.count)
         return
     i = int(here.argmax())
     found, expected = (_value(line.view(storage)[i : i + 1], piece.tensor.dtype) for line in (theirs, ours))
-    tally.add(piece.count, differing, piece.first + i, found, expected)
+    owner.tally.add(piece.count, differing, piece.first + i + owner.shift, found, expected)
 
 
 def _value(element: Array, dtype: str) -> Any:
@@ -224,15 +235,14 @@ def _value(element: Array, dtype: str) -> Any:
 # --- tensors that must be drawn whole ---------------------------------------------------------------------------------
 
 
-def _compare_whole(
-    fd: int, file: File, tensor: Tensor, source: Source, tally: Tally, share: float, workers: int
-) -> None:
-    """Compare a tensor through a map of its part of the file: in blocks of whole lines, or matrix by matrix."""
-    begin, storage = file.header.slots[tensor.name].begin, storage_dtype(tensor.dtype)
+def _compare_whole(fd: int, path: Path, part: _Part, share: float, workers: int) -> None:
+    """Compare a tensor that is drawn whole: in blocks of whole lines, or matrix by matrix."""
+    tensor, source, tally = part.span.drawn, part.source, part.tally
+    begin, storage = part.begin, storage_dtype(tensor.dtype)
 
     def read(offsets: tuple[int, ...], block: tuple[int, ...]) -> Array:
         found = np.empty(block, storage)
-        read_block(fd, found, begin, tensor.shape, offsets, file.path)
+        read_block(fd, found, begin, tensor.shape, offsets, path)
         return found
 
     for leaf in leaves(tensor.law, tensor.shape):

@@ -18,17 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from fastinit import engines
-from fastinit.address import STREAM
 from fastinit.files.folder import INDEX, shard_names
-from fastinit.files.layout import MOST_DIMENSIONS
-from fastinit.files.recorded import recorded
-from fastinit.files.safetensors import LARGEST_HEADER, Slot, bits_of, read_header, refuse, unique
+from fastinit.files.safetensors import LARGEST_HEADER, bits_of, read_header, refuse, unique
 from fastinit.floating_point import in_default_mode
 from fastinit.laws.blocks import leaves
-from fastinit.laws.law import Law, ShapedLaw, real
+from fastinit.laws.law import real
 from fastinit.plan import Tensor
+from fastinit.provenance import File, file_of, in_words, is_edited
 from fastinit.threads import resolve
-from fastinit.verify.audit import File, Tally, audit, has_tolerance
+from fastinit.verify.audit import Tally, audit, has_tolerance
 
 Progress = Callable[[int, int], object]
 
@@ -36,6 +34,7 @@ SAME = "as initialised"
 CLOSE = "as initialised to a tolerance"
 DIFFERS = "differs"
 UNKNOWN = "unknown law"
+EDITED_SINCE = "edited"
 
 SHARD = re.compile(r"(.*)-\d{5}-of-(\d{5})\.safetensors")  # files of such names are one checkpoint
 
@@ -45,13 +44,16 @@ class Verdict:
     """What became of one tensor.
 
     compared   how many of its elements were compared: all of them, or fewer with `sample`; 0 for an unknown law
-    status     "as initialised"; "as initialised to a tolerance" (an orthogonal law, whose last bits are those of a
-               linear algebra library); "differs"; "unknown law": the file's metadata has none for this tensor
+    status     "as initialised", also where an edit drew it again; "as initialised to a tolerance" (an orthogonal law,
+               whose last bits are those of a linear algebra library); "differs"; "unknown law": the file's metadata has
+               none for this tensor; "edited": an edit made elements that cannot be drawn again, and those that can,
+               `compared`, are as initialised
     differing  how many of the compared elements differ
     index      of the first that differs, in row-major order; None where none does
     found      its value in the file
     expected   what it was initialised to
     part       in which slice of a tensor made of parts that element lies, as NumPy writes it: "[4096:5120]"
+    how        what `fastinit.edit` did to it, in words; None where nothing is recorded
     """
 
     name: str
@@ -66,6 +68,7 @@ class Verdict:
     found: Any
     expected: Any
     part: str | None = None
+    how: str | None = None
 
 
 @dataclass(frozen=True)
@@ -157,18 +160,21 @@ def _report(progress: Progress, before: int, total: int, done: int) -> None:
 
 
 def _verdict(file: File, name: str, tally: Tally) -> Verdict:
-    slot, tensor = file.header.slots[name], file.known.get(name)
-    if tensor is None:
-        status = UNKNOWN
-    elif tally.differing:
+    slot, spans, edited = file.header.slots[name], file.spans_of(name), file.edited.get(name)
+    tensor = file.known.get(name) if edited is None else None
+    if tally.differing:
         status = DIFFERS
+    elif edited is not None and sum(span.count for span in spans) < max(slot.elements, len(spans) == 0):
+        status = EDITED_SINCE
+    elif not spans:
+        status = UNKNOWN
     else:
-        status = CLOSE if has_tolerance(tensor) else SAME
+        status = CLOSE if any(has_tolerance(span.drawn) for span in spans) else SAME
     index = None if tally.first is None else _unravel(tally.first, slot.shape)
     part = None if tensor is None or index is None else _part(tensor, index)
     return Verdict(
         *(name, file.path.name, slot.dtype, slot.shape, slot.elements, tally.compared, status, tally.differing),
-        *(index, tally.found, tally.expected, part),
+        *(index, tally.found, tally.expected, part, None if edited is None else in_words(edited.how)),
     )
 
 
@@ -195,10 +201,10 @@ def _unravel(index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
 def _open(path: Path) -> list[File]:
     """The files of a checkpoint, in order, with their headers."""
     if not path.is_dir():
-        return [_read(path)]
+        return _read([path])
     if (path / INDEX).exists():
         return _listed(path / INDEX)
-    files = {one.name: _read(one) for one in sorted(path.glob("*.safetensors"))}
+    files = {file.path.name: file for file in _read(sorted(path.glob("*.safetensors")))}
     if not files:
         raise FileNotFoundError(errno.ENOENT, f"{path} holds no .safetensors file; name a file or a folder of them")
     for prefix, count in sorted({shard.groups() for shard in map(SHARD.fullmatch, files) if shard}):
@@ -227,7 +233,7 @@ def _listed(index: Path) -> list[File]:
         if not (index.parent / name).is_file():
             tensor = next(tensor for tensor, place in places.items() if place == name)
             raise FileNotFoundError(errno.ENOENT, f"{index.parent / name} is missing; {INDEX} lists it for {tensor!r}")
-    files = [_read(index.parent / name) for name in names]
+    files = _read([index.parent / name for name in names])
     holders: dict[str, list[str]] = {}
     for file in files:
         for tensor in file.header.slots:
@@ -255,48 +261,11 @@ def _refuse_a_mixture(files: list[File]) -> None:
                 refuse(file.path, f"has {what} {other}, and {files[0].path.name} {first}: two checkpoints mixed up")
 
 
-def _read(path: Path) -> File:
-    """The header of a file, and the laws in its metadata, each checked against its tensor."""
-    header = read_header(path)
-    said = header.metadata
-    for key in ("fastinit.stream", "fastinit.seed", "fastinit.laws"):
-        if key not in said:
-            refuse(path, f"has no {key} in its metadata: fastinit did not write it, and cannot tell what it began as")
-    if said["fastinit.stream"] != STREAM:
-        refuse(path, f"was drawn from the stream {said['fastinit.stream']!r:.100}; this version computes {STREAM!r}")
-    text = said["fastinit.seed"]
-    if not re.fullmatch("[0-9]{1,20}", text) or int(text) >= 1 << 64:
-        refuse(path, f"has damaged metadata: fastinit.seed is {text!r:.100}, no integer in [0, 2^64)")
-    known: dict[str, Tensor] = {}
-    wrong = ""
-    try:
-        for name, law in recorded(said["fastinit.laws"]):
-            slot = header.slots.get(name)
-            if slot is None:
-                wrong = wrong or f"does not hold the tensor {name!r:.100}, whose law its metadata has"
-                break
-            try:
-                known[name] = _known(name, slot, law)
-            except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
-                what = f"does not fit the tensor {name!r:.100}: {error!s:.500}"
-                wrong = wrong or f"has a law in its metadata that {what}"
-    except TypeError:
-        wrong = "has damaged metadata: fastinit.laws is no object of names and laws"
-    except ValueError as error:
-        wrong = f"is damaged: fastinit.laws is no JSON ({error!s:.200})"
-    if wrong:
-        refuse(path, wrong)
-    return File(path, header, int(text), known)
-
-
-def _known(name: str, slot: Slot, law: Law | Exception) -> Tensor:
-    """A tensor of the file and its law, checked against each other."""
-    if isinstance(law, Exception):
-        raise law
-    tensor = Tensor(name, slot.shape, slot.dtype, law)
-    if isinstance(law, ShapedLaw) and len(slot.shape) > MOST_DIMENSIONS:
-        raise ValueError(f"it has {len(slot.shape)} dimensions; NumPy has at most {MOST_DIMENSIONS}")
-    return tensor
+def _read(paths: list[Path]) -> list[File]:
+    """What the files say; where one of them was edited, others may be of another program's making."""
+    headers = [read_header(path) for path in paths]
+    foreign = any(map(is_edited, paths, headers))
+    return [file_of(path, header, foreign=foreign) for path, header in zip(paths, headers, strict=True)]
 
 
 def _json(path: Path, text: bytes, what: str) -> Any:

@@ -73,7 +73,7 @@ def blocks(page: str, text: str | None = None) -> list[Block]:
 
 @pytest.fixture(scope="module")
 def presumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the pages presume: a GPT-2 of toy size as a file and as shapes, rules, a checkpoint that was trained."""
+    """What the pages presume: a GPT-2 and a Llama of toy size, shapes, rules, a checkpoint that was trained."""
     folder = tmp_path_factory.mktemp("presumed")
     shapes = {"wte.weight": (100, 16), "wpe.weight": (10, 16), "ln_f.weight": (16,), "ln_f.bias": (16,)}
     shapes |= {f"h.{layer}.attn.c_proj.weight": (16, 16) for layer in range(2)}
@@ -86,7 +86,24 @@ def presumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert rules is not None
     (folder / "rules.toml").write_text(rules[1])
     np.zeros((1024, 1024), np.float16).tofile(folder / "weights.bin")
+    _llama(folder / "llama")
     return folder
+
+
+def _llama(folder: Path) -> None:
+    """A Llama of eight small layers, in several files."""
+    layer = {
+        **{f"self_attn.{one}_proj.weight": (16, 16) for one in "qkvo"},
+        **{f"mlp.{one}_proj.weight": (24, 16) for one in ("gate", "up")},
+        "mlp.down_proj.weight": (16, 24),
+        **{f"{one}_layernorm.weight": (16,) for one in ("input", "post_attention")},
+    }
+    shapes = {"model.embed_tokens.weight": (100, 16), "model.norm.weight": (16,), "lm_head.weight": (100, 16)}
+    shapes |= {f"model.layers.{i}.{name}": shape for i in range(8) for name, shape in layer.items()}
+    plan = Plan([Tensor(name, shape, "bfloat16", Normal(0.0, 0.02)) for name, shape in shapes.items()])
+    write(plan, folder, seed=0, shard_size=20_000)
+    config = {"model_type": "llama", "vocab_size": 100, "num_hidden_layers": 8, "tie_word_embeddings": False}
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 # Runs in the child: each block in its turn, and an error names the page's line.
