@@ -41,10 +41,22 @@ def _madvise() -> Any:
     return _call("madvise", ctypes.c_int)
 
 
-def file_behind(array: np.ndarray[Any, Any]) -> mmap.mmap | None:
-    """The memory map an array is a view of, if it is one."""
+class Foreign:
+    """Memory of another library, behind which a file may be without NumPy's knowing; NumPy makes an array of it.
+
+    Asking for its pages beforehand costs little where it is no file's.
+    """
+
+    __slots__ = ("__array_interface__", "owner")
+
+    def __init__(self, interface: dict[str, Any], owner: object) -> None:
+        self.__array_interface__, self.owner = interface, owner
+
+
+def file_behind(array: np.ndarray[Any, Any]) -> mmap.mmap | Foreign | None:
+    """The memory map an array is a view of, or the foreign memory, if it is one."""
     base: Any = array
-    while base is not None and not isinstance(base, mmap.mmap):
+    while base is not None and not isinstance(base, mmap.mmap | Foreign):
         base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
     return base
 

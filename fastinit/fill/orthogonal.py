@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from fastinit.dtypes import FORMATS
 from fastinit.engines.constants import DOMAIN_ORTHOGONAL
+from fastinit.fill import memory
 from fastinit.fill.runs import Job, Target, fill_direct, fill_memory
 from fastinit.laws import Constant, DeltaOrthogonal, Draw, Orthogonal
 from fastinit.laws.law import ShapedLaw
@@ -40,7 +42,11 @@ def fill_orthogonal(storage: Array, law: Orthogonal, target: Target) -> None:
     own, part = law.own(target.place.shape), part_of_copy(storage, law, target)
     _, rows, cols = law.matrices(target.place.shape)
     done, total = 0, storage.nbytes
+    mapped = memory.file_behind(storage) is not None
     for number, mine in copies(storage, law, target):
+        if mapped:
+            low, high = byte_bounds(mine)
+            memory.populate(low, high - low)
         straight = mine.shape == own and mine.flags.carray and target.floats.code == 0
         matrix = mine.reshape(rows, cols) if straight else np.empty((rows, cols), target.floats.working)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from fastinit.plan import Tensor
 from fastinit.threads import for_each
 from fastinit.torch.shards import local_part
 from fastinit.torch.targets import Target
-from fastinit.torch.tensors import increment_version, memory_of, overlaps
+from fastinit.torch.tensors import increment_version, may_be_of_a_file, memory_of, overlaps
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], object]
@@ -52,6 +53,12 @@ def fill_all(targets: list[Target], seed: int, workers: int, progress: Progress 
 def _checked(target: Target) -> Place:
     """The memory of a parameter on this rank, which is safe to fill, and which block of the tensor it is."""
     part, shard = local_part(target.parameter, target.tensor.name)
+    fakes = sys.modules.get("torch._subclasses.fake_tensor")
+    if fakes is not None and isinstance(part, fakes.FakeTensor):
+        raise TypeError(
+            f"parameter {target.tensor.name!r} is a FakeTensor, which has no memory; build the module outside "
+            "FakeTensorMode, or take its plan(module), which needs none"
+        )
     if part.is_neg() or part._is_zerotensor():
         raise TypeError(
             f"parameter {target.tensor.name!r} is a view of the opposite sign, or a zero without memory, into which no "
@@ -83,7 +90,7 @@ def _refuse_shared(parts: list[tuple[str, torch.Tensor]]) -> None:
 
 def _in_pieces(target: Target, part: torch.Tensor) -> bool:
     """Whether the memory is one stretch that can be drawn piece by piece."""
-    return part.is_cpu and part.is_contiguous() and unit(target.tensor) is not None
+    return part.is_cpu and part.is_contiguous() and unit(target.tensor) is not None and not may_be_of_a_file(part)
 
 
 def _fill_pieces(
@@ -117,8 +124,7 @@ def _stretch(line: Array, piece: Piece) -> Array:
 
 def _bytes_of(part: torch.Tensor) -> Array:
     """The memory of a contiguous tensor as bytes, whatever its dtype."""
-    line: Array = part.detach().reshape(-1).view(torch.uint8).numpy()
-    return line
+    return memory_of(part).reshape(-1).view(np.uint8)
 
 
 def _fill_alone(part: torch.Tensor, tensor: Tensor, shard: Shard | None, source: Source, workers: int) -> None:

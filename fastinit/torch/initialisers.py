@@ -20,7 +20,7 @@ from fastinit import laws
 from fastinit.fill.memory import SMALLEST_HUGE_BUFFER
 from fastinit.torch.addresses import note
 from fastinit.torch.shards import is_sharded
-from fastinit.torch.tensors import draw, fill_elsewhere, why_not
+from fastinit.torch.tensors import draw, fill_elsewhere, refused, why_not
 
 # PyTorch's own, whatever `accelerate` puts in their place later.
 _orthogonal, _sparse, _eye, _dirac = init.orthogonal_, init.sparse_, init.eye_, init.dirac_
@@ -69,7 +69,8 @@ def truncated(
     if std == 0:  # an error there, and a law here
         note("trunc_normal_", why_not(tensor) or "of std 0")
         return False
-    if (mean < a - 2 * std or mean > b + 2 * std) and not why_not(tensor):
+    far = mean < a - 2 * std or mean > b + 2 * std
+    if far and not (why_not(tensor) or refused(tensor, laws.TruncatedNormal, (mean, std, a, b))):
         warnings.warn(
             "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. "
             "The distribution of values may be incorrect.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from math import copysign
@@ -15,6 +16,7 @@ from fastinit import engines
 from fastinit.address import Shard
 from fastinit.dtypes import FORMATS, Format, storage_dtype
 from fastinit.fill import buffers, fill
+from fastinit.fill.memory import Foreign, populate
 from fastinit.floating_point import in_default_mode, is_default
 from fastinit.laws import Draw, Law
 from fastinit.laws.law import IndependentLaw, ShapedLaw
@@ -27,6 +29,7 @@ Array = np.ndarray[Any, Any]
 DTYPES: dict[torch.dtype, str] = {getattr(torch, name): name for name in FORMATS}
 # What NumPy shall see of the others: it has no bfloat16 and no float8, and a view as integers is no copy.
 _RAW = {"bfloat16": torch.int16, "float8_e4m3fn": torch.uint8, "float8_e5m2": torch.uint8}
+_KINDS = {dtype: storage_dtype(name).str for dtype, name in DTYPES.items()}
 PLAIN = {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}
 # Up to so many elements a draw is one call of a kernel, without the cutting and the checks of `fill`, with which a call
 # on a bias took 10 times as long as PyTorch's own.
@@ -79,16 +82,55 @@ def overlaps(tensor: torch.Tensor) -> bool:
     return not tensor.is_contiguous() and buffers.may_overlap(memory_of(tensor))
 
 
+class _Own:
+    """Memory that PyTorch has allocated."""
+
+    __slots__ = ("__array_interface__", "owner")
+
+    def __init__(self, interface: dict[str, Any], owner: object) -> None:
+        self.__array_interface__, self.owner = interface, owner
+
+
 def memory_of(tensor: torch.Tensor) -> Array:
-    """The tensor's own memory; bfloat16 and float8 as unsigned integers."""
-    if tensor.requires_grad:
-        tensor = tensor.data  # as detach(), in a third of the time; a fill tells autograd of itself
-    name = DTYPES.get(tensor.dtype, "")
+    """The tensor's own memory; bfloat16 and float8 as unsigned integers.
+
+    Not by `Tensor.numpy`, which would keep the storage from ever being resized again.
+    """
+    kind = _KINDS.get(tensor.dtype)
+    if kind is None or not tensor.numel():
+        return _by_numpy(tensor)
+    strides = None
+    if not tensor.is_contiguous():
+        size = tensor.element_size()
+        strides = tuple(step * size for step in tensor.stride())
+    holder = Foreign if may_be_of_a_file(tensor) else _Own
+    interface = {
+        "data": (tensor.data_ptr(), False),
+        "shape": tuple(tensor.shape),
+        "strides": strides,
+        "typestr": kind,
+        "version": 3,
+    }
+    return np.asarray(holder(interface, tensor))
+
+
+def _by_numpy(tensor: torch.Tensor) -> Array:
+    """The same of an empty tensor, and of integers."""
+    name, tensor = DTYPES.get(tensor.dtype, ""), tensor.detach()
     if name not in _RAW:
         own: Array = tensor.numpy()
         return own
     bits: Array = tensor.view(_RAW[name]).numpy()
     return bits.view(storage_dtype(name))
+
+
+def may_be_of_a_file(tensor: torch.Tensor) -> bool:
+    """Whether the memory of a CPU tensor is not PyTorch's own allocation: of `from_file`, `from_numpy`, shared memory.
+
+    A store into a page of a file for which the disk has no room kills the process.
+    """
+    storage = tensor.untyped_storage()
+    return not storage.resizable() or bool(storage.is_shared())
 
 
 def draw(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...], generator: Any = None) -> bool:
@@ -97,7 +139,21 @@ def draw(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...]
         return _draw_between_graphs(tensor, law, numbers, generator)
     reason = why_not(tensor) or _fill(tensor, law, numbers, generator)
     note(law.__name__, reason)
+    if not reason and tensor.requires_grad and _is_computed(tensor):
+        warnings.warn(
+            "filled was a tensor that autograd has computed, by which no parameter changes; of a parametrised layer "
+            "(torch.nn.utils.parametrizations.weight_norm and the like) fill parametrizations.weight.original, or "
+            "original0, original1, ..., instead of weight",
+            stacklevel=3,
+        )
     return not reason
+
+
+def _is_computed(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is neither a leaf of autograd's nor a view of one."""
+    if tensor._is_view():  # of several views at once autograd answers no question after a change
+        return bool(tensor._base.requires_grad and not tensor._base.is_leaf)
+    return not tensor.is_leaf
 
 
 # torch.compile cannot trace kernels. Only a call that it traces goes this way: for a bias it is a tenth of the time.
@@ -120,6 +176,8 @@ def _fill(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...
         return ""
     storage = memory_of(tensor)
     if prepared is not None and count <= SMALL and storage.flags.c_contiguous and is_default():
+        if isinstance(storage.base, Foreign):
+            populate(storage.ctypes.data, storage.nbytes)
         line = storage.view(format.storage) if format.code else storage
         if line.ndim != 1:
             line = line.reshape(-1)
@@ -153,6 +211,15 @@ def fill_elsewhere(tensor: torch.Tensor, law: Law, seed: int, name: int) -> None
     increment_version(part)
     if part is not tensor:
         increment_version(tensor)  # a DTensor and its block count apart
+
+
+def refused(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...]) -> str:
+    """Why a tensor that can be filled cannot be by this law; empty where it can."""
+    try:
+        _prepared(law, numbers, DTYPES[tensor.dtype])
+    except (TypeError, ValueError, ArithmeticError) as error:
+        return f"refused: {error}"
+    return ""
 
 
 def _prepared(law: Callable[..., Law], numbers: tuple[Any, ...], dtype: str) -> tuple[Law, Draw | None, Format]:

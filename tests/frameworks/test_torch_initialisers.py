@@ -281,6 +281,47 @@ def test_the_warning_for_a_far_mean_is_that_of_torch_and_names_the_caller():
     assert caught[0].filename == __file__
 
 
+def test_a_far_interval_that_is_left_to_torch_warns_once():
+    for place in (init, ours):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            place.trunc_normal_(torch.empty(10), 0.0, 1.0, 50.0, 60.0)
+        assert len(caught) == 1 and "more than 2 std" in str(caught[0].message)
+
+
+PARAMETRISED = {
+    "weight_norm": torch.nn.utils.parametrizations.weight_norm,
+    "spectral_norm": torch.nn.utils.parametrizations.spectral_norm,
+    "transposed": lambda layer: torch.nn.utils.parametrize.register_parametrization(layer, "weight", Transposed()),
+}
+
+
+class Transposed(torch.nn.Module):
+    def forward(self, x):
+        return (2 * x).t()
+
+
+@pytest.mark.parametrize("block", [False, True])
+@pytest.mark.parametrize("how", PARAMETRISED)
+def test_a_weight_that_is_computed_from_parameters_is_filled_with_a_warning(how, block):
+    layer = PARAMETRISED[how](torch.nn.Linear(5, 5))
+    with pytest.warns(UserWarning, match=r"parametrizations\.weight\.original") as caught:
+        if block:
+            with ours.accelerate(seed=0):
+                init.uniform_(layer.weight)
+        else:
+            ours.uniform_(layer.weight)
+    assert block or caught[0].filename == __file__
+    ours.uniform_(next(layer.parametrizations.weight.parameters()))  # of which there is no warning
+
+
+def test_a_view_of_a_parameter_is_filled_without_a_warning():
+    weight = torch.nn.Parameter(torch.zeros(4, 6))
+    for view in (weight[1:], weight.view(-1), weight.t()[2], weight.chunk(2)[0]):
+        ours.normal_(view)
+    assert (weight != 0).all()
+
+
 def inference(*shape):
     with torch.inference_mode():
         return torch.empty(shape)

@@ -507,3 +507,12 @@ def test_a_parameter_that_overlaps_itself_is_refused():
     layer.weight = nn.Parameter(torch.zeros(1, 3).expand(4, 3))
     with pytest.raises(ValueError, match="'weight' overlaps itself"):
         initialize_(layer, 0)
+
+
+def test_a_module_of_fake_tensors_is_refused_by_name():
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode():
+        fake = torch.nn.Linear(3, 4)
+    with pytest.raises(TypeError, match="'weight' is a FakeTensor, which has no memory"):
+        fastinit.torch.initialize_(fake, 0)
