@@ -15,7 +15,7 @@ import numpy as np
 from fastinit.fill.orthogonal import fill_delta_orthogonal, fill_orthogonal
 from fastinit.fill.runs import Job, Progress, Target, fill_memory, share_of
 from fastinit.fill.sparse import fill_sparse
-from fastinit.laws import Blocks, Constant, DeltaOrthogonal, Law, Orthogonal, Padded, Sparse
+from fastinit.laws import Blocks, Constant, DeltaOrthogonal, Given, Law, Orthogonal, Padded, Sparse
 from fastinit.laws.blocks import leaves
 from fastinit.laws.law import IndependentLaw, ShapedLaw
 from fastinit.laws.patterns import Pattern
@@ -59,6 +59,10 @@ def fill_pattern(storage: Array, law: Pattern, target: Target) -> Store:
     batch, own = law.batch_axes(shape), law.own_axes(shape)
     of_copy = (tuple(lengths[axis] for axis in own) for lengths in (shape, target.place.offsets, storage.shape))
     where, what = law.places(*of_copy)
+    if target.format is not None:
+        law.prepare(target.format)
+    elif isinstance(law, Given):
+        law.stored(target.dtype)
     several = np.ndim(what) > 0
     values = target.rounded(what, storage) if several else Constant(what).stored(target.dtype, target.format)
     zeros = target.job(Constant(0))

@@ -13,6 +13,7 @@ import numpy as np
 from fastinit.address import integer
 from fastinit.dtypes import Format
 from fastinit.laws.elements import mixture
+from fastinit.laws.given import Given
 from fastinit.laws.independent import Constant
 from fastinit.laws.law import Element, Law, ShapedLaw
 from fastinit.laws.structured import Padded
@@ -107,6 +108,8 @@ def check_tensor(law: Law, shape: tuple[int, ...], dtype: np.dtype[Any], format:
             leaf.law.stored(dtype, format)
         elif format is not None:
             leaf.law.prepare(format)
+        elif isinstance(leaf.law, Given):
+            leaf.law.stored(dtype)
 
 
 class Leaf(NamedTuple):

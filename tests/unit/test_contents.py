@@ -42,7 +42,18 @@ NAMES = {
 }
 LAWS = {
     *("Constant", "Uniform", "Normal", "TruncatedNormal", "StepBias", "LogOfUniform"),
-    *("Blocks", "Padded", "Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
+    *(
+        "Blocks",
+        "Padded",
+        "Sparse",
+        "Orthogonal",
+        "DeltaOrthogonal",
+        "Identity",
+        "Dirac",
+        "GateBias",
+        "StateLogs",
+        "Given",
+    ),
 }
 HEAVY = ["numba", "llvmlite", "scipy", "torch", "jax", "keras", "matplotlib", "ml_dtypes", "tqdm"]
 

@@ -1,0 +1,115 @@
+"""record(): inside the block PyTorch's initialisers and draws are recorded, not drawn."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastinit.laws import Law
+from fastinit.torch.addresses import blocks
+from fastinit.torch.record.answer import Answer, NoLawError, answer
+from fastinit.torch.record.mode import Recorder
+from fastinit.torch.record.whole import recorders, whole
+
+
+class Recording:
+    """What a `record` block has noted.
+
+    moved  the generators that moved inside the block, of "torch", "numpy" and "random": code that draws by NumPy or by
+           Python's own generator cannot be recorded, and what it made looks like values
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self.moved: tuple[str, ...] = ()
+
+    def answer(self, tensor: Tensor) -> Answer:
+        """What a tensor follows, with the draws it is made of; raises ValueError, which says why, for none."""
+        return answer(self._recorder.storages, tensor)
+
+    def law(self, tensor: Tensor) -> Law:
+        """The law that a tensor follows now; a parameter, a buffer, any tensor of the block.
+
+        Raises ValueError where it follows none that can be said, with the operation and the line of code.
+        """
+        found = self.answer(tensor)
+        if found.law is None:
+            raise NoLawError(f"{name_of(found)} of draws, which is none of our laws ({found.replay.where})")  # type: ignore[union-attr]
+        return found.law
+
+    def laws(self, module: nn.Module) -> Mapping[str, Law]:
+        """Qualified name -> law, of every parameter of a module; a tied one has its first name.
+
+        Raises ValueError, which names each parameter without a law, and why.
+        """
+        found: dict[str, Law] = {}
+        missing = []
+        for name, parameter in module.named_parameters():
+            try:
+                found[name] = self.law(parameter)
+            except NoLawError as error:
+                missing.append(f"{name!r} {list(parameter.shape)}: {error}")
+        if missing:
+            raise ValueError("no law for " + "; ".join(missing))
+        return found
+
+
+def name_of(found: Answer) -> str:
+    """The operation whose result a replay is."""
+    return str(getattr(found.replay, "name", "pieces"))
+
+
+@contextmanager
+def record() -> Iterator[Recording]:
+    """Record what PyTorch's initialisers and draws do inside the block, on this thread, instead of drawing.
+
+        with fastinit.torch.record() as recorded:
+            model = Model(config)
+        recorded.law(model.embed.weight)  # Normal(mean=0.0, std=0.02)
+
+    Memory that is drawn, or that torch.empty makes, is of the meta device; tables computed without chance stay on the
+    CPU with their values. Parameters that existed before keep theirs: what is written to them is noted only. So a model
+    of any size is built without its memory. The generators of torch, NumPy and Python are where they were.
+
+    Code that branches on a value that is recorded raises RuntimeError with its line. Blocks nest: the innermost notes.
+    Raises RuntimeError inside `fastinit.torch.accelerate`, which draws.
+    """
+    if blocks():
+        raise RuntimeError("record() inside accelerate(): one draws, the other records; leave one of them out")
+    recorder = Recorder()
+    recording = Recording(recorder)
+    before = _states()
+    with whole:
+        recorders().append(recorder)
+        try:
+            with recorder:
+                yield recording
+        finally:
+            recorders().remove(recorder)
+            recording.moved = _restored(before)
+
+
+def _states() -> tuple[Any, ...]:
+    return torch.get_rng_state(), np.random.get_state(), random.getstate()
+
+
+def _restored(before: tuple[Any, ...]) -> tuple[str, ...]:
+    """The generators that moved, which are put back."""
+    moved = []
+    if not torch.equal(before[0], torch.get_rng_state()):
+        moved.append("torch")
+        torch.set_rng_state(before[0])
+    now: Any = np.random.get_state()
+    if not (np.array_equal(before[1][1], now[1]) and before[1][2:] == now[2:]):
+        moved.append("numpy")
+        np.random.set_state(before[1])
+    if before[2] != random.getstate():
+        moved.append("random")
+        random.setstate(before[2])
+    return tuple(moved)
