@@ -19,7 +19,7 @@ from fastinit.address import LARGEST_TENSOR, Shard, stream_id
 from fastinit.dtypes import FORMATS, storage_dtype
 from fastinit.files.safetensors import DTYPES, LARGEST_HEADER, read_header, unique
 from fastinit.files.small import save
-from fastinit.laws import Law
+from fastinit.laws import Copy, Law
 from fastinit.laws.blocks import check_tensor
 from fastinit.laws.encoded import from_json, to_json
 from fastinit.named import law_of
@@ -32,14 +32,23 @@ Shapes = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a plan: its name, shape, dtype (by name) and law, which are checked against each other."""
+    """A tensor of a plan: its name, shape, dtype (by name) and law, which are checked against each other.
+
+    address  the name under which it is drawn: its own, or that of the tensor of which its law is a `Copy`
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     law: Law
+    address: str = ""
 
     def __post_init__(self) -> None:
+        if isinstance(self.law, Copy):
+            object.__setattr__(self, "address", self.law.name)
+            object.__setattr__(self, "law", self.law.values)
+        elif not self.address:
+            object.__setattr__(self, "address", self.name)
         if not isinstance(self.name, str):
             raise TypeError(f"a tensor is called {self.name!r}; a name is a string")
         stream_id(self.name)  # refuse what UTF-8 cannot encode
@@ -62,6 +71,11 @@ class Tensor:
         if math.prod(self.shape) == 0:
             return
         check_tensor(self.law, self.shape, storage_dtype(self.dtype), format)
+
+    @property
+    def said(self) -> Law:
+        """The law as a plan and a file say it: with the other address, if it is a copy."""
+        return self.law if self.address == self.name else Copy(self.law, self.address)
 
     @cached_property
     def elements(self) -> int:
@@ -133,7 +147,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """The plan as an object that `json` can write."""
         tensors = [
-            {"name": one.name, "shape": list(one.shape), "dtype": one.dtype, "law": to_json(one.law)}
+            {"name": one.name, "shape": list(one.shape), "dtype": one.dtype, "law": to_json(one.said)}
             for one in self.tensors
         ]
         return {"plan": VERSION, "tensors": tensors, "tied": dict(sorted(self.tied.items()))}

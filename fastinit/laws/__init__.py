@@ -1,6 +1,7 @@
 """The laws: small frozen values that say what to draw, with their moments, support and distribution function."""
 
 from fastinit.laws.blocks import Blocks as Blocks
+from fastinit.laws.copied import Copy as Copy
 from fastinit.laws.given import Given as Given
 from fastinit.laws.independent import Constant as Constant
 from fastinit.laws.independent import Normal as Normal

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastinit.laws.blocks import Blocks
+from fastinit.laws.copied import Copy
 from fastinit.laws.given import Given
 from fastinit.laws.independent import Constant, Normal, TruncatedNormal, Uniform
 from fastinit.laws.law import Law
@@ -21,7 +22,7 @@ LAWS: dict[str, type[Any]] = {
     law.__name__: law
     for law in (
         *(Constant, Uniform, Normal, TruncatedNormal, StepBias, LogOfUniform),
-        *(Blocks, Padded, Sparse, Orthogonal, DeltaOrthogonal, Identity, Dirac, GateBias, StateLogs, Given),
+        *(Blocks, Padded, Sparse, Orthogonal, DeltaOrthogonal, Identity, Dirac, GateBias, StateLogs, Given, Copy),
     )
 }
 

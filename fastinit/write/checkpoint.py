@@ -190,7 +190,7 @@ def metadata(plan: Plan, tensors: tuple[Tensor, ...], seed: int, stream: str) ->
     """What a file says of itself: enough to draw its tensors again. "format" is for the readers of PyTorch."""
     names = {tensor.name for tensor in tensors}
     tied = {alias: name for alias, name in sorted(plan.tied.items()) if name in names}
-    laws = {tensor.name: to_json(tensor.law) for tensor in tensors}
+    laws = {tensor.name: to_json(tensor.said) for tensor in tensors}
     compact = {"separators": (",", ":"), "ensure_ascii": False, "sort_keys": True}
     return {
         "format": "pt",

@@ -42,18 +42,8 @@ NAMES = {
 }
 LAWS = {
     *("Constant", "Uniform", "Normal", "TruncatedNormal", "StepBias", "LogOfUniform"),
-    *(
-        "Blocks",
-        "Padded",
-        "Sparse",
-        "Orthogonal",
-        "DeltaOrthogonal",
-        "Identity",
-        "Dirac",
-        "GateBias",
-        "StateLogs",
-        "Given",
-    ),
+    *("Blocks", "Padded", "Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
+    *("Given", "Copy"),
 }
 HEAVY = ["numba", "llvmlite", "scipy", "torch", "jax", "keras", "matplotlib", "ml_dtypes", "tqdm"]
 
