@@ -119,10 +119,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Plan:
-    """Tensors in their order, and `tied`: other names of some of them, which are written once."""
+    """Tensors in their order, and `tied`: other names of some of them, which are written once.
+
+    origin  where the laws come from, as an object of JSON that files and plans keep: "laws", how many of each source,
+            and "libraries", their versions. It is no part of the digest, nor of what makes two plans equal
+    """
 
     tensors: tuple[Tensor, ...]
     tied: Mapping[str, str] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict, compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", tuple(self.tensors))
@@ -150,7 +155,8 @@ class Plan:
             {"name": one.name, "shape": list(one.shape), "dtype": one.dtype, "law": to_json(one.said)}
             for one in self.tensors
         ]
-        return {"plan": VERSION, "tensors": tensors, "tied": dict(sorted(self.tied.items()))}
+        said = {"origin": dict(self.origin)} if self.origin else {}
+        return {"plan": VERSION, "tensors": tensors, "tied": dict(sorted(self.tied.items())), **said}
 
     @classmethod
     def from_json(cls, content: Any) -> Plan:
@@ -162,7 +168,10 @@ class Plan:
             raise ValueError(f'"tensors" of the plan is {tensors!r}; it must be a list of objects')
         if not isinstance(tied, Mapping) or not all(isinstance(name, str) for name in tied.values()):
             raise ValueError(f'"tied" of the plan is {tied!r}; it must be an object of names')
-        return cls(tuple(_tensor_of(entry) for entry in tensors), dict(tied))
+        origin = content.get("origin", {})
+        if not isinstance(origin, Mapping):
+            raise ValueError(f'"origin" of the plan is {origin!r:.100}; it must be an object')
+        return cls(tuple(_tensor_of(entry) for entry in tensors), dict(tied), origin=dict(origin))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as JSON; the file is whole, or the one that was there."""
@@ -218,7 +227,8 @@ class Plan:
     @cached_property
     def digest(self) -> str:
         """16 bytes of BLAKE2b over the JSON, in hex: equal plans and no others have it."""
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        said = {name: value for name, value in self.to_json().items() if name != "origin"}
+        text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return blake2b(text.encode(), digest_size=16).hexdigest()
 
 

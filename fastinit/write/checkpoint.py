@@ -199,6 +199,7 @@ def metadata(plan: Plan, tensors: tuple[Tensor, ...], seed: int, stream: str) ->
         "fastinit.seed": str(seed),
         "fastinit.plan": plan.digest,
         "fastinit.laws": json.dumps(laws, **compact),  # type: ignore[arg-type]
+        **({"fastinit.origin": json.dumps(plan.origin, **compact)} if plan.origin else {}),  # type: ignore[arg-type]
         **({"fastinit.tied": json.dumps(tied, **compact)} if tied else {}),  # type: ignore[arg-type]
     }
 

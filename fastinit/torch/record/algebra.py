@@ -12,6 +12,7 @@ import torch
 
 from fastinit import laws
 from fastinit.laws.law import IndependentLaw
+from fastinit.laws.mamba import SMALLEST
 from fastinit.torch.record.contents import Computed, Content, Draw, Input, Lawful, Place, constant, number_of
 
 # A bound that a clamp repeats, after a scale in floats: a part in a million of it is no other bound.
@@ -83,8 +84,9 @@ def _erfinv(x: float) -> float:
 
 def log(content: Content, where: Place | str) -> Content | None:
     """The logarithm of a positive uniform."""
-    if isinstance(content, Lawful) and isinstance(content.law, laws.Uniform) and content.law.low > 0.0:
-        return _function_of(content, laws.LogOfUniform(content.law.low, content.law.high), where)
+    if isinstance(content, Lawful) and isinstance(content.law, laws.Uniform) and content.law.low >= 0.0:
+        low = max(content.law.low, SMALLEST)  # of a uniform from zero on: our words never make a zero
+        return _function_of(content, laws.LogOfUniform(low, content.law.high), where)
     return None
 
 

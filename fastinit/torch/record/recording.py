@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from fastinit.laws import Law
 from fastinit.torch.addresses import blocks
 from fastinit.torch.record.answer import Answer, NoLawError, answer
+from fastinit.torch.record.contents import Content
+from fastinit.torch.record.evaluate import evaluate
 from fastinit.torch.record.mode import Recorder
 from fastinit.torch.record.whole import recorders, whole
 
@@ -42,6 +44,23 @@ class Recording:
         if found.law is None:
             raise NoLawError(f"{name_of(found)} of draws, which is none of our laws ({found.replay.where})")  # type: ignore[union-attr]
         return found.law
+
+    def values(self, tensor: Tensor) -> Tensor:
+        """The values of a tensor that is computed without chance; raises ValueError, which says why, for another."""
+        return evaluate(self._recorder.storages.content(tensor), tuple(tensor.shape), tensor.dtype)
+
+    def write(self, tensor: Tensor, content: Content) -> None:
+        """Note what a tensor is to hold before code runs."""
+        self._recorder.storages.write(tensor, content)
+
+    def holds(self, tensor: Tensor, content: Content) -> bool:
+        """Whether it holds just that still."""
+        return self._recorder.storages.content(tensor) is content
+
+    def has_written(self, tensor: Tensor) -> bool:
+        """Whether anything was written to it, or it was made here with its values."""
+        memory = self._recorder.storages.find(tensor)
+        return not tensor.numel() or (memory is not None and (memory.real or bool(memory.writes)))
 
     def laws(self, module: nn.Module) -> Mapping[str, Law]:
         """Qualified name -> law, of every parameter of a module; a tied one has its first name.
