@@ -16,6 +16,7 @@ from fastinit.laws.patterns import Dirac as Dirac
 from fastinit.laws.patterns import GateBias as GateBias
 from fastinit.laws.patterns import Identity as Identity
 from fastinit.laws.patterns import StateLogs as StateLogs
+from fastinit.laws.replayed import Replayed as Replayed
 from fastinit.laws.structured import DeltaOrthogonal as DeltaOrthogonal
 from fastinit.laws.structured import Orthogonal as Orthogonal
 from fastinit.laws.structured import Padded as Padded

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from fastinit.files.safetensors import DTYPES
-from fastinit.laws import Constant, Copy
+from fastinit.laws import Constant
 from fastinit.plan import SKIP, Rule, Tensor, first_match, some_of
 from fastinit.torch.layers import default_laws
 from fastinit.torch.origins import Init, Origins, origins_of, recorded_origins
 from fastinit.torch.record import Recording
+from fastinit.torch.record.models import renamed
 from fastinit.torch.tensors import PLAIN
 
 DEFAULT = "default"  # the scheme of a rule that leaves a parameter to the model's own law
@@ -54,6 +55,8 @@ def targets_of(
     chosen = [Rule(".*", DEFAULT)] if rules is None else list(rules)
     whose: dict[str, str] = {}
     targets, unknown, wanted = [], [], []
+    everything: list[tuple[str, torch.Tensor]] = []  # also what is left out: a copy has the name of its first
+    names: dict[str, str] = {}
     for tensor, all_names in _distinct(module, buffers):
         name, *aliases = (prefix + _clean(module, one) for one in all_names)
         if whose.setdefault(name, all_names[0]) != all_names[0]:
@@ -61,6 +64,8 @@ def targets_of(
                 f"{whose[name]!r} and {all_names[0]!r} have one name, {name!r}, without their wrappers; "
                 "names are addresses, so they must differ"
             )
+        everything.append((all_names[0], tensor))
+        names[all_names[0]] = name
         rule = first_match(chosen, name)
         if (rule is not None and rule.scheme == SKIP) or (meta_only and not tensor.is_meta):
             continue
@@ -69,8 +74,8 @@ def targets_of(
         if trainable_only and not tensor.requires_grad and isinstance(tensor, nn.Parameter):
             continue
         wanted.append((tensor, all_names[0], name, tuple(aliases), rule))
-    origins = _origins(module, init, [(raw, one) for one, raw, _, _, rule in wanted if rule and rule.scheme == DEFAULT])
-    names = {raw: name for _, raw, name, _, _ in wanted}
+    asked = any(rule is not None and rule.scheme == DEFAULT for _, _, _, _, rule in wanted)
+    origins = _origins(module, init, everything) if asked else Origins()
     for tensor, raw, name, others, rule in wanted:
         shape, own = tuple(tensor.shape), dtype_name(tensor.dtype)
         law, why = None, ""
@@ -82,8 +87,7 @@ def targets_of(
             reason = f" ({why})" if why else ""
             unknown.append(f"{name!r} {list(shape)} of {type(_owner(module, raw)).__name__}{reason}")
             continue
-        if isinstance(law, Copy):
-            law = Copy(law.values, names[law.name])
+        law = renamed(law, lambda one: names.get(one, one))
         kept = dtype_name(dtype) if dtype is not None and tensor.is_floating_point() else own
         source = origins.sources[raw] if rule.scheme == DEFAULT else RULES
         targets.append(Target(tensor, Tensor(name, shape, rule.dtype or kept, law), others, source))
@@ -104,9 +108,9 @@ def targets_of(
 
 
 def _origins(module: nn.Module, init: Init | Recording, tensors: list[tuple[str, torch.Tensor]]) -> Origins:
-    """The laws that no rule gives; nothing is recorded for none."""
+    """The laws that no rule gives."""
     if not isinstance(init, Recording):
-        return origins_of(module, init, tensors if tensors else [])
+        return origins_of(module, init, tensors)
     return recorded_origins(module, init, tensors, "recorded as it was built")
 
 

@@ -192,10 +192,13 @@ REFUSED = {
     "a part never written": (draws(lambda w: w[:2].normal_()), "never written|nothing was written"),
     "made by torch.Tensor": (lambda: nn.Parameter(torch.Tensor(8, 8)), "nothing was written to it"),
     "no law": (draws(lambda w: w.exponential_()), "exponential_, of which fastinit has no law"),
-    "clipped": (draws(lambda w: w.normal_().clamp_(-1, 1)), "clamp of draws, which is none of our laws"),
-    "a product of draws": (lambda: torch.randn(3) * torch.randn(3), "mul of draws"),
-    "repeated": (lambda: torch.randn(1, 3).repeat(4, 1), "repeat of draws"),
-    "expanded": (lambda: torch.randn(1, 3).expand(4, 3).clone(), "of draws"),
+    "a decomposition": (lambda: torch.linalg.svd(torch.randn(4, 3))[1], "linalg_svd of draws, which is not replayed"),
+    "an argument": (lambda: torch.randn(4, 3).sum(dtype=torch.float64), "the argument dtype"),
+    "two functions of a draw": (
+        lambda: (lambda u: u.log() - (1 - u).log())(torch.empty(30).uniform_(0.1, 0.9)),
+        "two functions of one draw in one expression",
+    ),
+    "a clip of very many": (draws(lambda w: w.normal_().clamp_(-1, 1), (1 << 14, 1 << 14)), "at most 67,108,864"),
     "different deviations": (lambda: torch.normal(0.0, torch.arange(1.0, 4.0)), "different means or deviations"),
     "integers": (lambda: torch.randint(0, 5, (3,)), "randint, of which fastinit has no law"),
     "rounded": (lambda: torch.randn(3).to(torch.int64), "a draw that is copied into torch.int64"),
@@ -206,15 +209,65 @@ REFUSED = {
 }
 
 
+def Plain(tensor):
+    """A tensor as a parameter, whatever it holds."""
+    return nn.Parameter(tensor, requires_grad=False)
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_has_no_law_is_refused_with_its_line(case):
     build, message = REFUSED[case]
     with record() as recorded:
         tensor = build()
     with pytest.raises(ValueError, match=message) as refused:
-        recorded.law(tensor)
+        recorded.laws(nn.ParameterList([tensor if isinstance(tensor, nn.Parameter) else Plain(tensor)]))
     if case not in ("made by torch.Tensor",):
         assert f"{__file__}:" in str(refused.value)
+
+
+REPLAYED = {
+    "clipped": draws(lambda w: w.normal_(0, 0.5).clamp_(-0.4, 0.6)),
+    "a product of draws": lambda: torch.randn(300, 40) * torch.rand(300, 40),
+    "repeated": lambda: torch.randn(100, 30).repeat(4, 1),
+    "expanded": lambda: torch.randn(1, 3000).expand(4, 3000).clone(),
+    "interleaved": lambda: torch.randn(100, 30).repeat_interleave(3, dim=0),
+    "over its deviation": lambda: (lambda w: w / w.std())(torch.randn(60, 50) * 3),
+    "rows of length one": lambda: (lambda w: w / w.norm(dim=1, keepdim=True))(torch.randn(60, 50)),
+    "a norm of rows": lambda: torch.linalg.vector_norm(torch.randn(600, 50), dim=1),
+    "variances": lambda: torch.randn(600, 50).var(dim=1),
+    "means": lambda: torch.randn(600, 50).mean(1),
+    "RG-LRU": draws(lambda w: w.uniform_(0.81, 0.998).log_().mul_(0.5).neg_().exp_().sub_(1.0).log_(), (3000,)),
+    "a slice of a clip": lambda: torch.randn(80, 60).clamp(-1, 1)[:, 7:50].contiguous(),
+    "pieces": lambda: torch.cat([torch.randn(50, 30).abs(), torch.zeros(20, 30)]),
+}
+
+
+@pytest.mark.parametrize("case", REPLAYED)
+def test_what_has_no_law_is_replayed(case):
+    build = REPLAYED[case]
+    with record() as recorded:
+        model = nn.ParameterDict({"w": nn.Parameter(build())})
+    law = recorded.laws(model)["w"]
+    assert isinstance(law, laws.Replayed)
+    torch.manual_seed(3)
+    theirs = torch.cat([build().detach().ravel() for _ in range(4)]).double().numpy()
+    drawn = [fastinit.new(law.shape, law, seed=seed, name="x").ravel() for seed in range(4)]
+    several = case in ("repeated", "expanded", "interleaved")  # each value of them is there several times
+    ours, theirs = (np.unique(one) if several else one for one in (np.concatenate(drawn), theirs))
+    assert stats.ks_2samp(ours, theirs).pvalue > 1e-4
+    if several:
+        return
+    assert len(np.unique(drawn[0])) == pytest.approx(len(np.unique(theirs)) / 4, rel=0.05)
+
+
+def test_the_gain_of_weight_norm_is_the_norm_of_its_direction():
+    def build():
+        return nn.utils.parametrizations.weight_norm(nn.Conv1d(8, 6, 3), dim=2)
+
+    made = fastinit.torch.materialize_(build, 3, prefix="model.")
+    own = made.parametrizations.weight
+    assert torch.allclose(own.original0, torch.norm_except_dim(own.original1, 2, 2))
+    assert len(fastinit.torch.plan(build).tensors) == 3
 
 
 def test_code_that_branches_on_a_draw_is_an_error_with_its_line():

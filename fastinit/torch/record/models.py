@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -12,8 +13,11 @@ from torch import Tensor
 from fastinit import laws
 from fastinit.laws import Law
 from fastinit.torch.record.answer import Answer, Box, NoLawError, box_of
-from fastinit.torch.record.contents import Lawful, Region
+from fastinit.torch.record.contents import Draw, Lawful, Region
 from fastinit.torch.record.recording import Recording
+from fastinit.torch.record.replay import replay_of
+
+OWN = "#"  # between the name of a tensor and the number of a draw of which it is computed
 
 
 @dataclass
@@ -48,12 +52,22 @@ def laws_of(
     same numbers whether it was recorded or not.
     """
     known = known or {}
+    tensors = list(tensors)
     found = Found()
     uses: dict[int, list[_Use]] = {}
+    answers: dict[str, Answer] = {}
     for name, tensor in tensors:
         try:
-            answer = recording.answer(tensor)
-            law = recording.law(tensor)
+            answers[name] = recording.answer(tensor)
+        except (TypeError, ValueError) as error:
+            found.problems[name] = str(error)
+    addresses = _Addresses(answers)
+    for name, tensor in tensors:
+        if name not in answers:
+            continue
+        try:
+            answer = answers[name]
+            law = answer.law or addresses.law(name, tuple(tensor.shape), answer)
             if name in known and nearly(law, known[name]):
                 law = known[name]
             law = _copy_of(name, tuple(tensor.shape), answer, law, uses) or law
@@ -79,6 +93,56 @@ def _copy_of(name: str, shape: tuple[int, ...], answer: Answer, law: Law, uses: 
             copied = copied or laws.Copy(law, other.name)
         others.append(use)
     return copied
+
+
+class _Addresses:
+    """The address of a draw of which something is computed: the tensor that it is, else that of the first computed."""
+
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self.owners: dict[int, str] = {}  # the draw is the tensor, whole and as it was drawn
+        self.roots: dict[int, str] = {}  # of all draws that a tensor holds
+        self.own: dict[int, tuple[Draw, str]] = {}
+        self.counts: Counter[str] = Counter()
+        for name, answer in answers.items():
+            for content, _ in answer.draws:
+                draw = content.draw
+                assert draw is not None
+                self.roots.setdefault(id(draw.root), name)
+                if answer.law == draw.law and not content.parts and (content.scale, content.shift) == (1.0, 0.0):
+                    self.owners.setdefault(id(draw), name)
+
+    def law(self, name: str, shape: tuple[int, ...], answer: Answer) -> Law:
+        """The law of a tensor that is computed."""
+        assert answer.replay is not None
+        return replay_of(answer.replay, shape, lambda draw: self.of(draw, name))
+
+    def of(self, draw: Draw, name: str) -> str:
+        """The address of a draw, for what is computed of it under this name."""
+        if id(draw) in self.owners:
+            return self.owners[id(draw)]
+        if id(draw.root) in self.roots:
+            raise NoLawError(f"it shares a draw with {self.roots[id(draw.root)]!r} ({draw.where})")
+        for other, _ in self.own.values():
+            if other.root is draw.root and other is not draw:
+                raise NoLawError(f"a draw of which something else is computed too ({draw.where})")
+        if id(draw) not in self.own:
+            self.own[id(draw)] = draw, f"{name}{OWN}{self.counts[name]}"
+            self.counts[name] += 1
+        return self.own[id(draw)][1]
+
+
+def renamed(law: Law, rename: Callable[[str], str]) -> Law:
+    """A law that refers to other tensors, by their other names."""
+    if isinstance(law, laws.Copy):
+        return laws.Copy(law.values, rename(law.name))
+    if isinstance(law, laws.Replayed):
+        return law.renamed(lambda name: rename(name) if OWN not in name else _own_renamed(name, rename))
+    return law
+
+
+def _own_renamed(name: str, rename: Callable[[str], str]) -> str:
+    place, _, number = name.rpartition(OWN)
+    return f"{rename(place)}{OWN}{number}" if place else name
 
 
 def nearly(law: Law, other: Law) -> bool:

@@ -251,7 +251,8 @@ def _general(recorder: Recorder, func: Any, args: Arguments, kwargs: Named) -> A
             recorder.born(result)
         return result
     if name == "__get__":
-        return func(*args, **kwargs)
+        said = _SAID.get(func)
+        return func(*args, **kwargs) if said is None or recorder.storages.find(args[0]) is None else said
     result = run(func, args, kwargs)
     outs = recorder.tensors(result)
     sources = {one.untyped_storage()._cdata for one in tensors}
@@ -266,6 +267,12 @@ def _general(recorder: Recorder, func: Any, args: Arguments, kwargs: Named) -> A
     return result
 
 
+# Code asks a tensor for its device, to leave out on the meta device what it cannot compute there: it can, here.
+_SAID: dict[Any, Any] = {
+    Tensor.device.__get__: torch.device("cpu"),
+    Tensor.is_meta.__get__: False,
+    Tensor.is_cpu.__get__: True,
+}
 _SPREAD = {"expand", "repeat", "tile", "repeat_interleave", "broadcast_to", "roll", "flip", "permute", "index_select"}
 
 

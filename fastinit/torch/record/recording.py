@@ -42,7 +42,8 @@ class Recording:
         """
         found = self.answer(tensor)
         if found.law is None:
-            raise NoLawError(f"{name_of(found)} of draws, which is none of our laws ({found.replay.where})")  # type: ignore[union-attr]
+            assert found.replay is not None
+            raise NoLawError(f"{name_of(found)} of draws, which is none of our laws ({found.replay.where})")
         return found.law
 
     def values(self, tensor: Tensor) -> Tensor:
@@ -65,18 +66,18 @@ class Recording:
     def laws(self, module: nn.Module) -> Mapping[str, Law]:
         """Qualified name -> law, of every parameter of a module; a tied one has its first name.
 
-        Raises ValueError, which names each parameter without a law, and why.
+        Raises ValueError, which names each parameter without a law, and why. What is computed of draws is a
+        `fastinit.laws.Replayed`, and a copy of another parameter a `fastinit.laws.Copy`.
         """
-        found: dict[str, Law] = {}
-        missing = []
-        for name, parameter in module.named_parameters():
-            try:
-                found[name] = self.law(parameter)
-            except NoLawError as error:
-                missing.append(f"{name!r} {list(parameter.shape)}: {error}")
-        if missing:
-            raise ValueError("no law for " + "; ".join(missing))
-        return found
+        from fastinit.torch.record.models import laws_of
+
+        shapes = {name: list(one.shape) for name, one in module.named_parameters()}
+        found = laws_of(self, module.named_parameters())
+        if found.problems:
+            raise ValueError(
+                "no law for " + "; ".join(f"{name!r} {shapes[name]}: {why}" for name, why in found.problems.items())
+            )
+        return found.laws
 
 
 def name_of(found: Answer) -> str:
