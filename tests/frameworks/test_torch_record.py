@@ -6,6 +6,9 @@ import copy
 import functools
 import math
 import random
+import subprocess
+import sys
+import textwrap
 import threading
 
 import numpy as np
@@ -372,6 +375,55 @@ def test_a_model_of_any_size_needs_no_memory():
     with record() as recorded:
         model = nn.Sequential(nn.Linear(1 << 20, 1 << 20), nn.Embedding(1 << 30, 1 << 12))
     assert recorded.laws(model)["1.weight"] == Normal(0.0, 1.0)
+
+
+SHARDED = """
+    import sys
+    import torch, torch.distributed as dist
+    from torch import nn
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+    import fastinit.torch
+    from fastinit.torch.shards import local_part
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.out = nn.Embedding(37, 24, padding_idx=3), nn.Linear(24, 50)
+            self.table = nn.Parameter(torch.empty(7, 9))
+
+        def init_weights(self, buffer_device=None):
+            nn.init.trunc_normal_(self.out.weight, std=0.02)
+            nn.init.zeros_(self.out.bias)
+            nn.init.normal_(self.words.weight, std=0.1)
+            with torch.no_grad():
+                self.words.weight[self.words.padding_idx].zero_()
+                self.table.normal_().mul_(0.5).add_(1)
+
+    plain = fastinit.torch.initialize_(Model(), 5)
+    assert (plain.words.weight[3] == 0).all() and plain.out.weight.std() < 0.025
+    dist.init_process_group("fake", store=FakeStore(), rank=int(sys.argv[1]), world_size=4)
+    with torch.device("meta"):
+        model = Model()
+    fully_shard(model, mesh=init_device_mesh("cpu", (4,)))
+    model.to_empty(device="cpu")
+    for init in ("auto", model.init_weights):
+        fastinit.torch.initialize_(model, 5, init=init)
+        assert fastinit.torch.plan(model, init=init).tensors == fastinit.torch.plan(plain).tensors
+        for (name, own), (_, whole) in zip(model.named_parameters(), plain.named_parameters()):
+            local, shard = local_part(own, name)
+            place = tuple(slice(at, at + n) for at, n in zip(shard.offsets, local.shape))
+            assert torch.equal(local, whole[place]), name
+    print("equal")
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 3])  # rank 0 has the padding row, rank 3 has not, and fewer rows
+def test_a_dtensor_has_the_law_of_the_whole_and_so_have_its_slices(rank):
+    run = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(SHARDED), str(rank)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=240, check=False)
+    assert done.stdout.strip() == "equal", done.stderr[-3000:]
 
 
 # --- models of transformers -------------------------------------------------------------------------------------------

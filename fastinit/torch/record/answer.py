@@ -52,6 +52,7 @@ class Answer:
 
 def answer(storages: Storages, tensor: Tensor) -> Answer:
     """The law of a tensor; raises NoLawError, which says why there is none."""
+    tensor = storages.whole(tensor)
     shape = tuple(tensor.shape)
     memory = storages.find(tensor)
     if memory is None or not memory.writes:

@@ -62,10 +62,22 @@ class Storages:
 
     def __init__(self) -> None:
         self.known: dict[int, Memory] = {}
+        self.wholes: dict[int, tuple[Any, Tensor]] = {}  # of DTensors, by the memory of their local parts
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """The tensor itself; for a DTensor a plain one of its whole shape, without memory, on which all is noted."""
+        if not is_sharded(tensor):
+            return tensor
+        local = tensor._local_tensor.untyped_storage()
+        found = self.wholes.get(local._cdata)
+        if found is None:
+            plain = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta", requires_grad=tensor.requires_grad)
+            found = self.wholes[local._cdata] = local, plain
+        return found[1]
 
     def find(self, tensor: Tensor) -> Memory | None:
         """The memory of a tensor, if it is known."""
-        return self.known.get(_key(tensor))
+        return self.known.get(_key(self.whole(tensor)))
 
     def forget_the_dead(self) -> None:
         """Drop what is known of tables that are no more."""
@@ -78,12 +90,12 @@ class Storages:
         key = _key(tensor)
         found = self.known.get(key)
         if found is None:
-            storage = _holder(tensor).untyped_storage()
+            storage = tensor.untyped_storage()
             item = tensor.element_size() or 1
-            size = tensor.numel() if is_sharded(tensor) else storage.nbytes() // item
+            size = storage.nbytes() // item
             found = self.known[key] = Memory(storage, size, item)
         elif isinstance(found.holds, StorageWeakRef):
-            found.holds = _holder(tensor).untyped_storage()
+            found.holds = tensor.untyped_storage()
         return found
 
     def is_recorded(self, tensor: Tensor) -> bool:
@@ -104,6 +116,7 @@ class Storages:
 
     def write(self, tensor: Tensor, content: Content) -> None:
         """Note what a tensor, or the view of one, holds now."""
+        tensor = self.whole(tensor)
         if not tensor.numel():
             return
         memory = self.memory(tensor)
@@ -123,6 +136,7 @@ class Storages:
 
     def content(self, tensor: Tensor) -> Content:
         """What a tensor, or the view of one, holds."""
+        tensor = self.whole(tensor)
         memory = self.find(tensor)
         if memory is None or not memory.writes:
             if tensor.is_meta:
@@ -167,13 +181,7 @@ class Storages:
 
 
 def region_of(tensor: Tensor) -> Region:
-    """Where a tensor lies in its storage; a DTensor is taken for the whole that it is a shard of."""
-    if is_sharded(tensor):
-        strides, step = [], 1
-        for n in reversed(tensor.shape):
-            strides.append(step)
-            step *= n
-        return Region(0, tuple(tensor.shape), tuple(reversed(strides)))
+    """Where a tensor lies in its storage."""
     return Region(tensor.storage_offset(), tuple(tensor.shape), tuple(tensor.stride()))
 
 
@@ -210,10 +218,6 @@ def _is_plain(region: Region) -> bool:
     return region.offset == 0
 
 
-def _holder(tensor: Tensor) -> Tensor:
-    return tensor._local_tensor if is_sharded(tensor) else tensor
-
-
 def _key(tensor: Tensor) -> int:
     """What tensors on one storage have in common."""
-    return int(_holder(tensor).untyped_storage()._cdata)
+    return int(tensor.untyped_storage()._cdata)

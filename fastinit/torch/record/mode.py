@@ -6,6 +6,7 @@ their values, so that code which reads them goes on. While the mode handles a ca
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -34,12 +35,24 @@ class Recorder(TorchFunctionMode):
         self, func: Any, kinds: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if "torch.distributed.tensor" in sys.modules and func.__name__ != "__get__":
+            args, kwargs = self._whole(args), self._whole(kwargs)
         handler = HANDLERS.get(func.__name__)
         if handler is not None:
             return handler(self, func, args, kwargs)
         return DEFAULT[0](self, func, args, kwargs)
 
     # --- what handlers ask ------------------------------------------------------------------------------------------
+
+    def _whole(self, value: Any) -> Any:
+        """Arguments in which the whole tensor, without memory, stands for each DTensor: its slices are no DTensors."""
+        if isinstance(value, Tensor):
+            return self.storages.whole(value)
+        if type(value) in (list, tuple):
+            return type(value)(self._whole(one) for one in value)
+        if type(value) is dict:
+            return {name: self._whole(one) for name, one in value.items()}
+        return value
 
     def tensors(self, *values: Any) -> list[Tensor]:
         """The tensors among arguments."""

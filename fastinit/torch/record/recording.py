@@ -33,7 +33,8 @@ class Recording:
 
     def answer(self, tensor: Tensor) -> Answer:
         """What a tensor follows, with the draws it is made of; raises ValueError, which says why, for none."""
-        return answer(self._recorder.storages, tensor)
+        with torch._C.DisableTorchFunction():  # also inside the block
+            return answer(self._recorder.storages, tensor)
 
     def law(self, tensor: Tensor) -> Law:
         """The law that a tensor follows now; a parameter, a buffer, any tensor of the block.
@@ -48,19 +49,23 @@ class Recording:
 
     def values(self, tensor: Tensor) -> Tensor:
         """The values of a tensor that is computed without chance; raises ValueError, which says why, for another."""
-        return evaluate(self._recorder.storages.content(tensor), tuple(tensor.shape), tensor.dtype)
+        with torch._C.DisableTorchFunction():
+            return evaluate(self._recorder.storages.content(tensor), tuple(tensor.shape), tensor.dtype)
 
     def write(self, tensor: Tensor, content: Content) -> None:
         """Note what a tensor is to hold before code runs."""
-        self._recorder.storages.write(tensor, content)
+        with torch._C.DisableTorchFunction():
+            self._recorder.storages.write(tensor, content)
 
     def holds(self, tensor: Tensor, content: Content) -> bool:
         """Whether it holds just that still."""
-        return self._recorder.storages.content(tensor) is content
+        with torch._C.DisableTorchFunction():
+            return self._recorder.storages.content(tensor) is content
 
     def has_written(self, tensor: Tensor) -> bool:
         """Whether anything was written to it, or it was made here with its values."""
-        memory = self._recorder.storages.find(tensor)
+        with torch._C.DisableTorchFunction():
+            memory = self._recorder.storages.find(tensor)
         return not tensor.numel() or (memory is not None and (memory.real or bool(memory.writes)))
 
     def laws(self, module: nn.Module) -> Mapping[str, Law]:

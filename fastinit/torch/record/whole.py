@@ -148,9 +148,10 @@ class _Hook:
         if not recorders():
             return self.originals[key](tensor, *numbers, **options)
         recorder = recorders()[-1]
+        tensor, given = recorder.storages.whole(tensor), tensor
         if tensor.numel():
             without_mode(recorder, key, tensor, numbers)
-        return tensor
+        return given
 
 
 def without_mode(recorder: Recorder, key: str, tensor: Tensor, numbers: tuple[Any, ...]) -> None:
