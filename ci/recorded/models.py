@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -14,7 +15,6 @@ from torch import nn
 from recorded.shrinking import candidates
 
 Build = Callable[[], nn.Module]
-ADAPTERS = 22  # configurations of peft that are tried
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,12 @@ def diffusers() -> Iterator[Candidate]:
 
 
 def peft() -> Iterator[Candidate]:
-    """Every tuner that takes plain layers by their names, on a small model."""
+    """Every tuner that takes plain layers by their names, on a small model that has its weights already."""
     import peft as library
 
-    def base() -> nn.Module:
-        model = nn.Sequential()
-        model.add_module("first", nn.Linear(64, 96))
-        model.add_module("second", nn.Linear(96, 64))
-        return model
+    base = nn.Sequential()
+    base.add_module("first", nn.Linear(64, 96))
+    base.add_module("second", nn.Linear(96, 64))
 
     for kind in sorted(library.mapping.PEFT_TYPE_TO_CONFIG_MAPPING):
         config_class = library.mapping.PEFT_TYPE_TO_CONFIG_MAPPING[kind]
@@ -130,7 +128,7 @@ def peft() -> Iterator[Candidate]:
             continue
 
         def build(config_class: Any = config_class) -> nn.Module:
-            return library.get_peft_model(base(), config_class(target_modules=["first", "second"]))
+            return library.get_peft_model(copy.deepcopy(base), config_class(target_modules=["first", "second"]))
 
         try:
             build()

@@ -7,7 +7,7 @@ their values, so that code which reads them goes on. While the mode handles a ca
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ class Recorder(TorchFunctionMode):
         self, func: Any, kinds: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if "torch.distributed.tensor" in sys.modules and func.__name__ != "__get__":
+        if func.__name__ != "__get__" and _any_sharded((*args, *kwargs.values())):
             args, kwargs = self._whole(args), self._whole(kwargs)
         handler = HANDLERS.get(func.__name__)
         if handler is not None:
@@ -83,6 +83,16 @@ class Recorder(TorchFunctionMode):
             f"{here()}: {name} needs values that are recorded, not drawn. A law cannot depend on what was drawn; give "
             "the parameters of this module rules, or initialise it without recording"
         )
+
+
+def _any_sharded(values: Iterable[Any]) -> bool:
+    """Whether there is a DTensor among arguments."""
+    tensors = sys.modules.get("torch.distributed.tensor")
+    return tensors is not None and _any_of(tensors.DTensor, values)
+
+
+def _any_of(kind: type, values: Iterable[Any]) -> bool:
+    return any(isinstance(one, kind) or (isinstance(one, (list, tuple)) and _any_of(kind, one)) for one in values)
 
 
 HANDLERS: dict[str, Handler] = {}
