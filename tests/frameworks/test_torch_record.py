@@ -128,6 +128,10 @@ CASES = {
     "S4D": (lambda: torch.log(torch.arange(1, 17).float()).repeat(4, 1), None),
     "sinusoids": (lambda: nn.Parameter(table(50, 16), requires_grad=False), None),
     "a table in an empty parameter": (draws(lambda w: w.copy_(table(50, 16)), (50, 16)), None),
+    "every second column": (
+        draws(lambda w: (w[:, 0::2].copy_(table(50, 8)), w[:, 1::2].fill_(2.0)), (50, 16)),
+        None,
+    ),
     "a column of a table": (draws(lambda w: (w.zero_(), w[:, 1].copy_(torch.arange(50.0))), (50, 16)), None),
     "one number": (lambda: nn.Parameter(1e-6 * torch.ones(30)), Constant(float(np.float32(1e-6)))),
     "one large number": (lambda: nn.Parameter(1e-6 * torch.ones(300, 400)), Constant(1e-6)),
@@ -194,6 +198,7 @@ REFUSED = {
     "never written": (lambda: nn.Parameter(torch.empty(3, 4)), "nothing was written"),
     "a part never written": (draws(lambda w: w[:2].normal_()), "never written|nothing was written"),
     "made by torch.Tensor": (lambda: nn.Parameter(torch.Tensor(8, 8)), "nothing was written to it"),
+    "every second column never written": (draws(lambda w: w[:, 0::2].fill_(1.0)), "never written"),
     "no law": (draws(lambda w: w.exponential_()), "exponential_, of which fastinit has no law"),
     "a decomposition": (lambda: torch.linalg.svd(torch.randn(4, 3))[1], "linalg_svd of draws, which is not replayed"),
     "an argument": (lambda: torch.randn(4, 3).sum(dtype=torch.float64), "the argument dtype"),
@@ -241,6 +246,7 @@ REPLAYED = {
     "means": lambda: torch.randn(600, 50).mean(1),
     "RG-LRU": draws(lambda w: w.uniform_(0.81, 0.998).log_().mul_(0.5).neg_().exp_().sub_(1.0).log_(), (3000,)),
     "a slice of a clip": lambda: torch.randn(80, 60).clamp(-1, 1)[:, 7:50].contiguous(),
+    "every second column": draws(lambda w: (w[:, 0::2].normal_(), w[:, 1::2].uniform_())),
     "pieces": lambda: torch.cat([torch.randn(50, 30).abs(), torch.zeros(20, 30)]),
 }
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from torch import Tensor
 
 from fastinit import laws
@@ -28,6 +31,7 @@ from fastinit.torch.record.memory import Storages, region_of
 
 Box = tuple[tuple[int, int], ...]  # [begin, end) along each axis
 
+MOST_COVERED = 1 << 28  # elements of which it is counted whether each was written
 MOST_CELLS = 1 << 20  # of the grid that the pieces of one tensor span
 LARGEST_TABLE = 1 << 24  # elements
 
@@ -102,6 +106,8 @@ def _of_content(content: Content, tensor: Tensor) -> Answer:
     if isinstance(content, Lawful):
         draws = ((content, tuple((0, n) for n in shape)),) if content.draw is not None else ()
         return Answer(_checked(content.law, shape), draws=draws)
+    if isinstance(content, Assembled):
+        content = _covered(content)
     _refuse(content)
     if not content.chance:
         try:
@@ -110,6 +116,23 @@ def _of_content(content: Content, tensor: Tensor) -> Answer:
             raise NoLawError(f"{error} ({content.where})") from None
         return Answer(given(values))
     return Answer(None, replay=content)
+
+
+def _covered(content: Assembled) -> Assembled:
+    """The same without memory that was never written, where all of the view was: in every second column, twice."""
+    never = (Unwritten, Before)
+    if content.size > MOST_COVERED or not any(isinstance(one, never) for _, one in content.pieces):
+        return content
+    written = np.zeros(content.size, bool)
+
+    def view(region: Region) -> np.ndarray[Any, Any]:
+        return as_strided(written[region.offset :], region.shape, region.strides)
+
+    for region, one in content.pieces:
+        view(region)[...] = not isinstance(one, never)
+    if not view(content.view).all():
+        return content
+    return replace(content, pieces=tuple(piece for piece in content.pieces if not isinstance(piece[1], never)))
 
 
 def _refuse(content: Content) -> None:
