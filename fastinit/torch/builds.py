@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from fastinit.torch.record.recording import Recording, record
+from fastinit.torch.shards import is_sharded
 
 Model: TypeAlias = nn.Module | Callable[[], nn.Module]
 LIBRARIES = ("torch", "transformers", "timm", "torchvision", "diffusers", "peft")
@@ -38,8 +43,10 @@ def built(model: Model) -> Built:
         return Built(model, None)
     if not callable(model):
         raise TypeError(f"module is {model!r}; pass a torch.nn.Module, or a callable without arguments that builds one")
+    before = _storages()
     with record() as recording:
         module = model()
+    recording.existing = before
     if not isinstance(module, nn.Module):
         raise TypeError(f"the build gave {module!r:.200}; it must return a torch.nn.Module")
     moved = [name for name in recording.moved if name != "torch"]
@@ -49,6 +56,20 @@ def built(model: Model) -> Built:
             "count as given values, the same for every seed. Have it draw by torch, or build the model and pass rules"
         )
     return Built(module, recording)
+
+
+def _storages() -> dict[int, StorageWeakRef]:
+    """The memory of every tensor that there is, by its address, which the references keep from being another's.
+
+    A parameter that the build did not write to is one that it was given, or memory that code left as it was.
+    """
+    found: dict[int, StorageWeakRef] = {}
+    for thing in gc.get_objects():
+        if issubclass(type(thing), torch.Tensor) and not is_sharded(thing):
+            with contextlib.suppress(RuntimeError, NotImplementedError):  # a tensor without storage
+                storage = thing.untyped_storage()
+                found[storage._cdata] = StorageWeakRef(storage)
+    return found
 
 
 def versions(module: nn.Module) -> dict[str, str]:

@@ -49,8 +49,8 @@ def targets_of(
     """Every parameter that no rule skips, and the buffers of a state dict if asked, with its law.
 
     init  where the laws come from that no rule gives, or the recording in which the module was built
-    With `meta_only` those that have memory need no law, and are left out; with `made_only` those that the recording
-    has not seen; with `trainable_only` those that are frozen.
+    With `meta_only` those that have memory need no law, and are left out; with `made_only` those that the build
+    was given and left as they were; with `trainable_only` those that are frozen.
     """
     chosen = [Rule(".*", DEFAULT)] if rules is None else list(rules)
     whose: dict[str, str] = {}
@@ -69,7 +69,7 @@ def targets_of(
         rule = first_match(chosen, name)
         if (rule is not None and rule.scheme == SKIP) or (meta_only and not tensor.is_meta):
             continue
-        if made_only and isinstance(init, Recording) and not (tensor.is_meta or init.has_written(tensor)):
+        if made_only and isinstance(init, Recording) and init.was_given(tensor):
             continue
         if trainable_only and not tensor.requires_grad and isinstance(tensor, nn.Parameter):
             continue

@@ -291,6 +291,23 @@ def test_what_shares_a_part_of_a_draw_is_refused_and_disjoint_parts_are_not():
             plan(lambda: Shared(part))  # noqa: B023
 
 
+def test_memory_that_a_build_leaves_as_it_is_is_refused_and_a_tensor_that_it_is_given_stays():
+    class Left(nn.Module):
+        def __init__(self, given):
+            super().__init__()
+            self.given, self.mine = nn.Parameter(given), nn.Linear(3, 4)
+            self.left = nn.Parameter(torch.Tensor(8, 8))
+
+    given = torch.arange(5.0)
+    for call in (plan, lambda build: materialize_(build, 0)):
+        with pytest.raises(ValueError, match=r"no law for .*'left' \[8, 8\] of Left \(nothing was written"):
+            call(lambda: Left(given))
+    rules = [Rule("left", "ones"), Rule(".*", "default")]
+    assert torch.equal(materialize_(lambda: Left(given), 0, rules).given, torch.arange(5.0))
+    with pytest.raises(ValueError, match=r"no law for 'given' \[5\]"):
+        plan(lambda: Left(given), rules)
+
+
 def test_a_build_that_draws_by_numpy_is_refused():
     def build():
         layer = nn.Linear(3, 4)

@@ -18,6 +18,7 @@ from fastinit.torch.record.contents import Content
 from fastinit.torch.record.evaluate import evaluate
 from fastinit.torch.record.mode import Recorder
 from fastinit.torch.record.whole import recorders, whole
+from fastinit.torch.shards import is_sharded
 
 
 class Recording:
@@ -30,6 +31,7 @@ class Recording:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self.moved: tuple[str, ...] = ()
+        self.existing: Mapping[int, Any] = {}  # storages from before the block, where that is known
 
     def answer(self, tensor: Tensor) -> Answer:
         """What a tensor follows, with the draws it is made of; raises ValueError, which says why, for none."""
@@ -61,6 +63,15 @@ class Recording:
         """Whether it holds just that still."""
         with torch._C.DisableTorchFunction():
             return self._recorder.storages.content(tensor) is content
+
+    def was_given(self, tensor: Tensor) -> bool:
+        """Whether a tensor with values existed before, and was left as it was."""
+        if tensor.is_meta:
+            return False
+        with torch._C.DisableTorchFunction():
+            if is_sharded(tensor):
+                return not self.has_written(tensor)
+            return not self.has_written(tensor) and tensor.untyped_storage()._cdata in self.existing
 
     def has_written(self, tensor: Tensor) -> bool:
         """Whether anything was written to it, or it was made here with its values."""
