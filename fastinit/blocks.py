@@ -161,7 +161,7 @@ class Source:
                 storage,
                 tensor.law,
                 seed=self.seed,
-                name=tensor.name,
+                name=tensor.address,
                 shard=shard,
                 dtype=dtype,
                 threads=threads,
@@ -177,7 +177,7 @@ class Source:
         return _kept(self.parts, tensor, lambda: Parts.of(tensor.law, tensor.shape, *self._where(tensor)))
 
     def _where(self, tensor: Tensor) -> tuple[Array, np.dtype[Any], Format | None]:
-        words = stream_words(self.seed, tensor.name, self.stream)
+        words = stream_words(self.seed, tensor.address, self.stream)
         return words, storage_dtype(tensor.dtype), FORMATS.get(tensor.dtype)
 
 

@@ -19,7 +19,7 @@ from fastinit.address import LARGEST_TENSOR, Shard, stream_id
 from fastinit.dtypes import FORMATS, storage_dtype
 from fastinit.files.safetensors import DTYPES, LARGEST_HEADER, read_header, unique
 from fastinit.files.small import save
-from fastinit.laws import Law
+from fastinit.laws import Copy, Law
 from fastinit.laws.blocks import check_tensor
 from fastinit.laws.encoded import from_json, to_json
 from fastinit.named import law_of
@@ -32,14 +32,23 @@ Shapes = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a plan: its name, shape, dtype (by name) and law, which are checked against each other."""
+    """A tensor of a plan: its name, shape, dtype (by name) and law, which are checked against each other.
+
+    address  the name under which it is drawn: its own, or that of the tensor of which its law is a `Copy`
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     law: Law
+    address: str = ""
 
     def __post_init__(self) -> None:
+        if isinstance(self.law, Copy):
+            object.__setattr__(self, "address", self.law.name)
+            object.__setattr__(self, "law", self.law.values)
+        elif not self.address:
+            object.__setattr__(self, "address", self.name)
         if not isinstance(self.name, str):
             raise TypeError(f"a tensor is called {self.name!r}; a name is a string")
         stream_id(self.name)  # refuse what UTF-8 cannot encode
@@ -62,6 +71,11 @@ class Tensor:
         if math.prod(self.shape) == 0:
             return
         check_tensor(self.law, self.shape, storage_dtype(self.dtype), format)
+
+    @property
+    def said(self) -> Law:
+        """The law as a plan and a file say it: with the other address, if it is a copy."""
+        return self.law if self.address == self.name else Copy(self.law, self.address)
 
     @cached_property
     def elements(self) -> int:
@@ -105,10 +119,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Plan:
-    """Tensors in their order, and `tied`: other names of some of them, which are written once."""
+    """Tensors in their order, and `tied`: other names of some of them, which are written once.
+
+    origin  where the laws come from, as an object of JSON that files and plans keep: "laws", how many of each source,
+            and "libraries", their versions. It is no part of the digest, nor of what makes two plans equal
+    """
 
     tensors: tuple[Tensor, ...]
     tied: Mapping[str, str] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict, compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", tuple(self.tensors))
@@ -133,10 +152,11 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """The plan as an object that `json` can write."""
         tensors = [
-            {"name": one.name, "shape": list(one.shape), "dtype": one.dtype, "law": to_json(one.law)}
+            {"name": one.name, "shape": list(one.shape), "dtype": one.dtype, "law": to_json(one.said)}
             for one in self.tensors
         ]
-        return {"plan": VERSION, "tensors": tensors, "tied": dict(sorted(self.tied.items()))}
+        said = {"origin": dict(self.origin)} if self.origin else {}
+        return {"plan": VERSION, "tensors": tensors, "tied": dict(sorted(self.tied.items())), **said}
 
     @classmethod
     def from_json(cls, content: Any) -> Plan:
@@ -148,7 +168,10 @@ class Plan:
             raise ValueError(f'"tensors" of the plan is {tensors!r}; it must be a list of objects')
         if not isinstance(tied, Mapping) or not all(isinstance(name, str) for name in tied.values()):
             raise ValueError(f'"tied" of the plan is {tied!r}; it must be an object of names')
-        return cls(tuple(_tensor_of(entry) for entry in tensors), dict(tied))
+        origin = content.get("origin", {})
+        if not isinstance(origin, Mapping):
+            raise ValueError(f'"origin" of the plan is {origin!r:.100}; it must be an object')
+        return cls(tuple(_tensor_of(entry) for entry in tensors), dict(tied), origin=dict(origin))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as JSON; the file is whole, or the one that was there."""
@@ -204,7 +227,8 @@ class Plan:
     @cached_property
     def digest(self) -> str:
         """16 bytes of BLAKE2b over the JSON, in hex: equal plans and no others have it."""
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        said = {name: value for name, value in self.to_json().items() if name != "origin"}
+        text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return blake2b(text.encode(), digest_size=16).hexdigest()
 
 

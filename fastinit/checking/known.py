@@ -45,6 +45,13 @@ def _whole(law: Law, seed: int, name: str | int, *shape: int) -> Case:
     return Case(law, seed, name, shape, (((0,) * len(shape), shape),))
 
 
+# 0/7 ... 5/7.
+_SEVENTHS = "AAAAAAAAAACSJEmSJEnCP5IkSZIkSdI/27Zt27Zt2z+SJEmSJEniP7dt27Zt2+Y/"
+# Draws over the root of the sum of their squares along a row, clipped at 0.4.
+_DRAWN = '{"draw":{"law":"Normal","mean":0.0,"std":1.0},"name":"weight_v","shape":[6,5]}'
+_LENGTH = f'{{"op":"sqrt","of":[{{"op":"sum","of":[{{"op":"square","of":[{_DRAWN}]}}],"axes":[1]}}]}}'
+_ROWS_OF_LENGTH_ONE = f'{{"op":"clamp","of":[{{"op":"div","of":[{_DRAWN},{_LENGTH}]}}],"high":0.4}}'
+
 # The half-line takes the kernel whose inverse reaches the far tail.
 CASES = {
     "constant": _far(laws.Constant(0.1), 0, ""),
@@ -62,6 +69,9 @@ CASES = {
     "dirac": _whole(laws.Dirac(2), 0, "", 6, 2, 3),
     "gate bias": _whole(laws.GateBias(), 0, "", 2, 12),
     "state logs": _whole(laws.StateLogs(), 0, "", 3, 16),
+    "given": _whole(laws.Given((2, 3), "float64", _SEVENTHS), 0, "", 2, 3),
+    "copy": _far(laws.Copy(Normal(0.5, 0.02), "größe"), 2**64 - 1, "another"),
+    "replayed": _whole(laws.Replayed((6, 5), _ROWS_OF_LENGTH_ONE), 8, "weight_g", 6, 5),
 }
 
 # The 8-byte BLAKE2b digest of the bits of those elements, little-endian.
@@ -156,6 +166,24 @@ ANSWERS = {
     ("state logs", "bfloat16"): "f10deae5bff5d721",
     ("state logs", "float8_e4m3fn"): "ec85f1a9f843e33e",
     ("state logs", "float8_e5m2"): "20851d527d99f5cb",
+    ("given", "float64"): "067fb7a1706ec3ea",
+    ("given", "float32"): "8ab614beab9b65e5",
+    ("given", "float16"): "8228400ef1fe6615",
+    ("given", "bfloat16"): "3ae2037be4aa612e",
+    ("given", "float8_e4m3fn"): "aad8e85a43f54a9a",
+    ("given", "float8_e5m2"): "f6033fa629a14438",
+    ("copy", "float64"): "a973dfe05aa779d3",
+    ("copy", "float32"): "38e1b6b4551cb635",
+    ("copy", "float16"): "d11c3c89ad88104d",
+    ("copy", "bfloat16"): "529e358f61d54b92",
+    ("copy", "float8_e4m3fn"): "b0cf5e532bae540c",
+    ("copy", "float8_e5m2"): "97d0bccfc64c5986",
+    ("replayed", "float64"): "e2d6e7c501e88a77",
+    ("replayed", "float32"): "183edc1d6d13f588",
+    ("replayed", "float16"): "587ca8a78039d3ba",
+    ("replayed", "bfloat16"): "ee49cad9615a67bc",
+    ("replayed", "float8_e4m3fn"): "372dfd659aa658e7",
+    ("replayed", "float8_e5m2"): "e7a20bfbdf83ddc7",
 }
 
 # The orthogonal law under this seed and name: Q of 4 x 3 in float64, before the last bits that BLAS decides.

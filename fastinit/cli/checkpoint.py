@@ -21,6 +21,8 @@ EXAMPLES = """
   fastinit write --shapes shapes.json --rules rules.toml -o out --seed 0 --shard-size 100MB
   fastinit write --recipe gpt2 --shapes model.safetensors -o out --seed 0 --shard-size 100MB
   fastinit write --plan plan.json -o s3://bucket/fresh --seed 0
+  fastinit write --config config.json -o out --seed 0        # then from_pretrained("out"); needs transformers
+  fastinit plan --model package.module:callable              # imports and runs that code
 """
 
 
@@ -54,7 +56,7 @@ def add_to(commands: Any) -> None:
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
-    """Where the plan comes from: a plan, or shapes and rules."""
+    """Where the plan comes from: a plan, shapes and rules, or a model's own code."""
     source = parser.add_argument_group("the plan")
     source.add_argument("--plan", metavar="FILE", help="a plan that fastinit plan wrote")
     source.add_argument(
@@ -68,6 +70,13 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--tie", action=argparse.BooleanOptionalAction, help="of a recipe: whether the output is the embedding"
     )
+    source.add_argument(
+        "--config", metavar="PATH", help="a config.json of transformers, or a folder with one: its class's own laws"
+    )
+    source.add_argument("--architecture", metavar="NAME", help="of a config: the class, if the config does not name it")
+    source.add_argument(
+        "--model", metavar="NAME", help="package.module:callable that builds a torch.nn.Module; its code is run"
+    )
     source.add_argument("--dtype", choices=FORMATS, metavar="NAME", help="of all tensors of floats")
 
 
@@ -79,6 +88,24 @@ def _setting(text: str) -> tuple[str, float]:
         raise argparse.ArgumentTypeError(f"{text!r}; give a name and a number, such as layers=12") from None
 
 
+def _planned(options: argparse.Namespace) -> tuple[Plan, dict[str, bytes]]:
+    """The plan, and the small files that belong beside it."""
+    if options.architecture and not options.config:
+        raise ValueError("--architecture belongs to a --config")
+    if options.config is None and options.model is None:
+        return _plan(options), {}
+    if (options.config and options.model) or options.plan or options.shapes or options.rules or options.recipe:
+        raise ValueError(
+            "--config and --model say shapes and laws; pass one of them, without --plan, --shapes, --rules, --recipe"
+        )
+    from fastinit.torch import configs
+
+    if options.model is not None:
+        return configs.from_name(options.model, dtype=options.dtype), {}
+    found = configs.from_config(options.config, dtype=options.dtype, architecture=options.architecture)
+    return found.plan, dict(found.files)
+
+
 def _plan(options: argparse.Namespace) -> Plan:
     if (options.set or options.tie is not None) and not options.recipe:
         raise ValueError("--set and --tie belong to a --recipe; rules have their numbers in the file")
@@ -87,7 +114,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             raise ValueError("--plan holds shapes, dtypes and laws; leave out --shapes, --rules, --recipe and --dtype")
         return Plan.load(options.plan)
     if options.shapes is None or (options.rules is None) == (options.recipe is None):
-        raise ValueError("pass --plan, or --shapes with either --rules or --recipe")
+        raise ValueError("pass --plan, or --shapes with either --rules or --recipe; or --config, or --model")
     shapes = shapes_of(options.shapes)
     if options.recipe is None:
         return Plan.from_rules(shapes, load_rules(options.rules), dtype=options.dtype)
@@ -107,7 +134,7 @@ def _run_recipes(options: argparse.Namespace) -> int:
 
 
 def _run_plan(options: argparse.Namespace) -> int:
-    plan = _plan(options)
+    plan, _ = _planned(options)
     if options.output is not None:
         plan.save(options.output)
     if options.json:
@@ -125,7 +152,7 @@ def _run_plan(options: argparse.Namespace) -> int:
 
 
 def _run_write(options: argparse.Namespace) -> int:
-    plan = _plan(options)
+    plan, beside = _planned(options)
     seed, progress = seeded(options)
     with progress:
         report = write(
@@ -137,6 +164,7 @@ def _run_write(options: argparse.Namespace) -> int:
             progress=progress.show,
             durable=not options.no_fsync,
             overwrite=options.overwrite,
+            beside=beside,
         )
     if options.json:
         values = dataclasses.asdict(report) | {"gigabytes_per_second": report.gigabytes_per_second, "plan": plan.digest}

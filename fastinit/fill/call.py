@@ -13,7 +13,7 @@ from fastinit.fill import buffers
 from fastinit.fill.runs import SMALLEST_CHUNK, Job, Progress, Target, fill_memory
 from fastinit.fill.shaped import fill_shaped
 from fastinit.floating_point import default_mode, is_default
-from fastinit.laws import Law
+from fastinit.laws import Copy, Law
 from fastinit.laws.law import ShapedLaw
 
 Array = np.ndarray[Any, Any]
@@ -40,7 +40,7 @@ def fill(
     seed      integer in [0, 2^64). None draws a fresh one, so two calls differ, and logs it (logger "fastinit", level
               INFO); refused with `shard`.
     name      the tensor's name, a str or an integer in [0, 2^64). Same seed and same name give the same values, so give
-              every tensor its own.
+              every tensor its own. A law that is a `Copy` has another name.
     shard     says that `buf` is a block of a larger tensor; its values are then those of the slice.
     dtype     what raw uint16 or uint8 storage holds: "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2".
     threads   how many threads; default set_num_threads, FASTINIT_NUM_THREADS, or the CPUs this process may use.
@@ -67,6 +67,8 @@ def fill(
         return
     array = buf if type(buf) is np.ndarray else buffers.wrap(buf)
     format = format_of(array.dtype, dtype)
+    if isinstance(law, Copy):
+        name, law = law.name, law.values
     if not isinstance(law, Law):
         raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
     buffers.check(array, format, type(law).__name__, floats_only=law.floats_only)

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from fastinit.fill.orthogonal import fill_delta_orthogonal, fill_orthogonal
+from fastinit.fill.replay import replayed
 from fastinit.fill.runs import Job, Progress, Target, fill_memory, share_of
 from fastinit.fill.sparse import fill_sparse
-from fastinit.laws import Blocks, Constant, DeltaOrthogonal, Law, Orthogonal, Padded, Sparse
+from fastinit.laws import Blocks, Constant, DeltaOrthogonal, Given, Law, Orthogonal, Padded, Replayed, Sparse
 from fastinit.laws.blocks import leaves
 from fastinit.laws.law import IndependentLaw, ShapedLaw
 from fastinit.laws.patterns import Pattern
@@ -45,6 +46,8 @@ def prepared(storage: Array, law: Law, target: Target) -> Store:
         return partial(fill_delta_orthogonal, storage, law, target)
     if isinstance(law, Pattern):
         return fill_pattern(storage, law, target)
+    if isinstance(law, Replayed):
+        return fill_replayed(storage, law, target)
     raise TypeError(f"law is {law!r}, which fill does not know; pass one of fastinit.laws")
 
 
@@ -59,6 +62,10 @@ def fill_pattern(storage: Array, law: Pattern, target: Target) -> Store:
     batch, own = law.batch_axes(shape), law.own_axes(shape)
     of_copy = (tuple(lengths[axis] for axis in own) for lengths in (shape, target.place.offsets, storage.shape))
     where, what = law.places(*of_copy)
+    if target.format is not None:
+        law.prepare(target.format)
+    elif isinstance(law, Given):
+        law.stored(target.dtype)
     several = np.ndim(what) > 0
     values = target.rounded(what, storage) if several else Constant(what).stored(target.dtype, target.format)
     zeros = target.job(Constant(0))
@@ -66,6 +73,20 @@ def fill_pattern(storage: Array, law: Pattern, target: Target) -> Store:
     def store() -> None:
         fill_independent(storage, zeros, target)
         storage.transpose(batch + own)[(slice(None),) * len(batch) + where] = values
+
+    return store
+
+
+def fill_replayed(storage: Array, law: Replayed, target: Target) -> Store:
+    """The block of what an expression gives, which is computed whole."""
+    key = int(target.words[0]) | int(target.words[1]) << 32
+    values = replayed(law, key, target.floats.working)
+    offsets = target.place.offsets
+    block = values[tuple(slice(at, at + n) for at, n in zip(offsets, storage.shape, strict=True))]
+    drawn = target.rounded(block, storage)
+
+    def store() -> None:
+        storage[...] = drawn
 
     return store
 

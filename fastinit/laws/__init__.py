@@ -1,6 +1,8 @@
 """The laws: small frozen values that say what to draw, with their moments, support and distribution function."""
 
 from fastinit.laws.blocks import Blocks as Blocks
+from fastinit.laws.copied import Copy as Copy
+from fastinit.laws.given import Given as Given
 from fastinit.laws.independent import Constant as Constant
 from fastinit.laws.independent import Normal as Normal
 from fastinit.laws.independent import TruncatedNormal as TruncatedNormal
@@ -14,6 +16,7 @@ from fastinit.laws.patterns import Dirac as Dirac
 from fastinit.laws.patterns import GateBias as GateBias
 from fastinit.laws.patterns import Identity as Identity
 from fastinit.laws.patterns import StateLogs as StateLogs
+from fastinit.laws.replayed import Replayed as Replayed
 from fastinit.laws.structured import DeltaOrthogonal as DeltaOrthogonal
 from fastinit.laws.structured import Orthogonal as Orthogonal
 from fastinit.laws.structured import Padded as Padded

@@ -12,7 +12,9 @@ import numpy as np
 
 from fastinit.address import integer
 from fastinit.dtypes import Format
+from fastinit.laws.copied import Copy
 from fastinit.laws.elements import mixture
+from fastinit.laws.given import Given
 from fastinit.laws.independent import Constant
 from fastinit.laws.law import Element, Law, ShapedLaw
 from fastinit.laws.structured import Padded
@@ -43,6 +45,8 @@ class Blocks(ShapedLaw):
         for i, part in enumerate(parts):
             if not isinstance(part, (tuple, list)) or len(part) != 2 or not isinstance(part[1], Law):
                 raise TypeError(f"Blocks: part {i} is {part!r}; pass a size and a law: (4096, laws.Normal(0.0, 0.02))")
+            if isinstance(part[1], Copy):
+                raise TypeError(f"Blocks: part {i} is {part[1]!r}; a Copy is of a whole tensor, pass its law")
             size = integer(part[0], f"Blocks: the size of part {i}")
             if size < 0:
                 raise ValueError(f"Blocks: the size of part {i} is {size}; it must be zero or positive")
@@ -107,6 +111,8 @@ def check_tensor(law: Law, shape: tuple[int, ...], dtype: np.dtype[Any], format:
             leaf.law.stored(dtype, format)
         elif format is not None:
             leaf.law.prepare(format)
+        elif isinstance(leaf.law, Given):
+            leaf.law.stored(dtype)
 
 
 class Leaf(NamedTuple):

@@ -10,17 +10,33 @@ from typing import Any
 import numpy as np
 
 from fastinit.laws.blocks import Blocks
+from fastinit.laws.copied import Copy
+from fastinit.laws.given import Given
 from fastinit.laws.independent import Constant, Normal, TruncatedNormal, Uniform
 from fastinit.laws.law import Law
 from fastinit.laws.mamba import LogOfUniform, StepBias
 from fastinit.laws.patterns import Dirac, GateBias, Identity, StateLogs
+from fastinit.laws.replayed import Replayed
 from fastinit.laws.structured import DeltaOrthogonal, Orthogonal, Padded, Sparse
 
 LAWS: dict[str, type[Any]] = {
     law.__name__: law
     for law in (
         *(Constant, Uniform, Normal, TruncatedNormal, StepBias, LogOfUniform),
-        *(Blocks, Padded, Sparse, Orthogonal, DeltaOrthogonal, Identity, Dirac, GateBias, StateLogs),
+        *(
+            Blocks,
+            Padded,
+            Sparse,
+            Orthogonal,
+            DeltaOrthogonal,
+            Identity,
+            Dirac,
+            GateBias,
+            StateLogs,
+            Given,
+            Copy,
+            Replayed,
+        ),
     )
 }
 

@@ -33,3 +33,5 @@ from fastinit.torch.initialisers import zeros_ as zeros_
 from fastinit.torch.modules import initialize_ as initialize_
 from fastinit.torch.modules import materialize_ as materialize_
 from fastinit.torch.modules import plan as plan
+from fastinit.torch.record import Recording as Recording
+from fastinit.torch.record import record as record

@@ -14,19 +14,24 @@ from fastinit.files.safetensors import DTYPES
 from fastinit.laws import Constant
 from fastinit.plan import SKIP, Rule, Tensor, first_match, some_of
 from fastinit.torch.layers import default_laws
+from fastinit.torch.origins import Init, Origins, origins_of, recorded_origins
+from fastinit.torch.record import Recording
+from fastinit.torch.record.models import renamed
 from fastinit.torch.tensors import PLAIN
 
-DEFAULT = "default"  # the scheme of a rule that leaves a parameter to its layer's own law
+DEFAULT = "default"  # the scheme of a rule that leaves a parameter to the model's own law
+RULES = "rules"  # the source of a law that a rule gives
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A parameter, the tensor that it is (or is a shard of), and its other names."""
+    """A parameter, the tensor that it is (or is a shard of), its other names, and where its law comes from."""
 
     parameter: torch.Tensor
     tensor: Tensor
     aliases: tuple[str, ...]
+    source: str
 
 
 def targets_of(
@@ -35,41 +40,78 @@ def targets_of(
     prefix: str,
     dtype: torch.dtype | None = None,
     *,
+    init: Init | Recording,
     buffers: bool = False,
     meta_only: bool = False,
+    made_only: bool = False,
+    trainable_only: bool = False,
 ) -> list[Target]:
     """Every parameter that no rule skips, and the buffers of a state dict if asked, with its law.
 
-    With `meta_only` those that have memory need no law, and are left out.
+    init  where the laws come from that no rule gives, or the recording in which the module was built
+    With `meta_only` those that have memory need no law, and are left out; with `made_only` those that the build
+    was given and left as they were; with `trainable_only` those that are frozen.
     """
     chosen = [Rule(".*", DEFAULT)] if rules is None else list(rules)
-    tensors = _distinct(module, buffers)
-    defaults = default_laws(module)
     whose: dict[str, str] = {}
-    targets, unknown = [], []
-    for tensor, raw in tensors:
-        name, *aliases = (prefix + _clean(module, one) for one in raw)
-        if whose.setdefault(name, raw[0]) != raw[0]:
+    targets, unknown, wanted = [], [], []
+    everything: list[tuple[str, torch.Tensor]] = []  # also what is left out: a copy has the name of its first
+    names: dict[str, str] = {}
+    for tensor, all_names in _distinct(module, buffers):
+        name, *aliases = (prefix + _clean(module, one) for one in all_names)
+        if whose.setdefault(name, all_names[0]) != all_names[0]:
             raise ValueError(
-                f"{whose[name]!r} and {raw[0]!r} have one name, {name!r}, without their wrappers; names are addresses, "
-                "so they must differ"
+                f"{whose[name]!r} and {all_names[0]!r} have one name, {name!r}, without their wrappers; "
+                "names are addresses, so they must differ"
             )
+        everything.append((all_names[0], tensor))
+        names[all_names[0]] = name
         rule = first_match(chosen, name)
         if (rule is not None and rule.scheme == SKIP) or (meta_only and not tensor.is_meta):
             continue
-        shape, own = tuple(tensor.shape), dtype_name(tensor.dtype)
-        law = None if rule is None else defaults.get(raw[0]) if rule.scheme == DEFAULT else rule.law(name, shape)
-        if rule is None or law is None:
-            unknown.append(f"{name!r} {list(shape)} of {type(_owner(module, raw[0])).__name__}")
+        if made_only and isinstance(init, Recording) and init.was_given(tensor):
             continue
-        wanted = dtype_name(dtype) if dtype is not None and tensor.is_floating_point() else own
-        targets.append(Target(tensor, Tensor(name, shape, rule.dtype or wanted, law), tuple(aliases)))
+        if trainable_only and not tensor.requires_grad and isinstance(tensor, nn.Parameter):
+            continue
+        wanted.append((tensor, all_names[0], name, tuple(aliases), rule))
+    asked = any(rule is not None and rule.scheme == DEFAULT for _, _, _, _, rule in wanted)
+    origins = _origins(module, init, everything) if asked else Origins()
+    for tensor, raw, name, others, rule in wanted:
+        shape, own = tuple(tensor.shape), dtype_name(tensor.dtype)
+        law, why = None, ""
+        if rule is not None and rule.scheme == DEFAULT:
+            law, why = origins.laws.get(raw), origins.problems.get(raw, "")
+        elif rule is not None:
+            law = rule.law(name, shape)
+        if rule is None or law is None or why:
+            reason = f" ({why})" if why else ""
+            unknown.append(f"{name!r} {list(shape)} of {type(_owner(module, raw)).__name__}{reason}")
+            continue
+        law = renamed(law, lambda one: names.get(one, one))
+        kept = dtype_name(dtype) if dtype is not None and tensor.is_floating_point() else own
+        source = origins.sources[raw] if rule.scheme == DEFAULT else RULES
+        targets.append(Target(tensor, Tensor(name, shape, rule.dtype or kept, law), others, source))
     if unknown:
+        build = (
+            ""
+            if isinstance(init, Recording)
+            else (
+                "; or hand over what builds the model, whose code then says what it draws, such as "
+                "plan(lambda: Model(config))"
+            )
+        )
         raise ValueError(
             f"no law for {some_of(unknown)}; add a rule (the scheme {DEFAULT!r} for layers of torch.nn, {SKIP!r} to "
-            "leave a tensor as it is)"
+            f"leave a tensor as it is){build}"
         )
     return targets
+
+
+def _origins(module: nn.Module, init: Init | Recording, tensors: list[tuple[str, torch.Tensor]]) -> Origins:
+    """The laws that no rule gives."""
+    if not isinstance(init, Recording):
+        return origins_of(module, init, tensors)
+    return recorded_origins(module, init, tensors, "recorded as it was built")
 
 
 def _distinct(module: nn.Module, buffers: bool) -> Iterable[tuple[torch.Tensor, list[str]]]:
@@ -131,7 +173,9 @@ def dtype_name(dtype: torch.dtype) -> str:
     return name
 
 
-def buffer_values(module: nn.Module, given: Mapping[str, torch.Tensor], prefix: str) -> dict[int, torch.Tensor]:
+def buffer_values(
+    module: nn.Module, given: Mapping[str, torch.Tensor], prefix: str, recording: Recording | None = None
+) -> dict[int, torch.Tensor]:
     """The identity of every buffer on the meta device -> its value; an error names those that have none."""
     defaults = default_laws(module)
     values: dict[int, torch.Tensor] = {}
@@ -149,6 +193,11 @@ def buffer_values(module: nn.Module, given: Mapping[str, torch.Tensor], prefix: 
             values[id(buffer)] = given[name].to(device="cpu", dtype=buffer.dtype)
         elif isinstance(law, Constant):
             values[id(buffer)] = torch.full(buffer.shape, law.value, dtype=buffer.dtype, device="cpu")
+        elif recording is not None:
+            try:
+                values[id(buffer)] = recording.values(buffer)
+            except ValueError as error:
+                missing.append(f"{name!r} ({error})")
         else:
             missing.append(repr(name))
     if missing:

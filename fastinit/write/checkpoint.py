@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fastinit import engines
 from fastinit.about import __version__
 from fastinit.address import STREAM, drawn_seed, stream_words
-from fastinit.files.folder import INDEX, SINGLE, shard_names
+from fastinit.files.folder import INDEX, SINGLE, is_of_checkpoint, shard_names
 from fastinit.files.remote import folder_at
 from fastinit.floating_point import in_default_mode
 from fastinit.laws.encoded import to_json
@@ -62,6 +62,7 @@ def write(
     durable: bool = True,
     overwrite: bool = False,
     stream: str = STREAM,
+    beside: Mapping[str, bytes] | None = None,
 ) -> Written:
     """Write the tensors of a plan to `folder`, as model.safetensors or, above `shard_size`, as shards with an index.
 
@@ -77,6 +78,7 @@ def write(
     durable    sync each file before it takes its name; False leaves that to the system
     overwrite  replace what is there, each file in one step, also what seems whole; files of another checkpoint beyond
                ours are removed at the end
+    beside     name -> content, of small files that are put into the folder first, such as config.json
 
     A file takes its name when it is whole. Run again after a fault, `write` skips what is whole and writes the rest.
     Two writers of one folder do not disturb each other; of two that overwrite, one waits for the other. Raises
@@ -114,6 +116,8 @@ def write(
     place.make()
     if not overwrite:
         place.refuse_others(ours)
+    for name, content in _small(beside or {}).items():
+        place.put(name, content, durable=durable, overwrite=overwrite)
     begin = time.perf_counter()
     done = dict.fromkeys(files, 0)
 
@@ -137,6 +141,14 @@ def write(
     seconds = time.perf_counter() - begin
     fresh = plan.bytes - sum(sizes[name] for name in skipped)
     return Written(folder, tuple(files), tuple(sorted(skipped)), seed, len(plan.tensors), plan.bytes, fresh, seconds)
+
+
+def _small(beside: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    """Files beside the weights, whose names are names, and none of theirs."""
+    for name, content in beside.items():
+        if not isinstance(content, bytes) or name in ("", ".", "..") or "/" in name or is_of_checkpoint(name):
+            raise ValueError(f"beside: {name!r} must be the name of a file, of no weights, and its content bytes")
+    return beside
 
 
 def _run(
@@ -190,7 +202,7 @@ def metadata(plan: Plan, tensors: tuple[Tensor, ...], seed: int, stream: str) ->
     """What a file says of itself: enough to draw its tensors again. "format" is for the readers of PyTorch."""
     names = {tensor.name for tensor in tensors}
     tied = {alias: name for alias, name in sorted(plan.tied.items()) if name in names}
-    laws = {tensor.name: to_json(tensor.law) for tensor in tensors}
+    laws = {tensor.name: to_json(tensor.said) for tensor in tensors}
     compact = {"separators": (",", ":"), "ensure_ascii": False, "sort_keys": True}
     return {
         "format": "pt",
@@ -199,6 +211,7 @@ def metadata(plan: Plan, tensors: tuple[Tensor, ...], seed: int, stream: str) ->
         "fastinit.seed": str(seed),
         "fastinit.plan": plan.digest,
         "fastinit.laws": json.dumps(laws, **compact),  # type: ignore[arg-type]
+        **({"fastinit.origin": json.dumps(plan.origin, **compact)} if plan.origin else {}),  # type: ignore[arg-type]
         **({"fastinit.tied": json.dumps(tied, **compact)} if tied else {}),  # type: ignore[arg-type]
     }
 

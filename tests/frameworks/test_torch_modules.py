@@ -460,7 +460,13 @@ class Custom(nn.Module):
 
 REFUSED = {
     "no law": (Custom, {}, ValueError, r"no law for 'scale' \[4\] of Custom; add a rule"),
-    "its own reset": (lambda: OwnReset(3, 4), {}, ValueError, r"no law for 'weight' \[4, 3\] of OwnReset"),
+    "its own reset": (
+        lambda: OwnReset(3, 4),
+        {"init": "layers"},
+        ValueError,
+        r"no law for 'weight' \[4, 3\] of OwnReset",
+    ),
+    "a part of its own reset": (lambda: OwnReset(3, 4), {}, ValueError, r"no law for '1.bias' \[4\] of OwnReset"),
     "no rule": (lambda: nn.Linear(3, 4), {"rules": [Rule("bias", "zeros")]}, ValueError, "no law for 'weight'"),
     "meta": (lambda: on_meta(lambda: nn.Linear(3, 4)), {}, ValueError, "'weight' is on the meta device"),
     "lazy": (lambda: nn.LazyLinear(4), {}, ValueError, "'weight' has no shape yet"),

@@ -43,6 +43,7 @@ NAMES = {
 LAWS = {
     *("Constant", "Uniform", "Normal", "TruncatedNormal", "StepBias", "LogOfUniform"),
     *("Blocks", "Padded", "Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
+    *("Given", "Copy", "Replayed"),
 }
 HEAVY = ["numba", "llvmlite", "scipy", "torch", "jax", "keras", "matplotlib", "ml_dtypes", "tqdm"]
 

@@ -45,6 +45,9 @@ EVERY_LAW = [
     laws.Padded(Normal(0.0, 0.02), 3),
     laws.Blocks(((2, Normal(0.0, 0.02)), (1, laws.Blocks(((3, Orthogonal()),), -1)), (0, Constant(-math.inf)))),
     laws.StateLogs(),
+    laws.Copy(Normal(0.0, 0.02), "layers.0.weight"),
+    laws.Replayed((2,), '{"draw":{"law":"Normal","mean":0.0,"std":1.0},"name":"v","shape":[2]}'),
+    laws.Given.of(np.arange(6.0).reshape(2, 3)),
     laws.StepBias(0.01, 0.2, 0.02),
     laws.LogOfUniform(2.0, 8.0),
 ]

@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import math
 import os
+import struct
 import sys
 from functools import cache
 from hashlib import blake2b
@@ -42,6 +43,16 @@ def number(x: float, dtype: str) -> int:
     return narrow_bits(x if dtype == "float64" else scalar_engine.f32(x), dtype) if x else 0
 
 
+def clipped_direction(seed: int, dtype: str, row: int, column: int) -> float:
+    """An element of the expression of known.py: a draw over the length of its row, its squares added by halves."""
+    working, code = ("float64", "<d") if dtype == "float64" else ("float32", "<f")
+    size = struct.calcsize(code)
+    bits = [value("normal", (0.0, 1.0), working, seed, "weight_v", 5 * row + i) for i in range(5)]
+    drawn = [struct.unpack(code, one.to_bytes(size, "little")) for one in bits]
+    a, b, c, d, e = (x * x for (x,) in drawn)
+    return min(drawn[column][0] / math.sqrt(((a + c) + (b + d)) + e), 0.4)
+
+
 def element(law: Law, case: known.Case, dtype: str, place: tuple[int, ...]) -> int:
     """The bits of one element, by the definition of each law."""
     index = sum(at * math.prod(case.shape[axis + 1 :]) for axis, at in enumerate(place))
@@ -71,6 +82,12 @@ def element(law: Law, case: known.Case, dtype: str, place: tuple[int, ...]) -> i
             return number(law.forget if case.shape[-1] // 4 <= place[-1] < case.shape[-1] // 2 else 0.0, dtype)
         case laws.StateLogs():
             return number(scalar_engine.log(place[-1] + 1.0), dtype)
+        case laws.Given():
+            return number((3 * place[0] + place[1]) / 7, dtype)
+        case laws.Copy():
+            return element(law.values, dataclasses.replace(case, name=law.name), dtype, place)
+        case laws.Replayed():
+            return number(clipped_direction(case.seed, dtype, *place), dtype)
     raise TypeError(law)
 
 

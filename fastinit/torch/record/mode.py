@@ -1,0 +1,131 @@
+"""Sees every call of PyTorch's functions on a thread, and notes what it writes instead of drawing.
+
+Memory that only chance or nothing has filled is of the meta device; tables computed without chance stay on the CPU with
+their values, so that code which reads them goes on. While the mode handles a call, it sees none.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from fastinit.torch.record.contents import here
+from fastinit.torch.record.memory import Storages
+
+Handler = Callable[..., Any]
+
+
+class NotRecordableError(RuntimeError):
+    """The code of a model asks for values that are recorded, not drawn."""
+
+
+class Recorder(TorchFunctionMode):
+    """The mode, and what it has noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storages = Storages()
+
+    def __torch_function__(
+        self, func: Any, kinds: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func.__name__ != "__get__" and _any_sharded((*args, *kwargs.values())):
+            args, kwargs = self._whole(args), self._whole(kwargs)
+        handler = HANDLERS.get(func.__name__)
+        if handler is not None:
+            return handler(self, func, args, kwargs)
+        return DEFAULT[0](self, func, args, kwargs)
+
+    # --- what handlers ask ------------------------------------------------------------------------------------------
+
+    def _whole(self, value: Any) -> Any:
+        """Arguments in which the whole tensor, without memory, stands for each DTensor: its slices are no DTensors."""
+        if isinstance(value, Tensor):
+            return self.storages.whole(value)
+        if type(value) in (list, tuple):
+            return type(value)(self._whole(one) for one in value)
+        if type(value) is dict:
+            return {name: self._whole(one) for name, one in value.items()}
+        return value
+
+    def tensors(self, *values: Any) -> list[Tensor]:
+        """The tensors among arguments."""
+        found: list[Tensor] = []
+        for value in values:
+            if isinstance(value, Tensor):
+                found.append(value)
+            elif isinstance(value, (list, tuple)):
+                found += self.tensors(*value)
+            elif isinstance(value, dict):
+                found += self.tensors(*value.values())
+        return found
+
+    def none_recorded(self, *values: Any) -> bool:
+        """Whether every tensor among the arguments has its values in its memory."""
+        return not any(self.storages.is_recorded(tensor) for tensor in self.tensors(*values))
+
+    def born(self, result: Any) -> Any:
+        """A result with values, which are the recording's own."""
+        for tensor in self.tensors(result):
+            if not tensor.is_meta:
+                self.storages.born(tensor)
+        return result
+
+    def refuse_value(self, name: str) -> NotRecordableError:
+        """The error of code that branches on a draw."""
+        return NotRecordableError(
+            f"{here()}: {name} needs values that are recorded, not drawn. A law cannot depend on what was drawn; give "
+            "the parameters of this module rules, or initialise it without recording"
+        )
+
+
+def _any_sharded(values: Iterable[Any]) -> bool:
+    """Whether there is a DTensor among arguments."""
+    tensors = sys.modules.get("torch.distributed.tensor")
+    return tensors is not None and _any_of(tensors.DTensor, values)
+
+
+def _any_of(kind: type, values: Iterable[Any]) -> bool:
+    return any(isinstance(one, kind) or (isinstance(one, (list, tuple)) and _any_of(kind, one)) for one in values)
+
+
+HANDLERS: dict[str, Handler] = {}
+DEFAULT: list[Handler] = []
+
+
+def handles(*names: str) -> Callable[[Handler], Handler]:
+    """Register what is done when a function of this name is called."""
+
+    def register(handler: Handler) -> Handler:
+        for name in names:
+            HANDLERS[name] = handler
+        return handler
+
+    return register
+
+
+def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call PyTorch's own function; what is recorded and what has values meet on the meta device."""
+    try:
+        return func(*args, **kwargs)
+    except (RuntimeError, NotImplementedError) as error:
+        text = str(error)
+        if "device" not in text and "meta" not in text:
+            raise
+        return func(*_on_meta(args), **_on_meta(kwargs))
+
+
+def _on_meta(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value if value.is_meta else value.detach().to("meta")
+    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
+        return type(value)(_on_meta(one) for one in value)
+    if isinstance(value, dict):
+        return {name: _on_meta(one) for name, one in value.items()}
+    return value
