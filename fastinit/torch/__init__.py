@@ -2,6 +2,7 @@
 
 from fastinit.torch.acceleration import accelerate as accelerate
 from fastinit.torch.addresses import Report as Report
+from fastinit.torch.compiled import OPERATOR as _OPERATOR  # noqa: F401, so that it is defined
 from fastinit.torch.deprecated import _calculate_correct_fan as _calculate_correct_fan
 from fastinit.torch.deprecated import _calculate_fan_in_and_fan_out as _calculate_fan_in_and_fan_out
 from fastinit.torch.deprecated import constant as constant

@@ -191,10 +191,11 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
 
     Which of a column are zero follows `generator` too; PyTorch's own draws them from the default generator.
     """
-    if not (tensor.ndimension() == 2 and draw(tensor, _columns, (sparsity, std), generator)):
+    if not (tensor.ndimension() == 2 and draw(tensor, columns, (sparsity, std), generator)):
         _sparse(tensor, sparsity, std, generator)
     return tensor
 
 
-def _columns(sparsity: float, std: float) -> laws.Sparse:
+def columns(sparsity: float, std: float) -> laws.Sparse:
+    """The law of sparse_."""
     return laws.Sparse(laws.Normal(0.0, std), sparsity)

@@ -136,6 +136,10 @@ def may_be_of_a_file(tensor: torch.Tensor) -> bool:
 def draw(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...], generator: Any = None) -> bool:
     """Whether the tensor is filled by `law(*numbers)`; if not, PyTorch has to, and nothing is drawn or changed."""
     if _is_compiling():
+        if generator is None and type(tensor) in PLAIN and law.__name__ in OPERATORS and _are_numbers(numbers):
+            with torch.no_grad():
+                torch.ops.fastinit.draw_(tensor, law.__name__, numbers)
+            return True
         return _draw_between_graphs(tensor, law, numbers, generator)
     reason = why_not(tensor) or _fill(tensor, law, numbers, generator)
     note(law.__name__, reason)
@@ -156,7 +160,14 @@ def _is_computed(tensor: torch.Tensor) -> bool:
     return not tensor.is_leaf
 
 
-# torch.compile cannot trace kernels. Only a call that it traces goes this way: for a bias it is a tenth of the time.
+def _are_numbers(numbers: tuple[Any, ...]) -> bool:
+    """Whether an operator can be given these: a tensor may change, and is read at every draw."""
+    return all(isinstance(number, int | float) for number in numbers)
+
+
+# Names of the laws that an operator draws, which torch.compile keeps in its graphs (compiled.py).
+OPERATORS: set[str] = set()
+# Other draws torch.compile cannot trace. Only a call that it traces goes this way, which takes a tenth of a bias.
 _draw_between_graphs: Callable[..., bool] = _disable_dynamo(draw)
 
 

@@ -209,6 +209,54 @@ def test_a_compiled_function_draws_what_it_draws_uncompiled_and_anew_at_every_ca
     assert bits(drawn[0]) != bits(drawn[1])
 
 
+WHOLE = {
+    "normal_": {"std": 0.5},
+    "uniform_": {"a": -1.0},
+    "trunc_normal_": {"std": 0.02},
+    "kaiming_normal_": {},
+    "kaiming_uniform_": {"a": 5**0.5},
+    "xavier_uniform_": {},
+    "xavier_normal_": {"gain": 2.0},
+    "orthogonal_": {},
+    "sparse_": {"sparsity": 0.5},
+    "zeros_": {},
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_draw_stays_in_the_graph_that_is_compiled_around_it(name, backend):
+    def drawn(x, weight):
+        ours = [getattr(fastinit.torch, name)(one, **WHOLE[name]) for one in (torch.empty(8, 4), torch.empty(8, 4))]
+        getattr(fastinit.torch, name)(weight, **WHOLE[name])
+        return x @ ours[0] - x @ ours[1] + x @ weight
+
+    torch.compiler.reset()  # or the cases before count as recompilations
+    compiled = torch.compile(drawn, backend=backend, fullgraph=True)
+    x = torch.ones(3, 8)
+    weights = [nn.Parameter(torch.zeros(8, 4)) for _ in range(4)]
+    torch.manual_seed(5)
+    expected = [drawn(x, weight) for weight in weights[:2]]
+    torch.manual_seed(5)
+    found = [compiled(x, weight) for weight in weights[2:]]
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(weights[:2], weights[2:], strict=True))
+    assert torch.equal(*expected) == (name == "zeros_")
+    found[0].sum().backward()
+    assert torch.equal(weights[2].grad, torch.full((8, 4), 3.0))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_compiled_draw_of_what_fastinit_does_not_fill_is_torchs():
+    compiled = torch.compile(lambda w: fastinit.torch.normal_(w).abs(), backend="eager", fullgraph=True)
+    drawn = []
+    for call in (compiled, lambda w: nn.init.normal_(w).abs()):
+        torch.manual_seed(3)
+        drawn.append(call(torch.empty(20, dtype=torch.complex64)))
+    assert torch.equal(*drawn)
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_compiled_function_is_taken_in_the_block_too():
     def noise():
