@@ -36,7 +36,7 @@ EXAMPLES = """
   fastinit edit llama --redraw 'lm_head\\..*' --law 'scheme = "normal", std = 0.02' --seed 1
   fastinit edit llama --redraw '.*\\.mlp\\..*' --recipe llama --seed 1 -o fresh-mlp
   fastinit edit llama --resize model.embed_tokens.weight +1000 --multiple-of 64 --seed 1
-  fastinit edit llama --copy 'model\\.layers\\.([4-7])\\.(.*)' 'model.layers.{1+4}.{2}' --config num_hidden_layers=12
+  fastinit edit llama --copy 'model\\.layers\\.([4-7])\\.(.*)' 'model.layers.{1+4}.{2}' --configure num_hidden_layers=12
   fastinit edit llama --copy '(.*)\\.mlp\\.(.*)' '{1}.experts.{0..3}.{2}' --noise 0.001 --delete '.*\\.mlp\\..*' -o moe
   fastinit edit llama --dtype bfloat16 --dry-run
 
@@ -103,7 +103,7 @@ def add_to(commands: Any) -> None:
     step("delete", metavar="PATTERN", help="leave tensors out")
     step("dtype", metavar="[PATTERN=]DTYPE", help=f"round tensors of floats to {', '.join(FORMATS)}")
     step("add", nargs=2, metavar=("NAME", "SHAPE"), help="add a tensor (--law), such as gate.{0..7}.weight 4,64")
-    step("config", metavar="KEY=VALUE", help="set an entry of config.json; VALUE is JSON, or a word")
+    step("configure", metavar="KEY=VALUE", help="set an entry of config.json; VALUE is JSON, or a word")
     step("edit", metavar="FILE", help="the operations of a file that --save wrote")
     more = parser.add_argument_group("more of the operation before")
     for name, options in (
@@ -198,7 +198,7 @@ def _operation(name: str, values: Any, further: dict[str, Any]) -> Operation:
                 raise ValueError(f"add {values[0]!r}: {error}") from None
     key, sign, value = values.partition("=")
     if not sign:
-        raise ValueError(f"config {values!r}; give a key and a value, such as num_hidden_layers=12")
+        raise ValueError(f"configure {values!r}; give a key and a value, such as num_hidden_layers=12")
     try:
         return Configure(key, json.loads(value))
     except (ValueError, RecursionError):

@@ -348,13 +348,13 @@ class Configure(Operation):
         """Refused where there is no config.json, or no such inner object."""
         if state.config is None:
             where = state.checkpoint.folder / CONFIG
-            raise ValueError(f"config {self.key}: there is no {where}, an object of JSON, to set it in")
+            raise ValueError(f"configure {self.key}: there is no {where}, an object of JSON, to set it in")
         *outer, _ = self.key.split(".")
         inner: Any = state.config
         for key in outer:
             inner = inner.get(key) if isinstance(inner, Mapping) else None
         if not isinstance(inner, Mapping):
-            raise ValueError(f"config {self.key}: config.json has no object {'.'.join(outer)!r}")
+            raise ValueError(f"configure {self.key}: config.json has no object {'.'.join(outer)!r}")
         if isinstance(self.value, float) and not math.isfinite(self.value):
-            raise ValueError(f"config {self.key}: {self.value} is no number of JSON")
+            raise ValueError(f"configure {self.key}: {self.value} is no number of JSON")
         state.settings[self.key] = self.value

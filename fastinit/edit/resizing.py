@@ -111,7 +111,7 @@ class Resize(Operation):
             raise ValueError(
                 f"{what}: {some_of(unknown)} has a side of {old:,} too, which is the size of the vocabulary in "
                 "config.json, and may belong to it; resize each tensor alone (only=True, --only), and set config.json "
-                "(--config vocab_size=...)"
+                "(--configure vocab_size=...)"
             )
 
     def _resized(self, state: State, name: str, new: int, seed: int, what: str) -> tuple[Entry, Content | None]:

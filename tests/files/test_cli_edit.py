@@ -93,7 +93,9 @@ def test_rules_recipes_and_plans_give_laws(folder, tmp_path, capsys):
 
 def test_a_dry_run_prints_tensors_files_and_bytes_and_the_seed_that_would_give_them(folder, capsys):
     before = {one.name: one.read_bytes() for one in folder.iterdir()}
-    code, out, err = run(capsys, folder, "--redraw", "w0", *LAW, "--resize", "w1", "+4", "--config", "a=1", "--dry-run")
+    code, out, err = run(
+        capsys, folder, "--redraw", "w0", *LAW, "--resize", "w1", "+4", "--configure", "a=1", "--dry-run"
+    )
     assert code == 0
     seed = err.split()[1]
     assert f"w0  50x20 float32, 4,000 bytes: redraw (seed {seed}, law Normal(mean=0.0, std=0.5))" in out
@@ -153,7 +155,7 @@ def test_json_has_the_seed_the_changes_and_the_bytes(folder, capsys):
         (("--redraw", "w0", *LAW, "--set", "layers=3"), "--set belongs to a --recipe"),
         (("--add", "n", "3,4"), "its law is missing"),
         (("--add", "n", "3,x", *LAW), "give integers with commas"),
-        (("--config", "a"), "give a key and a value"),
+        (("--configure", "a"), "give a key and a value"),
         (("--dtype", "w0=float17"), "dtype 'float17' is unknown"),
         (("--resize", "w0", "-3"), "rows is '-3'"),
         (("--resize", "w0", "+3", "--multiple-of", "0"), "multiple is 0"),

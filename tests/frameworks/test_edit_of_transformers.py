@@ -129,7 +129,7 @@ def test_eight_layers_become_twelve(checkpoint, goes):
         checkpoint,
         *("--rename", r"model\.layers\.([67])\.(.*)", "model.layers.{1+4}.{2}"),
         *("--copy", r"model\.layers\.([2-5])\.(.*)", "model.layers.{1+4}.{2}"),
-        *("--config", "num_hidden_layers=12"),
+        *("--configure", "num_hidden_layers=12"),
         *options,
     )
     found, _ = loaded(new)
@@ -173,8 +173,8 @@ def test_a_dense_mlp_becomes_four_experts_with_noise(checkpoint, goes):
         *("--add", "model.layers.{0..7}.block_sparse_moe.gate.weight", "4,32"),
         *("--law", 'scheme = "normal", std = 0.02'),
         *("--delete", r"model\.layers\.\d+\.mlp\..*"),
-        *("--config", "model_type=mixtral", "--config", 'architectures=["MixtralForCausalLM"]'),
-        *("--config", "num_local_experts=4", "--config", "num_experts_per_tok=2"),
+        *("--configure", "model_type=mixtral", "--configure", 'architectures=["MixtralForCausalLM"]'),
+        *("--configure", "num_local_experts=4", "--configure", "num_experts_per_tok=2"),
         *options,
     )
     found, _ = loaded(new)
