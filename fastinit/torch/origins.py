@@ -63,10 +63,12 @@ def origins_of(module: nn.Module, init: Init, tensors: Iterable[tuple[str, torch
     if init == LAYERS:
         return _of_layers(module)
     if callable(init):
-        with record() as recorded:
+        named = list(tensors)
+        with _restored(module), record() as recorded:
             init(*(module,) * _takes_one(init))
+            now = _standing_for(module, named)
         source = getattr(init, "__qualname__", type(init).__qualname__)
-        return _answers(recorded, list(tensors), default_laws(module), lambda name: source)
+        return _answers(recorded, now, default_laws(module), lambda name: source)
     if init != AUTO:
         raise ValueError(
             f"init is {init!r}; it can be {AUTO!r} (the model's own initialiser), {LAYERS!r} (what each layer of "
@@ -91,7 +93,7 @@ def _recorded(module: nn.Module, own: list[Initialiser], tensors: Named) -> Orig
     defaults = default_laws(module)
     seeds: dict[str, Lawful] = {}
     needing: dict[str, str] = {}
-    with record() as recorded:
+    with _restored(module), record() as recorded:
         for name, tensor in tensors:
             law = defaults.get(name)
             if law is not None and tensor.numel():
@@ -106,6 +108,7 @@ def _recorded(module: nn.Module, own: list[Initialiser], tensors: Named) -> Orig
                 continue
             with _flags_cleared(one.module), _untied(one.module):
                 getattr(one.module, one.name)()
+        tensors = _standing_for(module, tensors)
 
     def source(name: str) -> str:
         return LAYER if name in untouched else "its own initialiser"
@@ -176,6 +179,31 @@ def _takes_one(init: Callable[..., Any]) -> bool:
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(init).parameters.values()
     return any(one.default is inspect.Parameter.empty and one.kind not in kinds for one in parameters)
+
+
+@contextmanager
+def _restored(module: nn.Module) -> Iterator[None]:
+    """Afterwards every module has the parameters and buffers that it had: an initialiser may have put others there."""
+    before = [(layer, dict(layer._parameters), dict(layer._buffers)) for layer in module.modules()]
+    try:
+        yield
+    finally:
+        for layer, parameters, buffers in before:
+            for own, kept in ((layer._parameters, parameters), (layer._buffers, buffers)):
+                if own.keys() != kept.keys() or any(own[name] is not one for name, one in kept.items()):
+                    own.clear()
+                    own.update(kept)
+
+
+def _standing_for(module: nn.Module, tensors: Named) -> Named:
+    """The tensors, and in the place of each that an initialiser replaced, the one that it put there."""
+    found: Named = []
+    for name, tensor in tensors:
+        place, _, own = name.rpartition(".")
+        held = module.get_submodule(place)
+        now = held._parameters.get(own) if own in held._parameters else held._buffers.get(own)
+        found.append((name, tensor if now is None or now.shape != tensor.shape else now))
+    return found
 
 
 @contextmanager

@@ -221,6 +221,34 @@ def test_what_a_constructor_wrote_is_not_guessed_but_recorded(kind):
     assert all(isinstance(law, Uniform) for law in layers.values())
 
 
+def test_an_initialiser_that_puts_other_parameters_in_place_is_read_and_the_model_keeps_its_own():
+    class Replacing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 4), nn.Linear(4, 6)
+            self.reset_parameters()
+
+        def reset_parameters(self):
+            self.a.weight = nn.Parameter(torch.randn(4, 6) * 0.1)
+            self.a.bias.data = torch.ones(4)
+            self.b.weight.data = torch.zeros(6, 4)
+            self.b.register_buffer("mark", torch.zeros(2))
+
+    model = Replacing()
+    before = {name: (parameter, parameter.clone()) for name, parameter in model.named_parameters()}
+    with torch.no_grad():
+        model.b.weight.fill_(3.0)
+        model.a.bias.fill_(2.0)
+    for how in ("auto", model.reset_parameters):
+        found = laws_in(
+            plan(model, [Rule(r"b\.bias", "zeros"), Rule(r".*mark", "zeros"), Rule(".*", "default")], init=how)
+        )
+        assert found["a.weight"] == Normal(0.0, 0.1) and found["a.bias"] == Constant(1.0)
+        assert found["b.weight"] == Constant(0.0)
+    assert (model.b.weight == 3.0).all() and (model.a.bias == 2.0).all()
+    assert all(parameter is before[name][0] for name, parameter in model.named_parameters())
+
+
 def test_a_callable_says_the_laws():
     def start(model):
         for parameter in model.parameters():

@@ -133,7 +133,7 @@ CASES = {
         None,
     ),
     "a column of a table": (draws(lambda w: (w.zero_(), w[:, 1].copy_(torch.arange(50.0))), (50, 16)), None),
-    "one number": (lambda: nn.Parameter(1e-6 * torch.ones(30)), Constant(float(np.float32(1e-6)))),
+    "one number": (lambda: nn.Parameter(1e-6 * torch.ones(30)), Constant(1e-6)),
     "one large number": (lambda: nn.Parameter(1e-6 * torch.ones(300, 400)), Constant(1e-6)),
     "NumPy's values": (lambda: torch.from_numpy(np.arange(12.0).reshape(3, 4)), None),
 }
@@ -477,3 +477,6 @@ def test_the_laws_of_a_transformer_are_those_of_its_own_code(kind):
         worst = min(worst, stats.kstest(drawn, (law.values if isinstance(law, Padded) else element).cdf).pvalue)
     assert worst > 1e-3 / len(found)
     assert recorded.moved == ()
+    built, build = (fastinit.torch.plan(one) for one in (theirs[0], lambda: transformers.AutoModel.from_config(config)))
+    assert {one.name: one.said for one in built.tensors} == {one.name: one.said for one in build.tensors}
+    fastinit.torch.initialize_(theirs[0], seed=0)  # README's example

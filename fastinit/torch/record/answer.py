@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.lib.stride_tricks import as_strided
 from torch import Tensor
 
@@ -93,7 +94,10 @@ def given(values: Tensor) -> Law:
     first = values.reshape(-1)[0]
     signs = values.signbit() if values.is_floating_point() else values < 0
     if bool((values == first).all()) and bool((signs == signs.reshape(-1)[0]).all()):
-        return laws.Constant(first.item())
+        value = first.item()
+        if values.dtype == torch.float32 and math.isfinite(value):
+            value = float(str(np.float32(value)))  # 1e-06, as the code says it, and not 9.999999974752427e-07
+        return laws.Constant(value)
     if values.numel() > LARGEST_TABLE:
         raise NoLawError(f"a table of {values.numel():,} values, and at most {LARGEST_TABLE:,} are kept")
     wide = values.float() if values.is_floating_point() and values.dtype.itemsize < 4 else values

@@ -196,9 +196,10 @@ def _put(tensor: Tensor, index: Any, value: Any) -> Tensor:
 
 @handles("__set__")
 def _set_attribute(recorder: Recorder, func: Any, args: Arguments, kwargs: Named) -> Any:
-    """`parameter.data = tensor`: a recorded tensor has other memory than a parameter of the CPU."""
+    """`parameter.data = tensor`: a parameter that existed before keeps its memory, and a recorded tensor has other."""
     tensor, value = args
-    if isinstance(value, Tensor) and func == Tensor.data.__set__ and value.device != tensor.device:
+    foreign = isinstance(tensor, Tensor) and not tensor.is_meta and not recorder.storages.is_real(tensor)
+    if isinstance(value, Tensor) and func == Tensor.data.__set__ and (foreign or value.device != tensor.device):
         if value.shape != tensor.shape:
             raise recorder.refuse_value(f"a parameter that changes its shape, {tuple(tensor.shape)},")
         with recorder:
