@@ -39,11 +39,11 @@ def fill(cache: Path) -> tuple[int, list[str], str]:
 
 def damage(rng: random.Random, cache: Path) -> str:
     """Damage one file of a cache, or several; what was done."""
-    files = sorted(one for one in cache.rglob("*") if one.is_file())
-    chosen = rng.sample(files, min(len(files), rng.choice((1, 1, 2, 4))))
+    files = {one: one.read_bytes() for one in sorted(cache.rglob("*")) if one.is_file()}
+    chosen = rng.sample(list(files), min(len(files), rng.choice((1, 1, 2, 4))))
     said = []
     for one in chosen:
-        data = one.read_bytes()
+        data = files[one]
         match rng.randrange(5):
             case 0:
                 one.write_bytes(data[: rng.randrange(len(data) + 1)])
@@ -53,7 +53,7 @@ def damage(rng: random.Random, cache: Path) -> str:
                 one.write_bytes(data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :])
                 said.append(f"{one.name}: a bit of byte {at}")
             case 2:
-                one.write_bytes(rng.choice(files).read_bytes())
+                one.write_bytes(files[rng.choice(list(files))])
                 said.append(f"{one.name} is another file")
             case 3:
                 one.unlink()
