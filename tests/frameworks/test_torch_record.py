@@ -108,6 +108,20 @@ CASES = {
         Blocks([(100, Constant(0.0)), (200, Normal(0.0, 1.0))], 1),
     ),
     "experts": (draws(experts, (4, 100, 50)), Uniform(-math.sqrt(1 / 50), math.sqrt(1 / 50))),
+    "orthogonal experts": (
+        draws(lambda w: [init.orthogonal_(w[i]) for i in range(4)], (4, 30, 20)),
+        Blocks([(1, Orthogonal(batch_axis=(0,)))] * 4),
+    ),
+    "orthogonal heads of the last axis": (
+        draws(lambda w: [init.orthogonal_(w[:, :, i]) for i in range(3)], (30, 20, 3)),
+        Blocks([(1, Orthogonal(batch_axis=(2,)))] * 3, 2),
+    ),
+    "identities": (draws(lambda w: [init.eye_(w[i]) for i in range(3)], (3, 6, 5)), None),
+    "a turned table in rows": (
+        draws(lambda w: (w.zero_(), w[:2].t().copy_(torch.arange(12.0).reshape(6, 2))), (4, 6)),
+        None,
+    ),
+    "a turned identity": (draws(lambda w: (w.zero_(), init.eye_(w[1:3].t())), (4, 6)), None),
     "gates, through a view": (
         draws(gates),
         Blocks([(100, Normal(0.0, 0.02)), (100, Constant(1.0)), (200, Normal(0.0, 0.02))]),
@@ -160,6 +174,18 @@ def test_the_law_is_that_which_the_code_draws(case):
             assert torch.allclose(x, y, rtol=0.9, atol=1e-12)
 
 
+@pytest.mark.parametrize("case", ["orthogonal experts", "orthogonal heads of the last axis"])
+def test_matrices_that_are_written_to_slices_are_orthogonal(case):
+    build, _ = CASES[case]
+    with record() as recorded:
+        model = nn.ParameterList([build()])
+    law = recorded.laws(model)["0"]
+    drawn = torch.from_numpy(fastinit.new(tuple(model[0].shape), law, seed=3, name="w"))
+    matrices = drawn.movedim(2, 0) if drawn.shape[-1] == 3 else drawn
+    assert all(torch.allclose(one.T @ one, torch.eye(20), atol=1e-5) for one in matrices)
+    assert not torch.allclose(matrices[0], matrices[1])
+
+
 def same(law, expected):
     """Whether laws are one, but for the last bits of their numbers."""
     if isinstance(law, Blocks) and isinstance(expected, Blocks):
@@ -202,6 +228,10 @@ REFUSED = {
     "no law": (draws(lambda w: w.exponential_()), "exponential_, of which fastinit has no law"),
     "a decomposition": (lambda: torch.linalg.svd(torch.randn(4, 3))[1], "linalg_svd of draws, which is not replayed"),
     "an argument": (lambda: torch.randn(4, 3).sum(dtype=torch.float64), "the argument dtype"),
+    "a matrix in a box": (
+        draws(lambda w: w.copy_(init.orthogonal_(torch.empty(30, 20))), (1, 30, 20)),
+        "a part, or a function, of an orthogonal matrix",
+    ),
     "two functions of a draw": (
         lambda: (lambda u: u.log() - (1 - u).log())(torch.empty(30).uniform_(0.1, 0.9)),
         "two functions of one draw in one expression",

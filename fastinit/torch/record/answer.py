@@ -28,7 +28,7 @@ from fastinit.torch.record.contents import (
     why_unknown,
 )
 from fastinit.torch.record.evaluate import NotComputableError, evaluate
-from fastinit.torch.record.memory import Storages, region_of
+from fastinit.torch.record.memory import Storages, region_of, seen
 
 Box = tuple[tuple[int, int], ...]  # [begin, end) along each axis
 
@@ -72,15 +72,16 @@ def answer(storages: Storages, tensor: Tensor) -> Answer:
     boxed: list[tuple[Box, Content]] = []
     for at, content in pieces:
         box = whole if memory.whole(at) or at == region else box_of(region, at)
-        if box is None:
+        found: Content | None = content
+        if at != region and memory.whole(at):
+            found = seen(content, at, region, memory.size)
+        elif at != region and box is not None:
+            found = _in_box(content, at, region, box)
+        if box is None or found is None:
             return _of_content(storages.content(tensor), tensor)
         if box == whole:
-            if at != region and memory.whole(at):
-                from fastinit.torch.record.memory import seen
-
-                content = seen(content, at, region, memory.size)
             boxed.clear()
-        boxed.append((box, content))
+        boxed.append((box, found))
     if len(boxed) == 1 and boxed[0][0] == whole:
         return _of_content(boxed[0][1], tensor)
     return _of_pieces(boxed, tensor)
@@ -156,6 +157,41 @@ def _checked(law: Law, shape: tuple[int, ...]) -> Law:
     if isinstance(law, laws.law.ShapedLaw):
         law.check(shape)
     return law
+
+
+def _in_box(content: Content, at: Region, whole: Region, box: Box) -> Content | None:
+    """What was written through a view, as the content of its box; None where the view orders the elements otherwise.
+
+    Draws that are independent have no order. A matrix that was written to w[i] fills a box with an axis of length 1
+    more: that axis counts matrices.
+    """
+    if isinstance(content, (Unwritten, Before, Unknown)):
+        return content
+    if isinstance(content, Lawful) and isinstance(content.law, IndependentLaw):
+        return content
+    shape = tuple(end - begin for begin, end in box)
+    ours = [(n, step) for n, step in zip(shape, whole.strides, strict=True) if n != 1]
+    if ours != [(n, step) for n, step in zip(at.shape, at.strides, strict=True) if n != 1]:
+        return None
+    if not isinstance(content, Lawful) or shape == at.shape:
+        return content
+    law = _among(content.law, shape, at.shape)
+    return None if law is None else replace(content, law=law)
+
+
+def _among(law: Law, shape: tuple[int, ...], own: tuple[int, ...]) -> Law | None:
+    """A law of a tensor of shape `own` for one that has axes of length 1 more; None where it has no such form."""
+    batch, rest = [], list(own)
+    for axis, n in enumerate(shape):
+        if rest and rest[0] == n and len(shape) - axis >= len(rest):
+            rest.pop(0)
+        elif n == 1:
+            batch.append(axis)
+        else:
+            return None
+    if rest or not hasattr(law, "batch_axis") or law.batch_axis or getattr(law, "batch", 0):
+        return None
+    return replace(law, batch_axis=tuple(batch))  # type: ignore[type-var]
 
 
 # --- pieces -----------------------------------------------------------------------------------------------------------

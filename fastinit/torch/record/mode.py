@@ -86,9 +86,9 @@ class Recorder(TorchFunctionMode):
 
 
 def _any_sharded(values: Iterable[Any]) -> bool:
-    """Whether there is a DTensor among arguments."""
+    """Whether there is a DTensor among arguments; without a process group there is none."""
     tensors = sys.modules.get("torch.distributed.tensor")
-    return tensors is not None and _any_of(tensors.DTensor, values)
+    return tensors is not None and torch.distributed.is_initialized() and _any_of(tensors.DTensor, values)
 
 
 def _any_of(kind: type, values: Iterable[Any]) -> bool:

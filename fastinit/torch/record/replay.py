@@ -77,6 +77,10 @@ class _Writer:
         assert draw is not None
         if self.roots.setdefault(id(draw.root), draw) is not draw:
             raise NoLawError(f"two functions of one draw in one expression ({content.where})")
+        if isinstance(draw.law, laws.Orthogonal | laws.DeltaOrthogonal):
+            raise NoLawError(
+                f"a part, or a function, of an orthogonal matrix, whose last bits a library decides ({content.where})"
+            )
         shape = draw.shape
         node: Node = {"draw": to_json(draw.law), "name": self.name_of(draw), "shape": list(shape)}
         if content.scale != 1.0:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import init
 
 from fastinit import laws
+from fastinit.laws.law import IndependentLaw
 from fastinit.torch.record import algebra
 from fastinit.torch.record.contents import (
     Computed,
@@ -145,9 +146,11 @@ def fitted(content: Content, source: Tensor, target: Tensor) -> Content:
     """What a tensor holds, broadcast to the shape of another and in its dtype."""
     if content.chance and not target.is_floating_point():
         return Unknown(f"a draw that is copied into {target.dtype}", here())
-    if source.numel() == target.numel() or number_of(content) is not None:
-        return content
     shape = tuple(target.shape)
+    if number_of(content) is not None or source.shape == target.shape:
+        return content
+    if source.numel() == target.numel() and isinstance(content, Lawful) and isinstance(content.law, IndependentLaw):
+        return content
     return expression("expand", lambda x: x.expand(shape), (Input(content, tuple(source.shape), source.dtype),), {})
 
 
