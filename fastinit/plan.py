@@ -190,7 +190,7 @@ class Plan:
     def from_rules(
         cls,
         shapes: Shapes,
-        rules: Iterable[Rule],
+        rules: str | Iterable[Rule],
         *,
         dtype: str | None = None,
         tied: Mapping[str, str] | None = None,
@@ -198,15 +198,19 @@ class Plan:
         """The plan that the first matching rule of each tensor gives.
 
         shapes  name -> {"shape": [...], "dtype": "float32"}; the dtype may be left out and is then float32
-        rules   in order; the first whose `match` matches the whole name counts
+        rules   in order; the first whose `match` matches the whole name counts. Or the name of a recipe, such as
+                "llama", whose ties count too unless `tied` says others
         dtype   of every tensor of floats, whatever the shapes say; a rule's own dtype goes before it
         tied    other name -> name: tensors that share memory, written once
 
         Raises ValueError for a tensor that no rule matches (a rule with scheme "skip" leaves it out), and what law and
         dtype refuse.
         """
-        rules = list(rules)
-        tied = dict(tied or {})
+        if tied is None and isinstance(rules, str):
+            from fastinit.recipes import tied_for
+
+            tied = tied_for(rules, shapes)
+        rules, tied = rules_in(rules, shapes), dict(tied or {})
         tensors, unmatched = [], []
         for name, entry in shapes.items():
             if name in tied:
@@ -275,6 +279,15 @@ def _exact(what: str, shape: Any) -> tuple[int, ...]:
 
 
 # --- from rules -------------------------------------------------------------------------------------------------------
+
+
+def rules_in(rules: str | Iterable[Rule], shapes: Shapes) -> list[Rule]:
+    """The rules that are given, or those of the recipe that is named, for a model with these names and shapes."""
+    if not isinstance(rules, str):
+        return list(rules)
+    from fastinit.recipes import rules_for
+
+    return rules_for(rules, shapes)
 
 
 def first_match(rules: Iterable[Rule], name: str) -> Rule | None:

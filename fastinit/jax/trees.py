@@ -66,6 +66,8 @@ def initialize(tree_of_shapes: Any, seed: int, rules: Iterable[Rule] = FLAX, *, 
 
 def plan(tree_of_shapes: Any, rules: Iterable[Rule] = FLAX) -> Plan:
     """The plan of the tree that `initialize` makes, to write, verify or show as a checkpoint. Raises as it does."""
+    if isinstance(rules, str):
+        raise TypeError(f"rules is {rules!r}; recipes know the names of PyTorch's models, so pass a list of Rules here")
     shapes: dict[str, dict[str, Any]] = {}
     for path, leaf in tree_flatten_with_path(tree_of_shapes)[0]:
         name = name_of(path)

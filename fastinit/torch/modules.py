@@ -19,7 +19,7 @@ from fastinit.torch.shards import is_sharded
 from fastinit.torch.targets import Target, buffer_values, dtype_name, targets_of
 
 Progress = Callable[[int, int], object]
-Rules = Iterable[Rule]
+Rules = str | Iterable[Rule]
 
 _log = logging.getLogger("fastinit")
 
@@ -42,7 +42,8 @@ def initialize_(
               arguments, is handed to `materialize_`
     seed      integer in [0, 2^64), the same on every rank
     rules     `fastinit.plan.Rule`s, in order; the first that matches the whole name counts. The scheme "skip" leaves a
-              parameter as it is, "default" draws it by its own law. None: every parameter by its own law
+              parameter as it is, "default" draws it by its own law. Or the name of a recipe, such as "llama". None:
+              every parameter by its own law
     init      where the own laws come from. "auto": what the modules have to initialise themselves, recorded and not
               run: `_init_weights` of a model of transformers, `init_weights`, `reset_parameters`; children first,
               parents last; for layers of torch.nn without such an owner, the law that they draw when they are built.

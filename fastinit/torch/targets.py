@@ -12,7 +12,7 @@ from torch import nn
 
 from fastinit.files.safetensors import DTYPES
 from fastinit.laws import Constant
-from fastinit.plan import SKIP, Rule, Tensor, first_match, some_of
+from fastinit.plan import SKIP, Rule, Tensor, first_match, rules_in, some_of
 from fastinit.torch.layers import default_laws
 from fastinit.torch.origins import Init, Origins, origins_of, recorded_origins
 from fastinit.torch.record import Recording
@@ -36,7 +36,7 @@ class Target:
 
 def targets_of(
     module: nn.Module,
-    rules: Iterable[Rule] | None,
+    rules: str | Iterable[Rule] | None,
     prefix: str,
     dtype: torch.dtype | None = None,
     *,
@@ -52,7 +52,7 @@ def targets_of(
     With `meta_only` those that have memory need no law, and are left out; with `made_only` those that the build
     was given and left as they were; with `trainable_only` those that are frozen.
     """
-    chosen = [Rule(".*", DEFAULT)] if rules is None else list(rules)
+    chosen = _chosen(module, rules, prefix, buffers)
     whose: dict[str, str] = {}
     targets, unknown, wanted = [], [], []
     everything: list[tuple[str, torch.Tensor]] = []  # also what is left out: a copy has the name of its first
@@ -105,6 +105,16 @@ def targets_of(
             f"leave a tensor as it is){build}"
         )
     return targets
+
+
+def _chosen(module: nn.Module, rules: str | Iterable[Rule] | None, prefix: str, buffers: bool) -> list[Rule]:
+    """The rules; those of the recipe that is named, for this model's names and shapes; by default, each its own law."""
+    if rules is None:
+        return [Rule(".*", DEFAULT)]
+    if not isinstance(rules, str):
+        return list(rules)
+    named = [(prefix + _clean(module, name), one) for one, names in _distinct(module, buffers) for name in names]
+    return rules_in(rules, {name: {"shape": list(one.shape), "dtype": dtype_name(one.dtype)} for name, one in named})
 
 
 def _origins(module: nn.Module, init: Init | Recording, tensors: list[tuple[str, torch.Tensor]]) -> Origins:

@@ -14,6 +14,7 @@ import math
 import numpy as np
 import pytest
 
+import fastinit
 from fastinit.laws import Constant, Normal, Padded, TruncatedNormal, Uniform
 from fastinit.plan import Plan
 from fastinit.recipes import rules_for, tied_for
@@ -21,6 +22,7 @@ from fastinit.write import write
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+import fastinit.torch  # noqa: E402
 
 BASE = {"num_hidden_layers": 3, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4}
 SMALL = {"vocab_size": 199, **BASE}
@@ -173,6 +175,41 @@ def test_every_tensor_has_the_law_that_the_model_draws(recipe, name, values, mon
     assert set(laws) | set(plan.tied) == set(model.state_dict())
     for tensor, law in laws.items():
         assert_same_law(law, theirs[tensor], tensor)
+
+
+@pytest.mark.parametrize(("recipe", "name", "values"), SMALL_MODELS, ids=str)
+def test_every_law_is_that_which_record_finds_in_the_code(recipe, name, values):
+    config = configuration(name, values)
+    recorded_plan = fastinit.torch.plan(lambda: getattr(transformers, name)(config))
+    found = {tensor.name: tensor.law for tensor in recorded_plan.tensors}
+    found |= {alias: found[first] for alias, first in recorded_plan.tied.items()}
+    shapes = shapes_of(built(name, config))
+    plan = Plan.from_rules(shapes, recipe)
+    assert plan == planned(recipe, built(name, config))
+    for tensor in plan.tensors:
+        assert_same_law(tensor.law, found[tensor.name], tensor.name)
+
+
+@pytest.mark.parametrize("place", ["plan", "materialize_", "initialize_"])
+def test_the_name_of_a_recipe_is_taken_where_rules_are(place):
+    config = configuration("LlamaForCausalLM", {**SMALL, "initializer_range": 0.5})
+    model = built("LlamaForCausalLM", config, "meta" if place != "initialize_" else "cpu")
+    if place == "plan":
+        laws = {tensor.name: tensor.law for tensor in fastinit.torch.plan(model, "llama").tensors}
+        assert laws["model.layers.0.mlp.up_proj.weight"] == Normal(0.0, 0.02)
+        return
+    if place == "materialize_":
+        fastinit.torch.materialize_(
+            model, 0, "llama", buffers=dict(built("LlamaForCausalLM", config, "cpu").named_buffers())
+        )
+    else:
+        fastinit.torch.initialize_(model, 0, "llama")
+    name = "model.layers.0.mlp.up_proj.weight"
+    weight = model.get_parameter(name)
+    expected = fastinit.new(tuple(weight.shape), Normal(0.0, 0.02), seed=0, name=name)
+    assert np.array_equal(weight.detach().numpy(), expected)
+    with pytest.raises(ValueError, match="recipe .lama. is unknown; there are "):
+        fastinit.torch.plan(model, "lama")
 
 
 @pytest.mark.parametrize(("recipe", "name", "values"), [one for one in SMALL_MODELS if one[0] in CONFIGURED], ids=str)
