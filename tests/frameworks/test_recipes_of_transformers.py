@@ -208,7 +208,7 @@ def test_the_name_of_a_recipe_is_taken_where_rules_are(place):
     weight = model.get_parameter(name)
     expected = fastinit.new(tuple(weight.shape), Normal(0.0, 0.02), seed=0, name=name)
     assert np.array_equal(weight.detach().numpy(), expected)
-    with pytest.raises(ValueError, match="recipe .lama. is unknown; there are "):
+    with pytest.raises(ValueError, match=r"recipe .lama. is unknown; there are "):
         fastinit.torch.plan(model, "lama")
 
 
