@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -29,6 +29,7 @@ from fastinit.files.recorded import entries, recorded
 from fastinit.files.safetensors import LARGEST_HEADER, Header, Slot, refuse, unique
 from fastinit.laws.encoded import from_json, to_json
 from fastinit.laws.law import Law, ShapedLaw
+from fastinit.laws.replayed import cost_of
 from fastinit.plan import Tensor
 
 EDITED = "fastinit.edited"
@@ -188,6 +189,29 @@ def _known(name: str, slot: Slot, law: Law | Exception) -> Tensor:
     if isinstance(law, ShapedLaw) and len(slot.shape) > MOST_DIMENSIONS:
         raise ValueError(f"it has {len(slot.shape)} dimensions; NumPy has at most {MOST_DIMENSIONS}")
     return tensor
+
+
+def replaying_allowed(elements: int) -> int:
+    """How many elements the expressions of a file or a checkpoint with so many of its own may compute.
+
+    Of a stranger's file a few characters could ask for an hour. The model's own expressions draw again what stands
+    beside them in the checkpoint, in some ten steps.
+    """
+    return max(64 * elements, 1 << 22)
+
+
+def refuse_costly(files: Sequence[File]) -> None:
+    """Refuse a checkpoint whose laws compute far more than it holds."""
+    left = allowed = replaying_allowed(sum(file.elements for file in files))
+    for file in files:
+        for name in file.header.slots:
+            left -= sum(cost_of(span.drawn.law) for span in file.spans_of(name))
+            if left < 0:
+                refuse(
+                    file.path,
+                    f"has laws that compute more than {allowed:,} elements up to the tensor {name!r:.100}, 64 for each "
+                    "that the checkpoint holds: no model's code does",
+                )
 
 
 def beside(path: Path) -> Path:

@@ -24,7 +24,7 @@ def replayed(law: Replayed, seed: int, working: str) -> Array:
     """The values of an expression, float64, of draws in this dtype; raises ValueError where shapes do not fit."""
     try:
         with np.errstate(all="ignore"):
-            values = _Run(seed, working).value(law.tree)
+            values = _Run(seed, working, law.cost).value(law.tree)
     except (TypeError, IndexError, KeyError) as error:
         raise ValueError(f"Replayed: the expression cannot be computed: {error}") from error
     if values.size not in (1, math.prod(law.shape)):
@@ -33,8 +33,8 @@ def replayed(law: Replayed, seed: int, working: str) -> Array:
 
 
 class _Run:
-    def __init__(self, seed: int, working: str) -> None:
-        self.seed, self.working = seed, working
+    def __init__(self, seed: int, working: str, left: int) -> None:
+        self.seed, self.working, self.left = seed, working, left
         self.drawn: dict[str, Array] = {}
 
     def value(self, node: Mapping[str, Any]) -> Array:
@@ -45,11 +45,14 @@ class _Run:
             return self._draw(node)
         operands = [self.value(one) for one in node["of"]]
         size = math.prod(np.broadcast_shapes(*(one.shape for one in operands))) if node["op"] in BINARY else 0
-        size = max(size, math.prod(node.get("shape", ())), int(node.get("size", 0)))
+        size = max(size, math.prod(node.get("shape", ())), int(node.get("size", 0)), *(one.size for one in operands))
         if node["op"] == "repeat":
             size = operands[0].size * math.prod(node["times"])
         if size > MOST_DRAWN:
             raise ValueError(f"Replayed: a result has {size:,} elements; at most {MOST_DRAWN:,} are computed")
+        self.left -= size
+        if self.left < 0:
+            raise ValueError("Replayed: its results have more elements than its draws and its tensor account for")
         result: Array = _OPERATIONS[node["op"]](node, *operands)
         return result
 

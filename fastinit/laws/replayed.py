@@ -15,7 +15,9 @@ from functools import cached_property
 from typing import Any
 
 from fastinit.dtypes import Format
-from fastinit.laws.law import Element, ShapedLaw
+from fastinit.laws.blocks import Blocks
+from fastinit.laws.copied import Copy
+from fastinit.laws.law import Element, Law, ShapedLaw
 
 MOST_DRAWN = 1 << 26  # elements of all draws of an expression
 DEEPEST = 64  # operations inside each other
@@ -57,12 +59,28 @@ class Replayed(ShapedLaw):
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         if not isinstance(self.expression, str):
             raise TypeError(f"Replayed: expression is {self.expression!r:.100}; pass JSON text")
-        drawn = 0
-        for node in _nodes(self.tree, 0):
-            if "draw" in node:
-                drawn += math.prod(_integers(node.get("shape"), "the shape of a draw"))
+        drawn = self._size[1]
         if drawn > MOST_DRAWN:
             raise ValueError(f"Replayed: its draws have {drawn:,} elements; at most {MOST_DRAWN:,} are replayed")
+
+    @cached_property
+    def _size(self) -> tuple[int, int]:
+        """Nodes of the expression, and elements of its draws."""
+        nodes = drawn = 0
+        for node in _nodes(self.tree, 0):
+            nodes += 1
+            if "draw" in node:
+                drawn += math.prod(_integers(node.get("shape"), "the shape of a draw"))
+        return nodes, drawn
+
+    @property
+    def cost(self) -> int:
+        """Elements that are computed at most: each node has as many as all draws or the tensor; 2^16 are always fine.
+
+        A text of a few characters could otherwise ask for hours: each of its sums may make a table of two lines.
+        """
+        nodes, drawn = self._size
+        return max(nodes * max(drawn, math.prod(self.shape)), 1 << 16)
 
     @cached_property
     def tree(self) -> Mapping[str, Any]:
@@ -101,6 +119,15 @@ class Replayed(ShapedLaw):
 
     def prepare(self, format: Format) -> None:
         """What is computed is checked when it is."""
+
+
+def cost_of(law: Law) -> int:
+    """What the expressions in a law compute at most, in elements; 0 where there is none."""
+    if isinstance(law, Replayed):
+        return law.cost
+    if isinstance(law, Blocks):
+        return sum(cost_of(part) for _, part in law.parts)
+    return cost_of(law.values) if isinstance(law, Copy) else 0
 
 
 def text_of(tree: Mapping[str, Any]) -> str:

@@ -34,8 +34,9 @@ from fastinit.laws import Blocks, Constant, Law
 from fastinit.laws.blocks import Leaf, slices
 from fastinit.laws.elements import Mixture, mixture
 from fastinit.laws.law import Element
+from fastinit.laws.replayed import cost_of
 from fastinit.printable import printable
-from fastinit.provenance import edits_of
+from fastinit.provenance import edits_of, replaying_allowed
 from fastinit.show.histogram import Grid, count, grid_between, grid_of_law, grid_of_values, moments
 from fastinit.show.shown import Expected, Histogram, Shown, TensorShown, expect
 from fastinit.threads import for_each, resolve
@@ -104,7 +105,8 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.path = path
         header = read_header(path)
-        laws = _laws(header.metadata)
+        elements = sum(slot.elements for slot in header.slots.values())
+        laws = _laws(header.metadata, replaying_allowed(elements))
         with contextlib.suppress(SafetensorsError):  # damaged, as in `_laws`
             laws |= {
                 name: spans[0].drawn.law
@@ -325,13 +327,18 @@ def _within(part: Leaf, offsets: tuple[int, ...], block: Bytes) -> Bytes | None:
 # --- the law ----------------------------------------------------------------------------------------------------------
 
 
-def _laws(metadata: Mapping[str, str]) -> dict[str, Law]:
-    """The laws by tensor that the metadata of our files tells; what cannot be read is left out."""
+def _laws(metadata: Mapping[str, str], replayed: int) -> dict[str, Law]:
+    """The laws by tensor that the metadata of our files tells; what cannot be read is left out.
+
+    So is what would compute more elements, of all expressions so far, than may be `replayed`.
+    """
     found: dict[str, Law] = {}
     try:
         for name, law in recorded(metadata.get("fastinit.laws", "{}")):
             if isinstance(law, Law):
-                found[name] = law
+                replayed -= cost_of(law)
+                if replayed >= 0 or not cost_of(law):
+                    found[name] = law
     except (TypeError, ValueError):  # damaged: as if the file said nothing
         return {}
     return found

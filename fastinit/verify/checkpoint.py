@@ -24,7 +24,7 @@ from fastinit.floating_point import in_default_mode
 from fastinit.laws.blocks import leaves
 from fastinit.laws.law import real
 from fastinit.plan import Tensor
-from fastinit.provenance import File, file_of, in_words, is_edited
+from fastinit.provenance import File, file_of, in_words, is_edited, refuse_costly
 from fastinit.threads import resolve
 from fastinit.verify.audit import Tally, audit, has_tolerance
 
@@ -139,6 +139,7 @@ def verify(
         raise TypeError(f"progress is {progress!r}; pass a function of (done_bytes, total_bytes)")
     begin = time.perf_counter()
     checkpoint = _open(Path(path))
+    refuse_costly(checkpoint)
     total = sum(file.bytes for file in checkpoint)
     engine = engines.engine_for(sum(file.elements for file in checkpoint))
     verdicts: list[Verdict] = []

@@ -311,3 +311,57 @@ def test_a_negative_shape_is_refused_in_the_words_of_who_gave_it(tmp_path):
 
     with pytest.raises(ValueError, match=r"^shape \(-4, 4\) has a negative entry"):
         fill_file(tmp_path / "x.npy", (-4, 4), laws.Normal(), seed=0)
+
+
+def sum_of_draws(count: int) -> dict[str, object]:
+    """A law of one element, which takes count x count draws."""
+    drawn = {"draw": to_json(laws.Normal()), "name": "v", "shape": [count, count]}
+    expression = json.dumps({"op": "sum", "axes": [0, 1], "of": [drawn]})
+    return to_json(laws.Replayed((1, 1), expression))
+
+
+def file_of_sums(path: Path, count: int, tensors: int, beside: int = 0) -> Path:
+    """A file of so many such tensors, and a tensor of so many zeros beside them."""
+    names = [f"w{i}" for i in range(tensors)]
+    header: dict[str, object] = {
+        name: {"dtype": "F32", "shape": [1, 1], "data_offsets": [4 * i, 4 * i + 4]} for i, name in enumerate(names)
+    }
+    size = 4 * (tensors + beside)
+    header["zeros"] = {"dtype": "F32", "shape": [beside], "data_offsets": [4 * tensors, size]}
+    recorded = {**dict.fromkeys(names, sum_of_draws(count)), "zeros": to_json(laws.Constant(0.0))}
+    header["__metadata__"] = {
+        "fastinit.stream": fastinit.STREAM,
+        "fastinit.seed": "1",
+        "fastinit.laws": json.dumps(recorded),
+    }
+    body = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(body)) + body + bytes(size))
+    return path
+
+
+@pytest.mark.parametrize(("count", "tensors"), [(8192, 1), (1000, 20)])
+def test_a_small_file_that_asks_for_much_arithmetic_is_refused_and_shown_without_the_law(tmp_path, count, tensors):
+    path = file_of_sums(tmp_path / "w.safetensors", count, tensors)
+    begin = time.process_time()
+    with pytest.raises(
+        SafetensorsError, match=r"has laws that compute more than 4,194,304 elements up to the tensor 'w"
+    ):
+        verify(path)
+    shown = {one.name: one for one in show(path).tensors}
+    assert time.process_time() - begin < 2.0
+    assert shown["w0"].elements == 1
+    assert any(shown[f"w{i}"].law is None for i in range(tensors))
+
+
+def test_what_a_checkpoint_of_its_size_may_ask_for_is_computed(tmp_path):
+    verified = verify(file_of_sums(tmp_path / "w.safetensors", 1000, 3, beside=200_000))
+    assert [one.status for one in verified.tensors if one.name == "zeros"] == ["as initialised"]
+    assert [one.differing for one in verified.tensors if one.name != "zeros"] == [1, 1, 1]
+
+
+def test_an_expression_whose_results_outgrow_its_draws_is_refused():
+    line = {"draw": to_json(laws.Normal()), "name": "v", "shape": [4000, 1]}
+    table = {"op": "add", "of": [line, {"op": "permute", "axes": [1, 0], "of": [line]}]}
+    law = laws.Replayed((1, 1), json.dumps({"op": "sum", "axes": [0, 1], "of": [table]}))
+    with pytest.raises(ValueError, match="more elements than its draws and its tensor account for"):
+        fastinit.new((1, 1), law, seed=0)
