@@ -58,6 +58,11 @@ class Layout:
         return self.begin + self.elements * self.storage.itemsize
 
 
+def ending(target: Path) -> str:
+    """How the name ends: .npy or .bin also where it is nothing else, which for Path is no suffix."""
+    return target.name if target.name in (".npy", ".bin") else target.suffix
+
+
 def exact_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """A shape whose entries are exact integers, none negative."""
     lengths = tuple(integer(length, "an entry of shape") for length in shape)
@@ -82,7 +87,7 @@ def storage_of(target: Path, dtype: object) -> tuple[str, np.dtype[Any]]:
             )
     if name not in UNRECORDED:
         return name, np.dtype(name)
-    if target.suffix == ".npy":
+    if ending(target) == ".npy":
         raise TypeError(
             f"{target}: .npy cannot record {name}; NumPy would read it back as raw bytes. "
             "Write a .bin file, or use float16 or float32"
@@ -94,7 +99,7 @@ def new_layout(target: Path, shape: tuple[int, ...], dtype: object) -> Layout:
     """The layout of a file that is to be created."""
     name, storage = storage_of(target, dtype)
     header = b""
-    if target.suffix == ".npy":
+    if ending(target) == ".npy":
         if len(shape) > MOST_DIMENSIONS:
             raise ValueError(
                 f"{target}: shape has {len(shape)} dimensions, and NumPy opens at most {MOST_DIMENSIONS}; "
@@ -117,7 +122,7 @@ def existing_layout(target: Path, shape: Sequence[int] | None, dtype: object) ->
         )
     if not stat.S_ISREG(target.stat().st_mode):
         raise ValueError(f"{target} is not a regular file")
-    if target.suffix == ".npy":
+    if ending(target) == ".npy":
         layout = _read_header(target)
         if shape is not None and exact_shape(shape) != layout.shape:
             raise ValueError(
@@ -130,7 +135,7 @@ def existing_layout(target: Path, shape: Sequence[int] | None, dtype: object) ->
     else:
         layout = new_layout(target, exact_shape(shape), "float32" if dtype is None else dtype)
     size = target.stat().st_size
-    if size < layout.size or (size > layout.size and target.suffix == ".bin"):
+    if size < layout.size or (size > layout.size and ending(target) == ".bin"):
         raise ValueError(
             f"{target} has {size:,} bytes; {layout.dtype} of shape {layout.shape} needs {layout.size:,}. "
             "Check shape and dtype, or create the file anew"

@@ -25,7 +25,7 @@ from fastinit import engines
 from fastinit.address import Shard, drawn_seed, stream_words
 from fastinit.files import measure
 from fastinit.files.failures import cannot_write
-from fastinit.files.layout import Layout, exact_shape, existing_layout, new_layout
+from fastinit.files.layout import Layout, ending, exact_shape, existing_layout, new_layout
 from fastinit.files.place import held_to_write
 from fastinit.files.publish import publishing, write_at
 from fastinit.fill import fill
@@ -120,7 +120,7 @@ def fill_file(
     Guarantee: the bytes depend on law, dtype, seed, name, shape and shard only, not on threads. See docs/files.md.
     """
     target = Path(path)
-    if target.suffix not in (".npy", ".bin"):
+    if ending(target) not in (".npy", ".bin"):
         raise ValueError(f"{target}: the name must end in .npy, or in .bin for the bare elements")
     if seed is None and shard is not None:
         raise ValueError("a file that is a shard needs seed=; drawn afresh, each shard would have its own")

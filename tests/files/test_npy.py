@@ -61,6 +61,15 @@ def test_a_bare_file_holds_the_elements_and_nothing_else(tmp_path: Path, dtype: 
     assert (tmp_path / "w.bin").read_bytes() == filled(SHAPE, law, dtype).tobytes()
 
 
+@pytest.mark.parametrize("name", [".npy", ".bin"])
+def test_a_name_that_is_an_ending_and_nothing_else_is_taken(tmp_path: Path, name: str) -> None:
+    for overwrite in (False, True):
+        fill_file(tmp_path / name, (5,), Normal(), seed=1, overwrite=overwrite)
+    fill_file(tmp_path / name, (5,), Normal(), seed=1, dtype="float32", existing=True)
+    held = np.load(tmp_path / name) if name == ".npy" else np.fromfile(tmp_path / name, np.float32)
+    assert np.array_equal(held, fastinit.new(5, Normal(), seed=1))
+
+
 def test_the_header_is_numpys_own(tmp_path: Path) -> None:
     fill_file(tmp_path / "w.npy", (3, 5), Normal(), seed=7, name="w")
     np.save(tmp_path / "numpy.npy", filled((3, 5), Normal(), "float32"))
