@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import errno
 import fcntl
 import json
@@ -535,15 +534,21 @@ def test_the_index_is_the_first_of_another_checkpoint_to_go(tmp_path: Path, monk
     assert len(removed) > 2
 
 
+class Deadly(concurrent.futures.ProcessPoolExecutor):
+    """The process that takes the third task is killed by it."""
+
+    tasks = 0
+
+    def submit(self, work, /, *args, **options):
+        self.tasks += 1
+        if self.tasks == 3:
+            return super().submit(signal.raise_signal, signal.SIGKILL)
+        return super().submit(work, *args, **options)
+
+
 def test_a_killed_worker_is_an_error_and_a_rerun_resumes(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
-    with concurrent.futures.ProcessPoolExecutor(2) as executor:
-        victims = [executor.submit(os.getpid).result() for _ in range(4)]
-        executor.submit(time.sleep, 0.05)
-        with contextlib.suppress(concurrent.futures.process.BrokenProcessPool):
-            killer = executor.submit(os.kill, victims[0], signal.SIGKILL)
-            write(FAULTS, tmp_path, seed=5, shard_size=2_500_000, executor=executor, threads=1)
-            killer.result()
-            pytest.fail("the worker was not killed")
+    with Deadly(2) as executor, pytest.raises(concurrent.futures.process.BrokenProcessPool):
+        write(FAULTS, tmp_path, seed=5, shard_size=2_500_000, executor=executor, threads=1)
     whole = {name: data for name, data in content(tmp_path).items() if not name.startswith(".")}
     assert whole.items() <= undisturbed.items()
     write(FAULTS, tmp_path, seed=5, shard_size=2_500_000)
