@@ -17,16 +17,16 @@ from attacks import code, disk, forks, memory, readers, signals
 from attacks.outcome import Outcome
 from attacks.report import write_report
 
-Part = Callable[[int, float, Path], Outcome]
-# What is attacked, its share of the time, and by what.
-PARTS: dict[str, tuple[float, Part]] = {
-    "readers": (0.22, lambda seed, seconds, folder: readers.attack(seed, seconds)),
+# What is attacked: its share of the time, and by what, (seed, seconds, folder, how often or None) -> outcome.
+PARTS: dict[str, tuple[float, Callable[[int, float, Path, int | None], Outcome]]] = {
+    "readers": (0.22, readers.attack),
     "disk": (0.22, disk.attack),
-    "signals": (0.34, lambda seed, seconds, folder: signals.attack(seed, seconds, folder)),
-    "memory": (0.06, lambda seed, seconds, folder: memory.attack(seed, seconds, folder)),
-    "forks": (0.08, lambda seed, seconds, folder: forks.attack(seed, seconds, folder)),
-    "code": (0.08, lambda seed, seconds, folder: code.attack(seed, seconds, folder)),
+    "signals": (0.34, signals.attack),
+    "memory": (0.06, memory.attack),
+    "forks": (0.08, forks.attack),
+    "code": (0.08, code.attack),
 }
+COUNTED = {"inputs": "readers", "signals": "signals", "forks": "forks"}  # option -> the part that it counts
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
@@ -44,29 +44,14 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def counted(options: argparse.Namespace, seed: int, folder: Path) -> dict[str, Outcome] | None:
-    """One part, so many times; None where a time is given instead."""
-    if options.inputs is not None:
-        return {"readers": readers.attack(seed, 0.0, options.inputs)}
-    if options.signals is not None:
-        return {"signals": signals.attack(seed, 0.0, folder, options.signals)}
-    if options.forks is not None:
-        return {"forks": forks.attack(seed, 0.0, folder, options.forks)}
-    return None
-
-
-def timed(options: argparse.Namespace, seed: int, root: Path) -> dict[str, Outcome]:
-    """Every part that is asked for, one after the other, each for its share of the time."""
+def lengths(options: argparse.Namespace) -> dict[str, tuple[float, int | None]]:
+    """The parts that are asked for, each with its seconds, or with how often."""
+    for option, part in COUNTED.items():
+        if (count := getattr(options, option)) is not None:
+            return {part: (0.0, count)}
     seconds = 60 * options.minutes if options.hours is None else 3600 * options.hours
-    chosen = {name: PARTS[name] for name in options.only or PARTS}
-    whole = sum(share for share, _ in chosen.values())
-    outcomes = {}
-    for name, (share, attack) in chosen.items():
-        folder = root / name
-        folder.mkdir()
-        outcomes[name] = attack(seed, seconds * share / whole, folder)
-        told(name, outcomes[name])
-    return outcomes
+    shares = {name: PARTS[name][0] for name in options.only or PARTS}
+    return {name: (seconds * share / sum(shares.values()), None) for name, share in shares.items()}
 
 
 def told(name: str, outcome: Outcome) -> None:
@@ -83,13 +68,13 @@ def main(arguments: list[str]) -> int:
     seed = secrets.randbits(32) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
     begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        outcomes = counted(options, seed, Path(folder))
-        if outcomes is None:
-            outcomes = timed(options, seed, Path(folder))
-        else:
-            for name, outcome in outcomes.items():
-                told(name, outcome)
+    outcomes = {}
+    with tempfile.TemporaryDirectory() as root:
+        for name, (seconds, count) in lengths(options).items():
+            folder = Path(root, name)
+            folder.mkdir()
+            outcomes[name] = PARTS[name][1](seed, seconds, folder, count)
+            told(name, outcomes[name])
     minutes = (time.monotonic() - begin) / 60
     findings = sum(len(outcome.found) for outcome in outcomes.values())
     print(f"{findings:,} findings in {minutes:.0f} minutes")

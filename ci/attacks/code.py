@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from attacks import mutations
-from attacks.outcome import Outcome
+from attacks.outcome import Outcome, within
 
 # A process that fills by the compiled engine: the digest of what it drew, and the warnings that there were.
 FILL = """
@@ -66,28 +64,22 @@ def damage(rng: random.Random, cache: Path) -> str:
 
 def attack(seed: int, seconds: float, folder: Path, count: int | None = None) -> Outcome:
     """Damage so many caches, or as many as the time allows."""
-    outcome, begin = Outcome(), time.monotonic()
-    warm = folder / "warm"
+    outcome, warm, cache = Outcome(), folder / "warm", folder / "damaged"
     warm.mkdir()
     code, right, errors = fill(warm)
     assert code == 0, errors
-    for number in itertools.count() if count is None else range(count):
-        if outcome.ended or (count is None and time.monotonic() - begin > seconds):
-            break
-        cache = folder / "damaged"
+    for number in within(outcome, seconds, count):
         shutil.copytree(warm, cache)
         done = damage(random.Random(f"{seed} code {number}"), cache)
-        outcome.tried["damaged caches of machine code"] += 1
         code, lines, errors = fill(cache)
+        fault = ""
         if code != 0:
             fault = f"exit code {code}: {errors[-2000:]}"
         elif lines[:1] != right[:1]:
             fault = "other values"
         elif len(lines) > 2:
             fault = f"more than one warning: {lines[1:]}"
-        else:
-            fault = ""
-        if fault:
-            outcome.found.append(f"code: --seed {seed}, trial {number} ({done}): {fault}")
+        found = fault and f"code: --seed {seed}, trial {number} ({done}): {fault}"
+        outcome.note("damaged caches of machine code", 1, found)
         shutil.rmtree(cache)
     return outcome

@@ -9,14 +9,13 @@ import errno
 import fcntl
 import inspect
 import itertools
+import math
 import mmap
 import os
 import random
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,10 +24,9 @@ from unittest import mock
 
 from fsspec.implementations.local import LocalFileSystem
 
-from attacks.jobs import JOBS, Job, Trial, contents
-from attacks.outcome import Outcome, in_child
+from attacks.jobs import JOBS, Job, Trial, contents, whole_or_absent
+from attacks.outcome import Outcome, in_child, on_all_processors, within
 from fastinit.files import publish
-from fastinit.threads import available_cpus
 
 # What can fail: where it stands and its name.
 CALLS: tuple[tuple[Any, str], ...] = (
@@ -135,7 +133,7 @@ def fail_once(trial: Trial, failures: list[tuple[tuple[Any, str], int, BaseExcep
                 raised = error
         failed = any(one.failed for one in failing)
         assert raised is None or failed, f"{raised!r} though nothing failed"
-        trial.whole_or_absent(folder, before)
+        whole_or_absent(folder, before, trial.expected)
         there = contents(folder)
         if raised is None:
             missing = [name for name, content in trial.expected.items() if there.get(name) != content]
@@ -216,23 +214,13 @@ def _works(seed: int, folder: Path, passes: int | None) -> Iterator[tuple[str, s
 
 def attack(seed: int, seconds: float, folder: Path, passes: int | None = None) -> Outcome:
     """Every call of every job in turn, and then calls at random until the time is over, or so many times."""
-    outcome, begin, lock = Outcome(), time.monotonic(), threading.Lock()
-    works = _works(seed, folder, passes)
+    outcome = Outcome()
 
-    def take() -> None:
-        while not outcome.ended and (passes is not None or time.monotonic() - begin < seconds):
-            with lock:
-                one = next(works, None)
-            if one is None:
-                return
-            what, where, job, work = one
-            count, fault = _in_child(job, folder, work)
-            with lock:
-                outcome.tried[what] += count
-                if fault:
-                    outcome.found.append(f"disk: {where}, {job.name}: {fault}")
+    def try_one(item: tuple[int, tuple[str, str, Job, Callable[[Trial], int]]]) -> None:
+        _, (what, where, job, work) = item
+        count, fault = _in_child(job, folder, work)
+        outcome.note(what, count, fault and f"disk: {where}, {job.name}: {fault}")
 
-    with ThreadPoolExecutor() as pool:
-        for done in [pool.submit(take) for _ in range(available_cpus())]:
-            done.result()
+    allowed = within(outcome, seconds if passes is None else math.inf, None)
+    on_all_processors(zip(allowed, _works(seed, folder, passes), strict=False), try_one)
     return outcome

@@ -76,7 +76,5 @@ def attack(seed: int, seconds: float, folder: Path, count: int | None = None) ->
     del seed, folder
     outcome = Outcome()
     forks, fault = run(1 << 30 if count is None else count, 1e6 if count is not None else seconds)
-    outcome.tried["forks while a thread fills"] += forks
-    if fault:
-        outcome.found.append(f"forks: {fault}")
+    outcome.note("forks while a thread fills", forks, fault and f"forks: {fault}")
     return outcome

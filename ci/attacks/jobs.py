@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +107,25 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in sorted(os.listdir(folder))}  # noqa: PTH208
 
 
+def whole_or_absent(folder: Path, before: dict[str, bytes], expected: dict[str, bytes]) -> None:
+    """Assert that every file under a name of its own is the new one or the one that was there before."""
+    for name, content in contents(folder).items():
+        if name.endswith(".partial"):
+            continue
+        known = (before.get(name), expected.get(name))
+        assert content in known, f"{name} has {len(content)} bytes that are neither the old nor the new ones"
+        if name.endswith(".safetensors"):
+            read_header(folder / name)
+
+
+def all_there(folder: Path, expected: dict[str, bytes]) -> None:
+    """Assert that a rerun gave every byte, and left nothing else, nor in the folder of temporary files beside it."""
+    there = contents(folder)
+    assert there == expected, f"after a rerun: {sorted(there)}, expected {sorted(expected)}"
+    scratch = os.listdir(folder.parent / "tmp")  # noqa: PTH208
+    assert not scratch, f"left in the folder of temporary files: {scratch}"
+
+
 class Trial:
     """A job in a fresh folder, what was there before it, and what must be there after it."""
 
@@ -134,20 +153,16 @@ class Trial:
             finally:
                 tempfile.tempdir = before
 
-    def whole_or_absent(self, folder: Path, before: dict[str, bytes]) -> None:
-        """Assert that every file under a name of its own is the new one or the one that was there before."""
-        for name, content in contents(folder).items():
-            if name.endswith(".partial"):
-                continue
-            known = (before.get(name), self.expected.get(name))
-            assert content in known, f"{name} has {len(content)} bytes that are neither the old nor the new ones"
-            if name.endswith(".safetensors"):
-                read_header(folder / name)
+    def survives(self, disturbance: AbstractContextManager[object], *errors: type[BaseException]) -> None:
+        """Assert that no file is cut where one of these errors ends the job, and that the job, run again, ends well."""
+        with self.fresh() as folder:
+            before = contents(folder)
+            with disturbance, suppress(*errors):
+                self.job.run(folder)
+            whole_or_absent(folder, before, self.expected)
+            self.rerun(folder)
 
     def rerun(self, folder: Path) -> None:
         """Assert that the job, run again, gives every byte, and leaves nothing else."""
         self.job.run(folder)
-        there = contents(folder)
-        assert there == self.expected, f"after a rerun: {sorted(there)}, expected {sorted(self.expected)}"
-        scratch = os.listdir(folder.parent / "tmp")  # noqa: PTH208
-        assert not scratch, f"left in the folder of temporary files: {scratch}"
+        all_there(folder, self.expected)

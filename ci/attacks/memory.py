@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import resource
 import time
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -18,7 +17,7 @@ import safetensors
 
 import fastinit
 from attacks.jobs import JOBS, Trial, contents
-from attacks.outcome import Outcome, in_child
+from attacks.outcome import Outcome, in_child, within
 from fastinit import engines, laws
 from fastinit.cli import main
 from fastinit.files.npy import fill_file
@@ -35,37 +34,31 @@ FILLS: tuple[Callable[[], object], ...] = (
 LETTERS = "aZ09 ._-'\"\\ßéЖ中🙂\u202e\u0301\n\t\x1b\x7f%{}$*?[]~\ud800"
 
 
+@contextmanager
+def address_space(room: int) -> Iterator[None]:
+    """So many bytes of address space beyond what the process has."""
+    unlimited = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + room, unlimited[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, unlimited)
+
+
 def short_of_memory(rng: random.Random, root: Path) -> None:
     """One fill or one job with little address space left: a MemoryError or an OSError, and nothing lost."""
     room = int(2 ** rng.uniform(12, 28))
     # OpenBLAS takes its buffers at the first product of a process, and ends or hangs the process if it gets none.
     FILLS[1]()
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    unlimited = resource.getrlimit(resource.RLIMIT_AS)
     if rng.random() < 0.4:
         fill = rng.choice(FILLS)
         with engines.use("numpy"):
-            resource.setrlimit(resource.RLIMIT_AS, (used + room, unlimited[1]))
-            try:
+            with address_space(room), suppress(MemoryError, OSError):
                 fill()
-            except (MemoryError, OSError):
-                pass
-            resource.setrlimit(resource.RLIMIT_AS, unlimited)
             fill()
-        return
-    trial = Trial(rng.choice(JOBS), root)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    with trial.fresh() as folder:
-        before = contents(folder)
-        resource.setrlimit(resource.RLIMIT_AS, (used + room, unlimited[1]))
-        try:
-            trial.job.run(folder)
-        except (MemoryError, OSError):
-            pass
-        finally:
-            resource.setrlimit(resource.RLIMIT_AS, unlimited)
-        trial.whole_or_absent(folder, before)
-        trial.rerun(folder)
+    else:
+        Trial(rng.choice(JOBS), root).survives(address_space(room), MemoryError, OSError)
 
 
 def failing_allocation(rng: random.Random, root: Path) -> None:
@@ -81,15 +74,7 @@ def failing_allocation(rng: random.Random, root: Path) -> None:
             raise MemoryError
         return real(*arguments, **options)
 
-    with trial.fresh() as folder:
-        before = contents(folder)
-        with mock.patch.object(np, name, allocate):
-            try:
-                trial.job.run(folder)
-            except MemoryError:
-                pass
-        trial.whole_or_absent(folder, before)
-        trial.rerun(folder)
+    trial.survives(mock.patch.object(np, name, allocate), MemoryError)
 
 
 def odd_names(rng: random.Random, root: Path) -> None:
@@ -150,12 +135,9 @@ def one(seed: int, number: int, folder: Path) -> str:
 
 def attack(seed: int, seconds: float, folder: Path, count: int | None = None) -> Outcome:
     """Make so many trials, or as many as the time allows, each in a child of its own."""
-    outcome, begin = Outcome(), time.monotonic()
-    for number in itertools.count() if count is None else range(count):
-        if outcome.ended or (count is None and time.monotonic() - begin > seconds):
-            break
+    outcome = Outcome()
+    for number in within(outcome, seconds, count):
         fault = in_child(partial(one, seed, number, folder), 60)
-        outcome.tried[list(KINDS)[number % len(KINDS)]] += 1
-        if fault:
-            outcome.found.append(f"memory: --seed {seed}, trial {number}: {fault}")
+        found = fault and f"memory: --seed {seed}, trial {number}: {fault}"
+        outcome.note(list(KINDS)[number % len(KINDS)], 1, found)
     return outcome

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+from fastinit.threads import available_cpus
+
+T = TypeVar("T")
 MOST_FOUND = 20  # of one attack: the rest is likely the same
 
 
@@ -20,16 +27,44 @@ class Outcome:
 
     tried: Counter[str] = field(default_factory=Counter)
     found: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def add(self, other: Outcome) -> None:
-        """Take what another part of the attack tried and found."""
-        self.tried += other.tried
-        self.found += other.found
+    def note(self, what: str, count: int, found: str = "") -> None:
+        """So much of this was tried, and, if not empty, found; from any thread."""
+        with self._lock:
+            self.tried[what] += count
+            self.found += [found] if found else []
 
     @property
     def ended(self) -> bool:
         """Whether so much was found that more would not help."""
         return len(self.found) >= MOST_FOUND
+
+
+def within(outcome: Outcome, seconds: float, count: int | None) -> Iterator[int]:
+    """The numbers of trials: so many, or as many as the time allows; no more once enough was found."""
+    begin = time.monotonic()
+    for number in itertools.count() if count is None else range(count):
+        if outcome.ended or (count is None and time.monotonic() - begin > seconds):
+            return
+        yield number
+
+
+def on_all_processors(items: Iterator[T], work: Callable[[T], object]) -> None:
+    """Work on the items, in their order, on as many threads as there are processors; an error of one is raised."""
+    lock, end = threading.Lock(), object()
+
+    def take() -> None:
+        while True:
+            with lock:
+                item = next(items, end)
+            if item is end:
+                return
+            work(item)  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(take) for _ in range(available_cpus())]:
+            done.result()
 
 
 def in_child(work: Callable[[], object], seconds: float = 60.0) -> str:

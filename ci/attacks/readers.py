@@ -5,18 +5,14 @@ There must be no crash, no exception but the documented ones, no hang, and littl
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import resource
 import signal
 import tempfile
-import threading
-import time
 import tracemalloc
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +21,12 @@ import scipy.stats  # noqa: F401  once, not in every child
 
 from attacks import mutations
 from attacks.corpus import FOLDER
-from attacks.outcome import Outcome, in_child
+from attacks.outcome import Outcome, in_child, on_all_processors, within
 from fastinit import engines
 from fastinit.files.npy import stored_shape
 from fastinit.files.safetensors import DTYPES, UNDECODED, SafetensorsError, read_header
 from fastinit.plan import Plan, load_rules, shapes_of
 from fastinit.show import show
-from fastinit.threads import available_cpus
 from fastinit.verify import verify
 
 HANG = 2.0  # seconds
@@ -166,28 +161,23 @@ def memory_folder() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def attack(seed: int, seconds: float, inputs: int | None = None) -> Outcome:
+def attack(seed: int, seconds: float, folder: Path, inputs: int | None = None) -> Outcome:
     """Try so many inputs, or as many as the time allows, in children of some thousands."""
-    outcome, begin = Outcome(), time.monotonic()
-    batches = itertools.count() if inputs is None else iter(range(-(-inputs // BATCH)))
+    del folder  # in memory instead
+    outcome = Outcome()
+    batches = within(outcome, seconds, None if inputs is None else -(-inputs // BATCH))
 
-    def work(folder: str) -> Outcome:
-        own, note = Outcome(), Path(folder, str(threading.get_ident()))
-        for number in batches:
-            first, last = number * BATCH, (number + 1) * BATCH if inputs is None else min((number + 1) * BATCH, inputs)
+    def work(number: int) -> None:
+        first, last = number * BATCH, (number + 1) * BATCH if inputs is None else min((number + 1) * BATCH, inputs)
+        with tempfile.NamedTemporaryFile(dir=memory_folder()) as file:
+            note = Path(file.name)
             while first < last:  # past an input that was a finding
                 note.write_bytes(b"")
                 fault = in_child(partial(batch, seed, first, last - first, note), 600)
                 done = int(note.read_bytes() or first)
-                own.tried["mutated files"] += done - first + 1
-                if fault:
-                    own.found.append(f"readers: --seed {seed}, input {done}: {fault}")
+                found = fault and f"readers: --seed {seed}, input {done}: {fault}"
+                outcome.note("mutated files", done - first + 1, found)
                 first = done + 1
-            if own.ended or (inputs is None and time.monotonic() - begin > seconds):
-                break
-        return own
 
-    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder, ThreadPoolExecutor() as pool:
-        for part in pool.map(work, [folder] * available_cpus()):
-            outcome.add(part)
+    on_all_processors(batches, work)
     return outcome

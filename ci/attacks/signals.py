@@ -7,7 +7,6 @@ and leaves nothing else.
 from __future__ import annotations
 
 import io
-import itertools
 import os
 import random
 import shutil
@@ -15,22 +14,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from attacks.jobs import contents
-from attacks.outcome import Outcome, in_child
+from attacks.jobs import all_there, contents, whole_or_absent
+from attacks.outcome import Outcome, in_child, on_all_processors, within
 from fastinit import engines, laws
 from fastinit.cli import main
-from fastinit.files.safetensors import read_header
 from fastinit.plan import Plan, Tensor
-from fastinit.threads import available_cpus
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGSTOP)
 WAIT = 120.0  # seconds for one command
@@ -152,13 +146,8 @@ class Stage:
             time.sleep(0.1)
             process.send_signal(signal.SIGCONT)
         code, said = self.finish(process)
+        whole_or_absent(folder, before, expected)
         there = contents(folder)
-        for name, content in there.items():
-            if not name.endswith(".partial"):
-                known = (before.get(name), expected.get(name))
-                assert content in known, f"{name} has {len(content)} bytes that are neither the old nor the new ones"
-                if name.endswith(".safetensors"):
-                    read_header(folder / name)
         if code == 0:
             assert there == expected, f"it said that it was done, and there is {sorted(there)}"
         else:
@@ -166,37 +155,21 @@ class Stage:
             assert code in (-what, 128 + what, 1), f"exit code {code}: {said}"
         fault = in_child(partial(self.rerun, command, folder), WAIT)
         assert not fault, f"the rerun: {fault}"
-        assert contents(folder) == expected, f"after the rerun there is {sorted(contents(folder))}"
-        scratch = os.listdir(folder.parent / "tmp")  # noqa: PTH208
-        assert not scratch, f"left in the folder of temporary files: {scratch}"
+        all_there(folder, expected)
         shutil.rmtree(folder.parent)
 
 
 def attack(seed: int, seconds: float, folder: Path, count: int | None = None) -> Outcome:
     """Send so many signals, or as many as the time allows, to as many commands at a time as there are processors."""
-    stage, outcome, begin = Stage(folder), Outcome(), time.monotonic()
-    numbers, lock = iter(itertools.count() if count is None else range(count)), threading.Lock()
+    stage, outcome = Stage(folder), Outcome()
 
-    def work() -> None:
-        while not outcome.ended and (count is not None or time.monotonic() - begin < seconds):
-            with lock:
-                number = next(numbers, None)
-            if number is None:
-                return
-            found = _finding(stage.strike, seed, number)
-            with lock:
-                outcome.tried["signals to the command line"] += 1
-                outcome.found += found
+    def strike(number: int) -> None:
+        found = ""
+        try:
+            stage.strike(seed, number)
+        except Exception as wrong:
+            found = f"signals: --seed {seed}, trial {number}: {wrong}"
+        outcome.note("signals to the command line", 1, found)
 
-    with ThreadPoolExecutor() as pool:
-        for done in [pool.submit(work) for _ in range(available_cpus())]:
-            done.result()
+    on_all_processors(within(outcome, seconds, count), strike)
     return outcome
-
-
-def _finding(strike: Callable[[int, int], None], seed: int, number: int) -> list[str]:
-    try:
-        strike(seed, number)
-    except Exception as wrong:
-        return [f"signals: --seed {seed}, trial {number}: {wrong}"]
-    return []
