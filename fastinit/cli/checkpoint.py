@@ -8,13 +8,13 @@ import json
 from typing import Any
 
 from fastinit.address import STREAM
-from fastinit.cli.options import DONE, add_seed, command, seeded, size
+from fastinit.cli.options import DONE, add_writing, command, dimensions, seeded, setting
 from fastinit.dtypes import FORMATS
 from fastinit.plan import Plan, load_rules, shapes_of
 from fastinit.printable import printable
 from fastinit.recipes import RECIPES, rules_for, tied_for
 from fastinit.wording import columns_of
-from fastinit.write import SHARD_SIZE, Written, write
+from fastinit.write import Written, write
 
 EXAMPLES = """
   fastinit plan --shapes model.safetensors --rules rules.toml -o plan.json
@@ -38,17 +38,10 @@ def add_to(commands: Any) -> None:
     written.set_defaults(run=_run_write)
     _add_source(written)
     written.add_argument("-o", "--output", required=True, metavar="FOLDER", help="a folder, or an address (s3://...)")
-    add_seed(written)
-    written.add_argument(
-        "--shard-size", type=size, default=SHARD_SIZE, metavar="SIZE", help="of a file at most: 100MB, 5GB (default)"
-    )
-    written.add_argument("--threads", type=int, metavar="N", help="default: the CPUs this process may use")
     written.add_argument(
         "--overwrite", action="store_true", help="replace what is in the folder, also what seems whole"
     )
-    written.add_argument("--no-fsync", action="store_true", help="do not wait for the disk; a power cut may lose files")
-    written.add_argument("--json", action="store_true", help="print the report as one JSON object")
-    written.add_argument("--quiet", action="store_true", help="no progress and no report; only a seed that was drawn")
+    add_writing(written, "a file")
 
     known = command(commands, "recipes", "list the architectures whose rules are ready made", EXAMPLES)
     known.add_argument("--json", action="store_true", help="as one JSON object")
@@ -65,7 +58,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--rules", metavar="FILE", help="TOML: [[rule]] tables with match, scheme and its numbers")
     source.add_argument("--recipe", choices=RECIPES, metavar="NAME", help=f"ready rules: {', '.join(RECIPES)}")
     source.add_argument(
-        "--set", type=_setting, action="append", default=[], metavar="NUMBER=X", help="of a recipe: layers=12, std=0.01"
+        "--set", type=setting, action="append", default=[], metavar="NUMBER=X", help="of a recipe: layers=12, std=0.01"
     )
     source.add_argument(
         "--tie", action=argparse.BooleanOptionalAction, help="of a recipe: whether the output is the embedding"
@@ -78,14 +71,6 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="NAME", help="package.module:callable that builds a torch.nn.Module; its code is run"
     )
     source.add_argument("--dtype", choices=FORMATS, metavar="NAME", help="of all tensors of floats")
-
-
-def _setting(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    try:
-        return name, float(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}; give a name and a number, such as layers=12") from None
 
 
 def _planned(options: argparse.Namespace) -> tuple[Plan, dict[str, bytes]]:
@@ -140,10 +125,7 @@ def _run_plan(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(plan.to_json()))
         return DONE
-    rows = [
-        (printable(one.name), "x".join(map(str, one.shape)) or "scalar", one.dtype, repr(one.law))
-        for one in plan.tensors
-    ]
+    rows = [(printable(one.name), dimensions(one.shape), one.dtype, repr(one.law)) for one in plan.tensors]
     widths = [max((columns_of(row[i]) for row in rows), default=0) for i in range(3)]
     for name, shape, dtype, law in rows:
         print(f"{name}{' ' * (widths[0] - columns_of(name))}  {shape:>{widths[1]}}  {dtype:{widths[2]}}  {law}")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from fastinit.cli.options import DONE, add_seed, command, flag, part, plain, seeded, shape, size
+from fastinit.cli.options import DONE, add_writing, command, dimensions, flag, part, plain, seeded, setting, shape
 from fastinit.dtypes import FORMATS
 from fastinit.edit import (
     Add,
@@ -30,7 +30,6 @@ from fastinit.edit.changes import KEPT
 from fastinit.plan import Plan, Rule, load_rules
 from fastinit.printable import printable
 from fastinit.recipes import RECIPES
-from fastinit.write import SHARD_SIZE
 
 EXAMPLES = """
   fastinit edit llama --redraw 'lm_head\\..*' --law 'scheme = "normal", std = 0.02' --seed 1
@@ -113,7 +112,7 @@ def add_to(commands: Any) -> None:
         ),
         ("rules", {"metavar": "FILE", "help": "TOML: the first [[rule]] that matches a tensor counts"}),
         ("recipe", {"choices": RECIPES, "metavar": "NAME", "help": f"ready rules: {', '.join(RECIPES)}"}),
-        ("set", {"type": _setting, "metavar": "NUMBER=X", "help": "of the recipe: layers=12, std=0.01"}),
+        ("set", {"type": setting, "metavar": "NUMBER=X", "help": "of the recipe: layers=12, std=0.01"}),
         ("plan", {"metavar": "FILE", "help": "the laws of a plan that fastinit plan wrote, by name"}),
         (
             "covariance",
@@ -135,26 +134,7 @@ def add_to(commands: Any) -> None:
         "--dry-run", action="store_true", help="say what would be done, tensor by tensor, and do nothing"
     )
     where.add_argument("--save", metavar="FILE", help="write the operations as JSON, for --edit")
-    add_seed(where)
-    where.add_argument(
-        "--shard-size",
-        type=size,
-        default=SHARD_SIZE,
-        metavar="SIZE",
-        help="of a new file at most: 100MB, 5GB (default)",
-    )
-    where.add_argument("--threads", type=int, metavar="N", help="default: the CPUs this process may use")
-    where.add_argument("--no-fsync", action="store_true", help="do not wait for the disk; a power cut may lose files")
-    where.add_argument("--json", action="store_true", help="print the report as one JSON object")
-    where.add_argument("--quiet", action="store_true", help="no progress and no report; only a seed that was drawn")
-
-
-def _setting(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    try:
-        return name, float(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}; give a name and a number, such as layers=12") from None
+    add_writing(where, "a new file")
 
 
 def _operations(steps: Sequence[tuple[str, Any, dict[str, Any]]]) -> list[Operation]:
@@ -256,8 +236,9 @@ def _report(report: Edited) -> str:
     if report.recovered:
         lines.append("removed what an edit that did not end had left")
     for one in changes.tensors[: None if report.dry_run else MOST_SHOWN]:
-        form = "x".join(map(str, one.shape)) or "scalar"
-        lines.append(f"{printable(one.name)}  {form} {one.dtype}, {one.bytes:,} bytes: {printable(one.how)}")
+        lines.append(
+            f"{printable(one.name)}  {dimensions(one.shape)} {one.dtype}, {one.bytes:,} bytes: {printable(one.how)}"
+        )
     if not report.dry_run and len(changes.tensors) > MOST_SHOWN:
         lines.append(f"... and {len(changes.tensors) - MOST_SHOWN:,} more tensors")
     lines += [f"config.json: {printable(key)} = {printable(json.dumps(value))}" for key, value in changes.settings]

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from fastinit.address import new_seed
 from fastinit.cli.progress import Progress
+from fastinit.write import SHARD_SIZE
 
 DONE, FAILED, USAGE = 0, 1, 2
 EXIT_CODES = """
@@ -73,6 +74,15 @@ def part(text: str) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
 
 
+def setting(text: str) -> tuple[str, float]:
+    """layers=12."""
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; give a name and a number, such as layers=12") from None
+
+
 def number(text: str) -> float | int:
     """An integer stays one, so that it keeps all its digits for an integer dtype."""
     try:
@@ -116,9 +126,26 @@ def add_seed(parser: Any) -> None:
     )
 
 
+def add_writing(parser: Any, what: str) -> None:
+    """Add what every command that writes a checkpoint takes; `what` is limited by --shard-size."""
+    add_seed(parser)
+    parser.add_argument(
+        "--shard-size", type=size, default=SHARD_SIZE, metavar="SIZE", help=f"of {what} at most: 100MB, 5GB (default)"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="default: the CPUs this process may use")
+    parser.add_argument("--no-fsync", action="store_true", help="do not wait for the disk; a power cut may lose files")
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no report; only a seed that was drawn")
+
+
 def flag(name: str) -> str:
     """The option that sets a number of this name."""
     return f"--{name.replace('_', '-')}"
+
+
+def dimensions(shape: Sequence[int]) -> str:
+    """A shape as a table shows it: 32768x8192."""
+    return "x".join(map(str, shape)) or "scalar"
 
 
 def plain(value: Any) -> Any:

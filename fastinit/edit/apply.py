@@ -27,7 +27,7 @@ from fastinit.files.folder import Folder
 from fastinit.floating_point import in_default_mode
 from fastinit.provenance import beside
 from fastinit.threads import resolve
-from fastinit.write import SHARD_SIZE
+from fastinit.write import SHARD_SIZE, check_shard_size
 
 COMMITTED = "The checkpoint is the new one; what is left of the old one beside it, the next edit removes"
 
@@ -90,8 +90,7 @@ def edit(
         raise ValueError("in_place=True changes the files that are there; leave out output (-o)")
     if output is not None and "://" in os.fspath(output):
         raise ValueError(f"{output}: an edit writes to a local folder; put it where it is to be afterwards")
-    if isinstance(shard_size, bool) or not isinstance(shard_size, int) or shard_size < 1:
-        raise ValueError(f"shard_size is {shard_size!r}; it is a number of bytes, such as {SHARD_SIZE}")
+    check_shard_size(shard_size)
     operations = list(operations)
     for one in operations:
         if not isinstance(one, Operation):

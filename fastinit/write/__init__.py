@@ -2,4 +2,5 @@
 
 from fastinit.write.checkpoint import SHARD_SIZE as SHARD_SIZE
 from fastinit.write.checkpoint import Written as Written
+from fastinit.write.checkpoint import check_shard_size as check_shard_size
 from fastinit.write.checkpoint import write as write

@@ -90,8 +90,7 @@ def write(
     seed = drawn_seed("write") if seed is None else seed
     stream_words(seed, "", stream)
     resolve(threads)
-    if isinstance(shard_size, bool) or not isinstance(shard_size, int) or shard_size < 1:
-        raise ValueError(f"shard_size is {shard_size!r}; it is a number of bytes, such as {SHARD_SIZE}")
+    check_shard_size(shard_size)
     groups = split(plan, shard_size)
     files = dict(zip(file_names(len(groups)), groups, strict=True))
     engine = engines.engine_for(sum(tensor.elements for tensor in plan.tensors))
@@ -166,6 +165,12 @@ def _run(
     finally:
         for future in futures:  # after an error or Ctrl-C: what has not begun does not begin
             future.cancel()
+
+
+def check_shard_size(shard_size: object) -> None:
+    """Refuse what is no number of bytes."""
+    if isinstance(shard_size, bool) or not isinstance(shard_size, int) or shard_size < 1:
+        raise ValueError(f"shard_size is {shard_size!r}; it is a number of bytes, such as {SHARD_SIZE}")
 
 
 def file_names(count: int) -> list[str]:
