@@ -7,6 +7,7 @@ thread draws and writes at once: a thousand small tensors are a few items, not a
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -171,6 +172,15 @@ class Source:
     def _job(self, tensor: Tensor) -> Job:
         """What an independent law draws, prepared once for all pieces of a tensor."""
         return _kept(self.jobs, tensor, lambda: Job.of(tensor.law, *self._where(tensor)))
+
+    def fill_file(self, fd: int, begin: int, tensor: Tensor, threads: int) -> None:
+        """Fill a tensor that must be whole through a map of its part of a file, which has the space already."""
+        page = begin // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        # Not closed by name: a pool thread that has just finished, or the frames of an error, may hold views, and then
+        # a map refuses. It goes with the last of them; fsync of the file covers its pages.
+        file = mmap.mmap(fd, begin - page + tensor.bytes, offset=page)
+        line = np.frombuffer(file, storage_dtype(tensor.dtype), tensor.elements, begin - page)
+        self.fill(line.reshape(tensor.shape), tensor, threads=threads)
 
     def _parts(self, tensor: Tensor) -> Parts:
         """The same for the parts of a shaped law, which may be one."""

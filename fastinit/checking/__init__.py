@@ -55,8 +55,7 @@ class SelfTest(tuple[Check, ...]):
 
 def checks() -> Iterator[Check]:
     """Make every check, one after another; each is given when it is done."""
-    note = floating_point_note()
-    yield Check(NOTE if note else RIGHT, "floating-point mode", note or "to nearest, subnormals are kept")
+    yield _noted("floating-point mode", floating_point_note(), "to nearest, subnormals are kept")
     for engine in ("numba", "numpy"):
         yield from _of_engine(engine)
 
@@ -76,10 +75,7 @@ def _of_engine(engine: str) -> Iterator[Check]:
         from fastinit.engines import compiled
 
         folder = compiled.target()["cache_folder"]
-        note = folder_note(folder)
-        yield Check(
-            NOTE if note else RIGHT, "folder of compiled code", note or f"{folder}: nobody else may write there"
-        )
+        yield _noted("folder of compiled code", folder_note(folder), f"{folder}: nobody else may write there")
     yield _check(f"{engine}: Philox4x32-10", [fault])
     for name, case in CASES.items():
         with engines.use(engine):
@@ -88,6 +84,10 @@ def _of_engine(engine: str) -> Iterator[Check]:
     with engines.use(engine):
         faults = [_named(dtype, orthogonal_fault(dtype)) for dtype in ("float64", "float32")]
     yield _check(f"{engine}: orthogonal, to rounding", faults)
+
+
+def _noted(what: str, note: str | None, right: str) -> Check:
+    return Check(NOTE, what, note) if note else Check(RIGHT, what, right)
 
 
 def _named(dtype: str, fault: str | None) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -159,16 +158,7 @@ def fill_tensors(
     done = int(ends[-1])
     for name, content in tensors.items():
         if isinstance(content, Drawn) and is_drawn_whole(content):
-            _fill_whole(fd, content, header.slots[name].begin, source)
+            source.source(content.seed).fill_file(fd, header.slots[name].begin, content.tensor, source.threads)
             done += content.bytes
             if progress is not None:
                 progress(done, total)
-
-
-def _fill_whole(fd: int, content: Drawn, begin: int, source: Reader) -> None:
-    """Draw a tensor through a map of its part of the file, in which the file has its space already."""
-    page = begin // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-    # Not closed by name: the frames of an error may hold views, and then a map refuses; it goes with the last of them.
-    file = mmap.mmap(fd, begin - page + content.bytes, offset=page)
-    line = np.frombuffer(file, storage_dtype(content.dtype), content.elements, begin - page)
-    source.source(content.seed).fill(line.reshape(content.shape), content.tensor, threads=source.threads)

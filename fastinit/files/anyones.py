@@ -60,8 +60,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, headers)
 
 
-def _listed(path: Path) -> Checkpoint:
-    """The files of an index, which must hold exactly the tensors that it says."""
+def read_index(path: Path) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    """What an index holds, and its map from tensors to files, each of which is there.
+
+    Raises SafetensorsError for what is no index, or lists a file that is not beside it; FileNotFoundError for a file
+    that is missing.
+    """
     if path.stat().st_size > LARGEST_HEADER:
         refuse(path, f"has more than {LARGEST_HEADER:,} bytes; that is no index")
     try:
@@ -69,17 +73,27 @@ def _listed(path: Path) -> Checkpoint:
     except (ValueError, RecursionError) as error:
         refuse(path, f"is damaged: it is no JSON ({error!s:.200})")
     places = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         refuse(path, 'has no "weight_map" from tensors to files')
-    if not isinstance(content.get("metadata", {}), dict):
-        refuse(path, 'has a "metadata" that is no object')
-    headers = {}
+    if not places:
+        refuse(path, "lists no tensor")
     for name in sorted(set(places.values())):
         if Path(name).name != name:
             refuse(path, f"lists the file {name!r}; an index lists files beside it")
         if not (path.parent / name).is_file():
-            raise FileNotFoundError(errno.ENOENT, f"{path.parent / name} is missing; {path.name} lists it")
-        headers[name] = read_header(path.parent / name)
+            tensor = next(tensor for tensor, place in places.items() if place == name)
+            raise FileNotFoundError(
+                errno.ENOENT, f"{path.parent / name} is missing; {path.name} lists it for {tensor!r}"
+            )
+    return content, places
+
+
+def _listed(path: Path) -> Checkpoint:
+    """The files of an index, which must hold exactly the tensors that it says."""
+    content, places = read_index(path)
+    if not isinstance(content.get("metadata", {}), dict):
+        refuse(path, 'has a "metadata" that is no object')
+    headers = {name: read_header(path.parent / name) for name in sorted(set(places.values()))}
     _refuse_twins(path, headers)
     held = {tensor: name for name, header in headers.items() for tensor in header.slots}
     for tensor in {**places, **held}:

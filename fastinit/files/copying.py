@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 
 from fastinit.files.failures import NOT_SUPPORTED
+from fastinit.files.publish import write_at
 
 FICLONE = 0x40049409  # linux/fs.h: share all blocks of another file
 AT_ONCE = 1 << 26  # bytes of a call: progress is seen, and Ctrl-C heard
@@ -24,7 +25,7 @@ def share(source: int, target: int) -> bool:
     try:
         fcntl.ioctl(target, FICLONE, source)
     except OSError as error:
-        if error.errno not in CANNOT | {errno.ENOTTY, errno.EOPNOTSUPP}:
+        if error.errno not in CANNOT | {errno.ENOTTY}:
             raise
         return False
     return True
@@ -50,10 +51,7 @@ def copy(source: int, begin: int, target: int, at: int, nbytes: int, ended: Call
         else:
             buffer = buffer or bytearray(min(nbytes, 1 << 24))
             copied = os.preadv(source, [memoryview(buffer)[: min(count, len(buffer))]], begin + done)
-            rest = memoryview(buffer)[:copied]
-            while rest:
-                written = os.pwrite(target, rest, at + done + copied - len(rest))
-                rest = rest[written:]
+            write_at(target, memoryview(buffer)[:copied], at + done)
         if copied == 0:
             ended()
             raise OSError(errno.EIO, "the file that is copied has become shorter")

@@ -23,20 +23,8 @@ LAWS: dict[str, type[Any]] = {
     law.__name__: law
     for law in (
         *(Constant, Uniform, Normal, TruncatedNormal, StepBias, LogOfUniform),
-        *(
-            Blocks,
-            Padded,
-            Sparse,
-            Orthogonal,
-            DeltaOrthogonal,
-            Identity,
-            Dirac,
-            GateBias,
-            StateLogs,
-            Given,
-            Copy,
-            Replayed,
-        ),
+        *(Blocks, Padded, Sparse, Orthogonal, DeltaOrthogonal, Identity, Dirac, GateBias, StateLogs),
+        *(Given, Copy, Replayed),
     )
 }
 

@@ -336,8 +336,9 @@ def _laws(metadata: Mapping[str, str], replayed: int) -> dict[str, Law]:
     try:
         for name, law in recorded(metadata.get("fastinit.laws", "{}")):
             if isinstance(law, Law):
-                replayed -= cost_of(law)
-                if replayed >= 0 or not cost_of(law):
+                cost = cost_of(law)
+                replayed -= cost
+                if replayed >= 0 or not cost:
                     found[name] = law
     except (TypeError, ValueError):  # damaged: as if the file said nothing
         return {}

@@ -7,7 +7,6 @@ while both are in the cache; nothing is written.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import time
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from fastinit import engines
+from fastinit.files.anyones import read_index
 from fastinit.files.folder import INDEX, shard_names
-from fastinit.files.safetensors import LARGEST_HEADER, bits_of, read_header, refuse, unique
+from fastinit.files.safetensors import bits_of, read_header, refuse
 from fastinit.floating_point import in_default_mode
 from fastinit.laws.blocks import leaves
 from fastinit.laws.law import real
@@ -219,22 +219,8 @@ def _open(path: Path) -> list[File]:
 
 def _listed(index: Path) -> list[File]:
     """The files that an index lists, which hold exactly the tensors it says and come from one seed and plan."""
-    if index.stat().st_size > LARGEST_HEADER:
-        refuse(index, f"has more than {LARGEST_HEADER:,} bytes; that is no index")
-    content = _json(index, index.read_bytes(), "")
-    places = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-        refuse(index, 'has no "weight_map" from tensors to files')
-    if not places:
-        refuse(index, "lists no tensor")
-    names = sorted(set(places.values()))
-    for name in names:
-        if Path(name).name != name:
-            refuse(index, f"lists the file {name!r}; an index lists files beside it")
-        if not (index.parent / name).is_file():
-            tensor = next(tensor for tensor, place in places.items() if place == name)
-            raise FileNotFoundError(errno.ENOENT, f"{index.parent / name} is missing; {INDEX} lists it for {tensor!r}")
-    files = _read([index.parent / name for name in names])
+    _, places = read_index(index)
+    files = _read([index.parent / name for name in sorted(set(places.values()))])
     holders: dict[str, list[str]] = {}
     for file in files:
         for tensor in file.header.slots:
@@ -267,11 +253,3 @@ def _read(paths: list[Path]) -> list[File]:
     headers = [read_header(path) for path in paths]
     foreign = any(map(is_edited, paths, headers))
     return [file_of(path, header, foreign=foreign) for path, header in zip(paths, headers, strict=True)]
-
-
-def _json(path: Path, text: bytes, what: str) -> Any:
-    """Parsed JSON in which no key comes twice."""
-    try:
-        return json.loads(text.decode(), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        refuse(path, f"is damaged: {what}is no JSON ({error!s:.200})")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import mmap
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from fastinit.blocks import ITEM, LONGEST_ROW, Source, items, unit
-from fastinit.dtypes import storage_dtype
 from fastinit.files.failures import cannot_write
 from fastinit.files.folder import Folder, Found
 from fastinit.files.publish import publishing, write_at
@@ -132,17 +130,7 @@ def _fill(fd: int, task: FileTask, header: Header, progress: Progress | None) ->
     for tensor in task.tensors:
         if unit(tensor) is None and tensor.elements:
             slot = header.slots[tensor.name]
-            _fill_whole(fd, tensor, slot.begin, source, threads)
+            source.fill_file(fd, slot.begin, tensor, threads)
             done += tensor.bytes
             if progress is not None:
                 progress(done, total)
-
-
-def _fill_whole(fd: int, tensor: Tensor, begin: int, source: Source, threads: int) -> None:
-    """Fill a tensor through a map of its part of the file."""
-    page = begin // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-    # Not closed by name: a pool thread that has just finished, or the frames of an error, may hold views, and then a
-    # map refuses. It goes with the last of them; fsync of the file covers its pages.
-    file = mmap.mmap(fd, begin - page + tensor.bytes, offset=page)
-    line = np.frombuffer(file, storage_dtype(tensor.dtype), tensor.elements, begin - page)
-    source.fill(line.reshape(tensor.shape), tensor, threads=threads)

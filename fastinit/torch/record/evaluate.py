@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,19 +36,14 @@ class _Evaluation:
         self.draws: dict[int, Tensor] = {}
 
     def tensor(self, content: Content, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        count = 1
-        for n in shape:
-            count *= n
+        count = math.prod(shape)
         if count > LARGEST:
             raise NotComputableError(f"it has {count:,} elements, and at most {LARGEST:,} are computed")
         if isinstance(content, Lawful):
             return self._lawful(content, shape, dtype)
         if isinstance(content, Values):
-            return (
-                content.values.to(dtype).reshape(shape)
-                if content.values.numel() == count
-                else content.values.to(dtype).expand(shape)
-            )
+            values = content.values.to(dtype)
+            return values.reshape(shape) if values.numel() == count else values.expand(shape)
         if isinstance(content, Assembled):
             return self._assembled(content, dtype)
         if isinstance(content, Computed):
