@@ -23,7 +23,7 @@ PROGRAM = textwrap.dedent("""
     from torch import nn
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import CPUOffloadPolicy, fully_shard
-    from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+    from torch.distributed.tensor import DTensor, Replicate, Shard
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
     import torch.distributed.tensor
     import fastinit.torch
@@ -67,12 +67,7 @@ PROGRAM = textwrap.dedent("""
             return Model()
 
     def placed(placements, mesh):
-        model = on("cpu")
-        for layer in model.modules():
-            for name, parameter in list(layer.named_parameters(recurse=False)):
-                fits = [p if not p.is_shard() or p.dim < parameter.dim() else Replicate() for p in placements]
-                layer._parameters[name] = nn.Parameter(distribute_tensor(parameter.data, mesh, fits))
-        return model
+        return distributed(on("cpu"), placements, mesh)
 
     def parallel(model, mesh):
         return parallelize_module(model, mesh, {"head": ColwiseParallel(), "tail": RowwiseParallel()})

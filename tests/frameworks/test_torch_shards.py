@@ -17,7 +17,7 @@ PROGRAM = textwrap.dedent("""
     from torch import nn
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
-    from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+    from torch.distributed.tensor import DTensor, Replicate, Shard
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
     import fastinit.torch
 
@@ -28,12 +28,7 @@ PROGRAM = textwrap.dedent("""
         )
 
     def placed(placements, mesh):
-        model = build()
-        for layer in model.modules():
-            for name, parameter in list(layer.named_parameters(recurse=False)):
-                fits = [p if not p.is_shard() or p.dim < parameter.dim() else Replicate() for p in placements]
-                layer._parameters[name] = nn.Parameter(distribute_tensor(parameter.data, mesh, fits))
-        return model
+        return distributed(build(), placements, mesh)
 
     def parallel(model, mesh):
         plan = {"1": ColwiseParallel(), "5": RowwiseParallel()}
