@@ -13,20 +13,26 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from attacks import code, disk, forks, memory, readers, signals
+from attacks import code, disk, edits, forks, memory, readers, signals
 from attacks.outcome import Outcome
 from attacks.report import write_report
 
 # What is attacked: its share of the time, and by what, (seed, seconds, folder, how often or None) -> outcome.
 PARTS: dict[str, tuple[float, Callable[[int, float, Path, int | None], Outcome]]] = {
-    "readers": (0.22, readers.attack),
-    "disk": (0.22, disk.attack),
-    "signals": (0.34, signals.attack),
+    "readers": (0.20, readers.attack),
+    "disk": (0.20, disk.attack),
+    "edits": (0.06, edits.attack),
+    "signals": (0.32, signals.attack),
     "memory": (0.06, memory.attack),
     "forks": (0.08, forks.attack),
     "code": (0.08, code.attack),
 }
-COUNTED = {"inputs": "readers", "signals": "signals", "forks": "forks"}  # option -> the part that it counts
+COUNTED = {
+    "inputs": "readers",
+    "edits": "edits",
+    "signals": "signals",
+    "forks": "forks",
+}  # option -> the part that it counts
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
@@ -36,6 +42,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     length.add_argument("--minutes", type=float, default=5.0, metavar="X", help="how long in all; default 5")
     length.add_argument("--hours", type=float, metavar="X", help="how long in all, instead")
     length.add_argument("--inputs", type=int, metavar="N", help="so many mutated files for the readers, and no more")
+    length.add_argument("--edits", type=int, metavar="N", help="so many edits that are killed or fail, and no more")
     length.add_argument("--signals", type=int, metavar="N", help="so many signals to the command line, and no more")
     length.add_argument("--forks", type=int, metavar="N", help="so many forks, and no more")
     parser.add_argument("--only", action="append", choices=list(PARTS), metavar="PART", help=", ".join(PARTS))

@@ -17,10 +17,12 @@ from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from fastinit.edit.state import CONFIG
+from fastinit.files.anyones import ENDING
 from fastinit.files.folder import Folder
 from fastinit.files.place import held_folder, look
 from fastinit.files.safetensors import refuse
-from fastinit.files.temporary import remove_leftovers
+from fastinit.files.temporary import names_in, remove_leftovers
 from fastinit.provenance import BESIDE
 
 JOURNAL = ".fastinit-edit.json"
@@ -113,7 +115,7 @@ def recover(folder: Folder, path: Path, *, durable: bool = True, with_config: bo
         committed = is_committed(journal, path)
         if journal.config is not None and committed and with_config:
             content = base64.b64decode(journal.config)
-            folder.put("config.json", content, durable=durable, overwrite=True)
+            folder.put(CONFIG, content, durable=durable, overwrite=True)
         listed = _listed(path / journal.commit)
         with held_folder(path) as fd:
             for name in journal.new:
@@ -122,11 +124,13 @@ def recover(folder: Folder, path: Path, *, durable: bool = True, with_config: bo
             for name, seen in journal.old if committed else ():
                 if name not in listed and seen and identity(name, fd) == seen:
                     folder.remove(name)
-    targets = {JOURNAL[:50], "config.json"}
-    if journal is not None:
-        targets |= {name[:50] for name in (journal.commit, *journal.new)}
+    targets = {JOURNAL, CONFIG} if journal is None else {JOURNAL, CONFIG, journal.commit, *journal.new}
     with held_folder(path) as fd:
-        remove_leftovers(fd, lambda target: target in targets)
+        # An edit that replaces one file by one rename needs no journal, and may have been killed before it.
+        with contextlib.suppress(OSError):
+            targets |= {name for name in names_in(fd) if name.endswith((".safetensors", ENDING, BESIDE))}
+        shown = {name[:50] for name in targets}
+        remove_leftovers(fd, lambda target: target in shown)
     if journal is not None:
         folder.remove(JOURNAL)
     return journal is not None

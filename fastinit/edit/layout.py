@@ -129,15 +129,18 @@ def _names(
     if token is None:
         return shard_names(prefix, len(groups))
     fresh = shard_names(f"{prefix}-edit{token}", len(groups))
+    taken = {str(home) for (home, _), differs in zip(groups, changed, strict=True) if not differs}
     found = []
-    for (home, _), differs, name in zip(groups, changed, fresh, strict=True):
-        match = SHARD.fullmatch(home or "")
-        if home is None or match is None:
-            found.append(name if differs else str(home))
-        elif differs:
-            found.append(f"{match['prefix']}-edit{token}{match['number'] or ''}.safetensors")
-        else:
-            found.append(home)
+    for (home, _), differs in zip(groups, changed, strict=True):
+        name = str(home)
+        if differs:
+            match = SHARD.fullmatch(name)
+            if home is not None and match is not None:  # the number that it had, where no other file has that now
+                name = f"{match['prefix']}-edit{token}{match['number'] or ''}.safetensors"
+            if home is None or match is None or name in taken:
+                name = next(one for one in fresh if one not in taken)
+            taken.add(name)
+        found.append(name)
     return found
 
 

@@ -55,8 +55,8 @@ class Foreign:
 
 def file_behind(array: np.ndarray[Any, Any]) -> mmap.mmap | Foreign | None:
     """The memory map an array is a view of, or the foreign memory, if it is one."""
-    base: Any = array
-    while base is not None and not isinstance(base, mmap.mmap | Foreign):
+    base: Any = array.base
+    while base is not None and not isinstance(base, (mmap.mmap, Foreign)):
         base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
     return base
 

@@ -685,3 +685,28 @@ def test_the_command_line_says_what_a_kill_leaves_before_it_begins(tmp_path, cap
     assert "a kill leaves tensors partly drawn, and the same command with the same seed, run again, ends it" in err
     assert "its seed is 7" in err
     assert "overwritten in part, 4,000 bytes" in out
+
+
+def test_files_of_an_edit_have_names_of_their_own(tmp_path):
+    # A shard goes and another comes, so that the new one has the number that the last one had.
+    folder = checkpoint(tmp_path / "c", sharded=True)
+    before = values(folder)
+    edit(folder, [Delete("w[01]"), Copy("w2", "w4"), Redraw("w3", HALF)], seed=1, durable=False)
+    drawn = fastinit.new((50, 20), Normal(0.0, 0.5), seed=1, name="w3").tobytes()
+    assert values(folder) == {"w2": before["w2"], "w3": drawn, "w4": before["w2"]}
+    # Files of two edits whose names have the same number are both written anew.
+    edit(folder, [Cast("bfloat16", ".*")], seed=1, durable=False)
+    assert {one.name: one.dtype for one in verify(folder).tensors} == dict.fromkeys(("w2", "w3", "w4"), "bfloat16")
+    assert names(folder) == listed(folder)
+
+
+def test_a_killed_edit_of_one_file_leaves_nothing_that_the_next_does_not_remove(tmp_path):
+    folder = checkpoint(tmp_path / "c", sharded=False)
+    for k in range(1, 400):
+        killed = killed_at(k, lambda: edit(folder, [Redraw("w1", HALF)], seed=1, threads=1))
+        edit(folder, [], durable=False)
+        assert names(folder) == listed(folder)
+        if not killed:
+            assert k > 10
+            return
+    pytest.fail("it never ended")
