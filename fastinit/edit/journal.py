@@ -12,11 +12,12 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from fastinit.edit.layout import SHARD
 from fastinit.edit.state import CONFIG
 from fastinit.files.anyones import ENDING
 from fastinit.files.folder import Folder
@@ -124,16 +125,31 @@ def recover(folder: Folder, path: Path, *, durable: bool = True, with_config: bo
             for name, seen in journal.old if committed else ():
                 if name not in listed and seen and identity(name, fd) == seen:
                     folder.remove(name)
-    targets = {JOURNAL, CONFIG} if journal is None else {JOURNAL, CONFIG, journal.commit, *journal.new}
     with held_folder(path) as fd:
-        # An edit that replaces one file by one rename needs no journal, and may have been killed before it.
-        with contextlib.suppress(OSError):
-            targets |= {name for name in names_in(fd) if name.endswith((".safetensors", ENDING, BESIDE))}
-        shown = {name[:50] for name in targets}
-        remove_leftovers(fd, lambda target: target in shown)
+        remove_leftovers(fd, _of_edits(fd, journal))
     if journal is not None:
         folder.remove(JOURNAL)
     return journal is not None
+
+
+def _of_edits(folder: int, journal: Journal | None) -> Callable[[str], bool]:
+    """Whether a temporary file for a target, of which it shows 50 characters, is one that edits of this folder make.
+
+    A journal alone does not tell: an edit that replaces one file by one rename needs none, and the one after a killed
+    edit may have found its temporary file still locked by the dying process.
+    """
+    targets = {JOURNAL, CONFIG}
+    if journal is not None:
+        targets |= {journal.commit, *journal.new}
+    beginnings = set()
+    with contextlib.suppress(OSError):
+        for name in names_in(folder):
+            if name.endswith((".safetensors", ENDING, BESIDE)):
+                targets.add(name)
+            if match := SHARD.fullmatch(name):
+                beginnings.add(f"{match['prefix']}-edit"[:50])
+    shown, begins = {name[:50] for name in targets}, tuple(beginnings)
+    return lambda target: target in shown or target.startswith(begins)
 
 
 def _listed(commit: Path) -> set[str]:

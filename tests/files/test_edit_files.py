@@ -710,3 +710,17 @@ def test_a_killed_edit_of_one_file_leaves_nothing_that_the_next_does_not_remove(
             assert k > 10
             return
     pytest.fail("it never ended")
+
+
+def test_a_temporary_file_that_was_still_locked_is_removed_by_the_edit_after_the_next(tmp_path):
+    folder = checkpoint(tmp_path / "c", sharded=True)
+    leftover = folder / ".model-edit01234567-00002-of-00002.safetensors.89abcdef.partial"
+    with leftover.open("w") as held:  # as of a process that is killed, and has closed the folder already
+        fcntl.flock(held, fcntl.LOCK_EX)
+        edit(folder, [Redraw("w1", HALF)], seed=1, durable=False)
+        assert leftover.exists()
+    strangers = folder / ".other-edit01234567.safetensors.89abcdef.partial"
+    strangers.write_bytes(b"")
+    edit(folder, [], durable=False)
+    assert not leftover.exists()
+    assert strangers.exists()
