@@ -193,10 +193,10 @@ def at_random(trial: Trial, rng: random.Random, count: int) -> int:
     return count
 
 
-def _in_child(job: Job, root: Path, work: Callable[[Trial], int]) -> tuple[int, str]:
-    """Work on a trial in a child; how many calls failed, and what went wrong."""
+def counted_in_child(work: Callable[[], int], root: Path) -> tuple[int, str]:
+    """Work in a child; how many calls failed there, and what went wrong."""
     with tempfile.NamedTemporaryFile(dir=root) as note:
-        fault = in_child(lambda: Path(note.name).write_text(str(work(Trial(job, root)))), 600)
+        fault = in_child(lambda: Path(note.name).write_text(str(work())), 600)
         return int(Path(note.name).read_text() or 0), fault
 
 
@@ -218,7 +218,7 @@ def attack(seed: int, seconds: float, folder: Path, passes: int | None = None) -
 
     def try_one(item: tuple[int, tuple[str, str, Job, Callable[[Trial], int]]]) -> None:
         _, (what, where, job, work) = item
-        count, fault = _in_child(job, folder, work)
+        count, fault = counted_in_child(lambda: work(Trial(job, folder)), folder)
         outcome.note(what, count, fault and f"disk: {where}, {job.name}: {fault}")
 
     allowed = within(outcome, seconds if passes is None else math.inf, None)

@@ -6,6 +6,7 @@ An edit writes shards under new names, so that trials look at what a reader of t
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import os
 import random
@@ -13,15 +14,16 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes  # noqa: F401  bfloat16 for safetensors.numpy
 import safetensors.numpy
 
-from attacks.disk import CALLS, ERRORS, Failing, descriptors
+from attacks.disk import CALLS, EACH, ERRORS, MOST_CALLS, Failing, counted_in_child, descriptors
 from attacks.outcome import Outcome, in_child, on_all_processors, within
 from fastinit import engines
 from fastinit.edit import Cast, Configure, Copy, Delete, Edit, Laws, Redraw, Rename, Resize, edit
@@ -37,7 +39,8 @@ PLAN = Plan(
         Tensor("rec", (20, 20), "float32", Orthogonal()),
     ]
 )
-SHARD = 5000  # bytes: four files
+SHARD = 5000  # bytes: five files
+SORTS = ("one file", "shards")  # of checkpoints
 INDEX, CONFIG, WEIGHTS = "model.safetensors.index.json", "config.json", "model.safetensors"
 HALF = Laws(rules=(Rule(".*", "normal", {"std": 0.5}),))
 OPERATIONS = Edit(
@@ -80,7 +83,7 @@ class Stage:
     def __init__(self, root: Path) -> None:
         self.root = root
         with engines.use("numpy"):
-            for kind, size in (("one file", 1 << 30), ("shards", SHARD)):
+            for kind, size in zip(SORTS, (1 << 30, SHARD), strict=True):
                 folder = root / kind
                 write(PLAN, folder, seed=0, shard_size=size, durable=False)
                 (folder / CONFIG).write_text(json.dumps({"layers": 4}))
@@ -113,13 +116,15 @@ class Stage:
         assert (layers == 5) == (found == self.new), f"{layers} layers in config.json are not those of the weights"
 
 
-def failing(stage: Stage, rng: random.Random, folder: Path) -> None:
-    """One, two or three system calls of an edit fail."""
+def fail(stage: Stage, folder: Path, failures: Iterable[tuple[tuple[Any, str], int, BaseException]]) -> bool:
+    """Edit while these calls fail, call number k of each; whether any did. AssertionError says what is not right."""
     before = descriptors()
     with ExitStack() as stack:
-        for where, name in {rng.choice(CALLS) for _ in range(rng.choice((1, 1, 2, 3)))}:
-            one = Failing(inspect.getattr_static(where, name), int(2 ** rng.uniform(0, 6)), rng.choice(ERRORS))
+        failing = []
+        for (where, name), k, error in failures:
+            one = Failing(inspect.getattr_static(where, name), k, error)
             stack.enter_context(one.in_place_of(where, name))
+            failing.append(one)
         try:
             edit(folder, OPERATIONS, seed=0, threads=1)
             done = True
@@ -129,6 +134,27 @@ def failing(stage: Stage, rng: random.Random, folder: Path) -> None:
     assert not lost, f"{lost} descriptors are lost"
     assert not done or values(folder) == stage.new, "it said that it was done"
     stage.settle(folder)
+    return any(one.failed for one in failing)
+
+
+def exhaust(stage: Stage, kind: str, call: tuple[Any, str], error: BaseException) -> int:
+    """Let call 1, 2, 3 ... of a kind fail until none does; how many did."""
+    for k in range(1, MOST_CALLS):
+        folder = stage.folder(f"{call[1]} {type(error).__name__} {kind} {k}", kind)
+        try:
+            failed = fail(stage, folder, [(call, k, error)])
+        except Exception as wrong:
+            raise AssertionError(f"call {k} of {call[1]} failed with {error!r}, {kind}: {wrong}") from wrong
+        shutil.rmtree(folder)
+        if not failed:
+            return k - 1
+    raise AssertionError(f"{call[1]} is called {MOST_CALLS} times")
+
+
+def failing(stage: Stage, rng: random.Random, folder: Path) -> None:
+    """Two or three system calls of an edit fail."""
+    calls = {rng.choice(CALLS) for _ in range(rng.choice((2, 2, 3)))}
+    fail(stage, folder, [(call, int(2 ** rng.uniform(0, 6)), rng.choice(ERRORS)) for call in calls])
 
 
 def _killed(work: Callable[[], object], rng: random.Random) -> None:
@@ -187,7 +213,7 @@ def at_once(stage: Stage, rng: random.Random, folder: Path) -> None:
 
 
 KINDS: dict[str, Callable[[Stage, random.Random, Path], None]] = {
-    "edits with failing system calls": failing,
+    "edits with two or three failing calls": failing,
     "edits that are killed": killed,
     "edits to another folder that are killed": killed_elsewhere,
     "edits in place that are killed": killed_in_place,
@@ -196,13 +222,17 @@ KINDS: dict[str, Callable[[Stage, random.Random, Path], None]] = {
 
 
 def attack(seed: int, seconds: float, folder: Path, count: int | None = None) -> Outcome:
-    """Make so many trials, or as many as the time allows, each in a child of its own."""
+    """Every call of an edit in turn, and then trials until the time is over, or so many; each in a child of its own."""
     stage, outcome = Stage(folder), Outcome()
+
+    def try_call(item: tuple[str, tuple[Any, str], BaseException]) -> None:
+        count, fault = counted_in_child(lambda: exhaust(stage, *item), folder)
+        outcome.note("edits with a failing system call", count, fault and f"edits: {fault}")
 
     def try_one(number: int) -> None:
         rng = random.Random(f"{seed} edits {number}")
         kind = list(KINDS)[number % len(KINDS)]
-        place = stage.folder(f"trial {number}", rng.choice(("one file", "shards")))
+        place = stage.folder(f"trial {number}", rng.choice(SORTS))
 
         def trial() -> None:
             with engines.use("numpy"):
@@ -212,5 +242,8 @@ def attack(seed: int, seconds: float, folder: Path, count: int | None = None) ->
         outcome.note(kind, 1, fault and f"edits: --seed {seed}, trial {number}, {kind}: {fault}")
         shutil.rmtree(place, ignore_errors=True)
 
-    on_all_processors(within(outcome, seconds, count), try_one)
+    begin = time.monotonic()
+    if count is None:
+        on_all_processors(iter(list(itertools.product(SORTS, CALLS, EACH))), try_call)
+    on_all_processors(within(outcome, seconds - (time.monotonic() - begin), count), try_one)
     return outcome

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("fsspec")
 pytest.importorskip("ml_dtypes")
-from attacks import edits
+from attacks import disk, edits
 
 from fastinit import engines
 from fastinit.edit import edit
@@ -27,6 +27,13 @@ def test_a_checkpoint_is_the_old_or_the_new_one_and_nothing_is_beside_it(stage, 
         folder = stage.folder(f"{kind} {number}", ("one file", "shards")[number % 2])
         with engines.use("numpy"):
             edits.KINDS[kind](stage, rng, folder)
+
+
+def test_whatever_rename_fails_a_checkpoint_is_the_old_or_the_new_one(stage):
+    calls = [one for one in disk.CALLS if one[1] in ("rename", "replace", "rename_exclusive")]
+    for sort in edits.SORTS:
+        with engines.use("numpy"):
+            assert sum(edits.exhaust(stage, sort, call, disk.EACH[0]) for call in calls) > 0
 
 
 def test_the_attack_sees_a_mixture_a_file_too_many_and_a_config_that_did_not_follow(stage):
