@@ -1,11 +1,11 @@
-"""The functions of arithmetic.py on one number at a time, for tests that go through all of them."""
+"""The formulas of the compiled engine on one number at a time, for tests that go through all of them."""
 
 from __future__ import annotations
 
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastinit.engines.vectors import Turn, Vectors
+from fastinit.engines.compiled.vectors import Turn, Vectors
 
 
 def scalar(function, result):

@@ -1,4 +1,4 @@
-"""Two engines with the same functions and the same bits: compiled.py (Numba) and reference.py (NumPy)."""
+"""Two engines with the same functions and the same bits: compiled/ (Numba) and reference.py (NumPy)."""
 
 from fastinit.engines.loading import Engine as Engine
 from fastinit.engines.loading import chosen as chosen

@@ -1,4 +1,4 @@
-"""The reference engine: the same functions as compiled.py, in NumPy, with the same bits; and the laws it has alone.
+"""The reference engine: the same laws as compiled/, in NumPy, with the same bits; and the laws it has alone.
 
 It is the fallback where Numba is missing, the oracle of the tests, and the readable form of docs/stream.md. Every
 step is one correctly rounded operation on whole arrays, so vector width and platform cannot change a bit.

@@ -16,32 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Union
 
-import llvmlite.binding
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-from fastinit.engines.constants import LANES
+from fastinit.engines.processor import FEATURES, LETTER, REGISTER
 
-# The processor that LLVM compiles for; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES choose another.
-_, CPU, _features = numba.core.registry.cpu_target.target_context.codegen().magic_tuple()
-FEATURES = {feature[1:] for feature in _features.split(",") if feature.startswith("+")}
-
-
-def lacks(feature: str) -> bool:
-    """Whether this is an x86 processor without a feature."""
-    return "sse2" in FEATURES and feature not in FEATURES
-
-
-REGISTER = 512 if "avx512f" in FEATURES else 256 if "avx2" in FEATURES else 128  # bits of the widest register
-# Whether a store may leave out lanes by a mask. It takes no unit that computes; on AMD's processors that is not known.
-MASKED_STORES = REGISTER == 512 and not CPU.startswith("znver")
-# What assembly calls a vector register; where this is not known, nothing keeps the order.
-if "sse2" in FEATURES:
-    LETTER: str | None = "x" if lacks("avx512f") else "v"
-else:
-    LETTER = "w" if llvmlite.binding.get_process_triple().startswith(("aarch64", "arm64")) else None
 # Vectors of a turn: enough to fill the gaps, few enough for 16 registers (truncated law: 0.90 ns an element in eight,
 # 1.00 in six, 1.32 in twelve; Zen 3).
 WAYS = 8
@@ -401,65 +381,3 @@ def horner(x: Vectors, coefficients: Sequence[Number]) -> Vectors:
     for term in coefficients[-3::-1]:
         total = total * x + term
     return total
-
-
-# --- arrays -----------------------------------------------------------------------------------------------------------
-
-
-class Line:
-    """An array: [0] is where the vectors of a turn lie, or the first of each pair, and [1] the second, 16 further."""
-
-    def __init__(self, turn: Turn, data: ir.Value, index: ir.Value, pairs: bool) -> None:
-        self.turn, self.data, self.index, self.pairs = turn, data, index, pairs
-
-    def _places(self, half: int) -> list[ir.Value]:
-        builder, kind = self.turn.builder, self.turn.type_of(self.data.type.pointee).as_pointer()
-        places = [(self.turn.first + way) * self.turn.lanes for way in range(self.turn.ways)]
-        if self.pairs:
-            places = [2 * LANES * (place // LANES) + place % LANES + LANES * half for place in places]
-        indices = [builder.add(self.index, word_64(place)) for place in places]
-        return [builder.bitcast(builder.gep(self.data, [index]), kind) for index in indices]
-
-    def _align(self) -> int:
-        return 8 if self.data.type.pointee in (double, word_64) else 4
-
-    def __getitem__(self, half: int) -> Vectors:
-        loads = [self.turn.builder.load(place) for place in self._places(half)]
-        for load in loads:
-            load.align = self._align()
-        return Vectors(self.turn, [self.turn.here(load) for load in loads])
-
-    def __setitem__(self, half: int, x: Vectors) -> None:
-        for place, value in zip(self._places(half), x.values, strict=True):
-            self.turn.builder.store(value, place).align = self._align()
-
-    def replace(self, half: int, mask: Mask, x: Vectors) -> None:
-        """Store x over what was stored, in the lanes of a mask."""
-        builder = self.turn.builder
-        masks = [mask.decide(*operands) for operands in zip(*(y.values for y in mask.operands), strict=True)]
-        for place, value, lanes in zip(self._places(half), x.values, masks, strict=True):
-            store_lanes(builder, value, place, lanes, self._align())
-
-
-def store_lanes(builder: ir.IRBuilder, value: ir.Value, place: ir.Value, lanes: ir.Value, align: int) -> None:
-    """Store those lanes of a vector that a mask has (llvm.masked.store)."""
-    element = {word_32: "i32", single: "f32", double: "f64"}[value.type.element]
-    name = f"llvm.masked.store.v{value.type.count}{element}.p0"
-    function = ir.FunctionType(ir.VoidType(), [value.type, place.type, word_32, lanes.type])
-    masked_store = cgutils.get_or_insert_function(builder.module, function, name)  # type: ignore[no-untyped-call]
-    builder.call(masked_store, [value, place, word_32(align), lanes])
-
-
-class Numbers:
-    """An array of numbers that are the same for every element, read before the loop: [i] is the i-th in every lane."""
-
-    def __init__(self, turn: Turn, data: ir.Value) -> None:
-        self.turn, self.data = turn, data
-        self.read: dict[int, Vectors] = {}
-
-    def __getitem__(self, i: int) -> Vectors:
-        if i not in self.read:
-            builder = self.turn.builder
-            with builder.goto_block(self.turn.before):
-                self.read[i] = self.turn.spread(builder.load(builder.gep(self.data, [word_64(i)])))
-        return self.read[i]

@@ -1,188 +1,49 @@
-"""Loops around straight-line code: over a block of words, and over the counters of the generator.
-
-Each is an intrinsic for Numba, whose memory arguments are pointers (intrinsics.py).
-"""
+"""The generator: counters to words, in one loop; and the laws that are short enough to share it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import types
+from numba.extending import intrinsic, overload
 
+from fastinit.engines import constants as k
+from fastinit.engines.compiled.compiling import kernel, named_routine, routine
+from fastinit.engines.compiled.intrinsics import pointer
+from fastinit.engines.compiled.loops import merge, own_code
+from fastinit.engines.compiled.operands import Numbers, store_lanes
+from fastinit.engines.compiled.streaming import EDGE, NO_FREIGHT, Freight
+from fastinit.engines.compiled.vectors import WAYS, Turn, Vectors, high_half, pause, product, spread, word_32, word_64
 from fastinit.engines.constants import GROUP, LANES, MULTIPLIER_0
-from fastinit.engines.vectors import (
-    LETTER,
-    MASKED_STORES,
-    REGISTER,
-    WAYS,
-    Line,
-    Numbers,
-    Turn,
-    Vectors,
-    spread,
-    store_lanes,
-    word_32,
-    word_64,
-)
+from fastinit.engines.processor import LETTER, MASKED_STORES, REGISTER
 
 # Vectors of counters in a turn: a group, or half of one where that is eight. Of 512 bits a group is two, and with three
 # groups a core has more to do: 0.284 ns a word; with two 0.305, with four 0.297, with one 0.340.
 MOST_VECTORS = 6 if REGISTER == 512 else WAYS // 2
 
 
-def own_code(builder: ir.IRBuilder) -> None:
-    """Keep the function that is being built out of its callers, with a stack on which a vector lies in one line.
+def philox(p0: Vectors, c1: Vectors, c2: Vectors, c3: Vectors, k0: Vectors, k1: Vectors) -> tuple[Vectors, ...]:
+    """Philox4x32-10 (Salmon et al. 2011) on 64-bit lanes: random words in the low halves, the high halves dirty.
 
-    Inlined, it would have the caller's stack: vectors across two cache lines, every other load of one twice as long
-    (the truncated law: 2.5 ns an element in place of 1.5, by the luck of the address).
+    Of the first word of the counters comes the product with its multiplier. A round is two widening products, their
+    halves crossed and keyed. A product reads low halves only (vpmuludq), so that nothing is masked: six instructions
+    for a vector of counters, or eight.
     """
-    builder.function.attributes.add("noinline")
-    builder.function.attributes.alignstack = 64
-
-
-def merge(instructions: list[ir.Instruction], start: int, turns: Sequence[Turn], lag: int) -> None:
-    """Put turns that were traced one behind another, from `start` on, side by side: each `lag` steps after the last.
-
-    They know nothing of each other, so that any order is right. Where one turn does a polynomial, which waits for
-    itself, the other does something else: normal laws take 0.85 to 0.9 of the time of eight vectors in step.
-    """
-    steps, begin = [], start
-    for which, turn in enumerate(turns):
-        for number, end in enumerate(turn.steps):
-            steps.append((number + lag * which, which, instructions[begin:end]))
-            begin = end
-    del instructions[start:]
-    for _, _, step in sorted(steps, key=lambda step: step[:2]):
-        instructions.extend(step)
-
-
-def loop(law: Callable[..., None], pairs: bool = False, ways: int = WAYS, apart: tuple[int, int] = (1, 0)) -> Any:
-    """An intrinsic (count, words, low words, out, reals, integers, spare) that does a law for `count` elements.
-
-    `law` has the arguments after `count`: Lines, but for the two of Numbers. The elements are whole groups; with
-    `pairs` each place of a line stands for two elements, 16 apart. The vectors of a turn go in some parts, each so many
-    steps behind the one before: `apart` is both numbers.
-    """
-    parts, lag = apart
-
-    @intrinsic
-    def run(typing_context, count, words, low_words, out, reals, integers, spare):  # type: ignore[no-untyped-def]
-        kinds = (words, low_words, out, reals, integers, spare)
-
-        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            own_code(builder)
-            data = arguments[1:]
-            lanes = REGISTER // reals.dtype.bitwidth
-            before = builder.append_basic_block("numbers")
-            builder.branch(before)
-            begin, source = word_64(0), before
-            builder.position_at_end(builder.append_basic_block("turns"))
-            first = builder.block
-            # As many vectors as a turn takes, then what is left of the last group.
-            for number in sorted({ways, math.gcd(ways, (GROUP // 2 if pairs else GROUP) // lanes)}, reverse=True):
-                here = builder.block
-                index = builder.phi(word_64)
-                index.add_incoming(begin, source)
-                end = builder.add(index, word_64(number * lanes * (2 if pairs else 1)))
-                inside, after = builder.append_basic_block("turn"), builder.append_basic_block("turns")
-                builder.cbranch(builder.icmp_signed("<=", end, arguments[0]), inside, after)
-                builder.position_at_end(inside)
-                of_part = number // (parts if number == ways else 1)
-                start = len(inside.instructions)
-                turns = [Turn(builder, before, of_part, lanes, way) for way in range(0, number, of_part)]
-                for turn in turns:
-                    lines = [
-                        (Numbers(turn, where) if array in (3, 4) else Line(turn, where, index, pairs))
-                        for array, where in enumerate(data)
-                    ]
-                    law(*lines)
-                    turn.steps.append(len(inside.instructions))
-                merge(inside.instructions, start, turns, lag)
-                builder.branch(here)
-                index.add_incoming(end, builder.block)
-                begin, source = index, here
-                builder.position_at_end(after)
-            with builder.goto_block(before):
-                builder.branch(first)
-            return context.get_dummy_value()
-
-        return types.void(count, *kinds), codegen
-
-    return run
-
-
-def store_past_cache(builder: ir.IRBuilder, value: ir.Value, place: ir.Value) -> None:
-    """Store a whole register to a place that is aligned to it, without reading the line into the cache first."""
-    store = builder.store(value, place)
-    store.align = REGISTER // 8
-    store.set_metadata("nontemporal", builder.module.add_metadata([word_32(1)]))
-
-
-class Freight:
-    """Finished values on their way past the cache: (source, target, lines), two addresses and a count of cache lines.
-
-    A store reads its line into the cache first; one that fills lines and goes past it does not, and memory has half the
-    work. Such stores must come slowly, between other work, or the core waits for memory all the same.
-
-    With a source of 0 nothing is carried: the lines at the target, where a law will store, are asked for meanwhile.
-    """
-
-    def __init__(self, builder: ir.IRBuilder, freight: ir.Value) -> None:
-        self.builder = builder
-        self.source, self.target, self.lines = cgutils.unpack_tuple(builder, freight, 3)  # type: ignore[no-untyped-call]
-        self.gone = cgutils.alloca_once_value(builder, word_64(0))  # type: ignore[no-untyped-call]
-
-    def _store(self, gone: ir.Value, lines: int) -> None:
-        builder = self.builder
-        kind = ir.VectorType(word_32, REGISTER // 32).as_pointer()
-        begin = builder.mul(gone, word_64(64))
-        for offset in range(0, 64 * lines, REGISTER // 8):
-            place = builder.add(begin, word_64(offset))
-            load = builder.load(builder.inttoptr(builder.add(self.source, place), kind))
-            load.align = 1
-            store_past_cache(builder, load, builder.inttoptr(builder.add(self.target, place), kind))
-        builder.store(builder.add(gone, word_64(lines)), self.gone)
-
-    def _ask(self, gone: ir.Value, lines: int) -> None:
-        builder, kind = self.builder, ir.IntType(8).as_pointer()
-        signature = ir.FunctionType(ir.VoidType(), [kind, word_32, word_32, word_32])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [kind], signature)
-        begin = builder.add(self.target, builder.mul(gone, word_64(64)))
-        # Into the second level (prefetcht2): the first has room for two blocks and the words, and no more.
-        to_read, second_level, data = word_32(0), word_32(1), word_32(1)
-        for offset in range(0, 64 * lines, 64):
-            place = builder.inttoptr(builder.add(begin, word_64(offset)), kind)
-            builder.call(prefetch, [place, to_read, second_level, data])
-        builder.store(builder.add(gone, word_64(lines)), self.gone)
-
-    def carry(self, lines: int) -> None:
-        """Carry so many lines, or ask for them, if there are as many."""
-        builder = self.builder
-        gone = builder.load(self.gone)
-        with builder.if_then(builder.icmp_signed("<=", builder.add(gone, word_64(lines)), self.lines)):
-            with builder.if_else(builder.icmp_signed("!=", self.source, word_64(0))) as (carried, asked):
-                with carried:
-                    self._store(gone, lines)
-                with asked:
-                    self._ask(gone, lines)
-
-    def carry_rest(self) -> None:
-        """Carry what is left; nobody asks for the rest."""
-        builder = self.builder
-        here, inside, after = (builder.append_basic_block(name) for name in ("left", "line", "carried"))
-        builder.branch(here)
-        builder.position_at_end(here)
-        gone = builder.load(self.gone)
-        left = builder.icmp_signed("<", gone, self.lines)
-        builder.cbranch(builder.and_(left, builder.icmp_signed("!=", self.source, word_64(0))), inside, after)
-        builder.position_at_end(inside)
-        self._store(gone, 1)
-        builder.branch(here)
-        builder.position_at_end(after)
+    p1 = product(c2, k.MULTIPLIER_1)
+    for round in range(1, k.ROUNDS):
+        c0, c1, c2, c3 = (p1 >> 32) ^ (c1 ^ k0), p1, high_half(p0) ^ (c3 ^ k1), p0
+        # All but one word of a counter are those of its neighbours, and for two rounds half of what is made of them.
+        if round == 1:
+            c2, c3 = pause((c2, c3))
+        elif round == 2:
+            c0, c1, c2 = pause((c0, c1, c2))
+        else:
+            c0, c1, c2, c3 = pause((c0, c1, c2, c3))
+        p0, p1 = product(c0, k.MULTIPLIER_0), product(c2, k.MULTIPLIER_1)
+        k0, k1 = k0 + k.WEYL_0, k1 + k.WEYL_1
+    return (p1 >> 32) ^ (c1 ^ k0), p1, (p0 >> 32) ^ (c3 ^ k1), p0
 
 
 def places_of(way: int, lanes: int, by_ones: bool) -> list[int]:
@@ -365,3 +226,75 @@ def loop_over_counters(
         return signature, codegen
 
     return run
+
+
+turns_of_words = loop_over_counters(philox)
+
+
+@routine
+def draw_words(out, counters):
+    """Write the words of whole groups in the order of the elements that take them, one row behind the other.
+
+    counters = (first, pitch, rows, groups, domain, stream, freight); row r begins with the group of element
+    first + r * pitch.
+    """
+    first, pitch, rows, groups, domain, stream, freight = counters
+    turns_of_words(out, first, pitch, rows, groups, domain, stream, freight, stream)  # words need no numbers
+
+
+@kernel  # from Python: the raw words, for the self-test and the statistics
+def words(out, group, groups, domain, stream):
+    """Write the words of whole groups, in the order of the elements that take them."""
+    draw_words(pointer(out), (group * 64, 0, 1, groups, domain, pointer(stream), NO_FREIGHT))
+
+
+ONE_LOOP: set[Any] = set()
+
+
+def one_loop(formula: Callable[[Vectors, Numbers], Vectors]) -> Any:
+    """Make a routine of a formula, in one loop with the generator, if the registers that are left are enough for it.
+
+    No words come and go, and the stores are spread over the loop: uniform float32 is drawn 1.2 times as fast.
+    """
+    turns = loop_over_counters(philox, formula)
+
+    def draw_and_fill(count, words, low_words, out, reals, integers, spare, counters):
+        first, pitch, rows, groups, domain, stream, freight = counters
+        turns(out, first, pitch, rows, groups, domain, stream, freight, reals)
+
+    ONE_LOOP.add(function := named_routine(formula.__name__, draw_and_fill))
+    return function
+
+
+def draw_own_words(law, own_words, low_words, reals, counters):
+    """The words that a law takes, and the low words that float64 adds; nothing for a law that draws its own."""
+    raise TypeError("compiled code only")
+
+
+@overload(draw_own_words, jit_options={"forceinline": True})
+def _draw_own_words(law, own_words, low_words, reals, counters):
+    if law.dispatcher in ONE_LOOP:
+        return lambda law, own_words, low_words, reals, counters: None
+    if reals.dtype == types.float32:
+        return lambda law, own_words, low_words, reals, counters: draw_words(own_words, counters)
+
+    def both(law, own_words, low_words, reals, counters):
+        first, pitch, rows, groups, domain, stream, (source, target, lines) = counters
+        half = lines // 2
+        draw_words(own_words, (first, pitch, rows, groups, domain, stream, (source, target, half)))
+        rest = (source + 64 * half if source != 0 else 0, target + 64 * half, lines - half)
+        draw_words(low_words, (first, pitch, rows, groups, k.DOMAIN_LOW, stream, rest))
+
+    return both
+
+
+def other_half(law, half):
+    """Where in the scratch the next block goes: a law that carries the last block while it writes has two places."""
+    raise TypeError("compiled code only")
+
+
+@overload(other_half, jit_options={"forceinline": True})
+def _other_half(law, half):
+    if law.dispatcher in ONE_LOOP:
+        return lambda law, half: k.BLOCK + 3 * EDGE - half
+    return lambda law, half: half
