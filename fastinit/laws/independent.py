@@ -10,8 +10,8 @@ import numpy as np
 
 from fastinit.dtypes import Format
 from fastinit.engines import reference
-from fastinit.engines.constants import DEEP_TAIL_32
 from fastinit.engines.gaussian import lower_tail, upper_tail
+from fastinit.engines.stream import DEEP_TAIL_32
 from fastinit.laws.law import (
     Draw,
     IndependentLaw,

@@ -20,7 +20,7 @@ FILL = """
 import sys, numpy as np, fastinit
 x = np.empty(1000, np.float32)
 fastinit.fill_uniform(x, low=-1.0, high=1.0, seed=0)
-kernel = sys.modules["fastinit.engines.compiled.entries"].uniform_steps_32_run
+kernel = sys.modules["fastinit.engines.compiled"].KERNELS["uniform_steps_32", "rows"]
 print(fastinit.__file__, sum(kernel.stats.cache_hits.values()), x.tobytes().hex())
 """
 
@@ -186,7 +186,7 @@ def test_every_source_of_the_engine_is_in_the_stamp():
 
 
 @pytest.mark.parametrize(
-    ("source", "number"), [("compiled/philox.py", "k.MULTIPLIER_0"), ("constants.py", "0xD2511F53, 0xCD9E8D57")]
+    ("source", "number"), [("compiled/philox.py", "k.MULTIPLIER_0"), ("stream.py", "0xD2511F53, 0xCD9E8D57")]
 )
 def test_an_edit_in_any_source_of_the_engine_is_seen_at_once_and_so_is_its_end(tmp_path, source, number):
     package = tmp_path / "fastinit"

@@ -7,7 +7,7 @@ Constants are wrapped (`u32(...)`) because Numba computes `uint32 + int` in int6
 because 64-bit lanes halve the speed. fastmath stays off: a fused or reordered operation would change bits.
 """
 
-from fastinit.engines.compiled.entries import ENTRIES as ENTRIES
+from fastinit.engines.compiled.entries import KERNELS as KERNELS
 from fastinit.engines.compiled.entries import fill as fill
 from fastinit.engines.compiled.entries import store as store
 from fastinit.engines.compiled.entries import tally as tally

@@ -9,7 +9,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from fastinit.engines.compiled.vectors import spread, word_64
-from fastinit.engines.constants import GROUP
+from fastinit.engines.stream import GROUP
 
 # --- bits -------------------------------------------------------------------------------------------------------------
 

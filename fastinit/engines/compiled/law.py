@@ -9,19 +9,19 @@ from fastinit.engines.compiled.compiling import named_routine
 from fastinit.engines.compiled.loops import loop
 from fastinit.engines.processor import REGISTER
 
-# Every law has the arguments (count, words, low words, out, reals, integers, spare, counters), so that one walk serves
-# all; `count` elements are whole groups, `spare` has room for as many values, and float32 has no low words: a far tail
-# keeps places there. The laws in ONE_LOOP look at no words: they draw from the counters.
+# Every law has the arguments (count, words, low words, out, reals, integers, tail probabilities, counters), so that one
+# placement serves all; `count` elements are whole groups, there is room for as many tail probabilities, and float32 has
+# no low words: a far tail keeps places there. The laws in ONE_LOOP look at no words: they draw from the counters.
 
 
 def law(**options: Any) -> Callable[[Callable[..., None]], Any]:
     """Make a routine of a formula over a block of words; options as `loop` has them."""
 
     def bind(formula: Callable[..., None]) -> Any:
-        turns = loop(formula, **options)
+        bodies = loop(formula, **options)
 
-        def fill_block(count, words, low_words, out, reals, integers, spare, counters):  # type: ignore[no-untyped-def]
-            turns(count, words, low_words, out, reals, integers, spare)
+        def fill_block(count, words, low_words, out, reals, integers, tail_probability, counters):  # type: ignore[no-untyped-def]
+            bodies(count, words, low_words, out, reals, integers, tail_probability)
 
         return named_routine(formula.__name__, fill_block)
 

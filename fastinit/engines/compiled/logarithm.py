@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastinit.engines import constants as k
+from fastinit.engines import stream as k
 from fastinit.engines.compiled.vectors import (
     Vectors,
     bits,

@@ -13,10 +13,10 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastinit.engines.compiled.operands import Line, Numbers
-from fastinit.engines.compiled.vectors import WAYS, Turn, word_64
-from fastinit.engines.constants import GROUP
+from fastinit.engines.compiled.operands import ScalarOperand, VectorOperand
+from fastinit.engines.compiled.vectors import UNROLL, Body, word_64
 from fastinit.engines.processor import REGISTER
+from fastinit.engines.stream import GROUP
 
 
 def own_code(builder: ir.IRBuilder) -> None:
@@ -29,15 +29,15 @@ def own_code(builder: ir.IRBuilder) -> None:
     builder.function.attributes.alignstack = 64
 
 
-def merge(instructions: list[ir.Instruction], start: int, turns: Sequence[Turn], lag: int) -> None:
-    """Put turns that were traced one behind another, from `start` on, side by side: each `lag` steps after the last.
+def merge(instructions: list[ir.Instruction], start: int, bodies: Sequence[Body], lag: int) -> None:
+    """Put bodies that were traced one behind another, from `start` on, side by side: each `lag` steps after the last.
 
-    They know nothing of each other, so that any order is right. Where one turn does a polynomial, which waits for
+    They know nothing of each other, so that any order is right. Where one does a polynomial, which waits for
     itself, the other does something else: normal laws take 0.85 to 0.9 of the time of eight vectors in step.
     """
     steps, begin = [], start
-    for which, turn in enumerate(turns):
-        for number, end in enumerate(turn.steps):
+    for which, body in enumerate(bodies):
+        for number, end in enumerate(body.steps):
             steps.append((number + lag * which, which, instructions[begin:end]))
             begin = end
     del instructions[start:]
@@ -45,18 +45,20 @@ def merge(instructions: list[ir.Instruction], start: int, turns: Sequence[Turn],
         instructions.extend(step)
 
 
-def loop(law: Callable[..., None], pairs: bool = False, ways: int = WAYS, apart: tuple[int, int] = (1, 0)) -> Any:
-    """An intrinsic (count, words, low words, out, reals, integers, spare) that does a law for `count` elements.
+def loop(law: Callable[..., None], pairs: bool = False, unroll: int = UNROLL, stagger: tuple[int, int] = (1, 0)) -> Any:
+    """An intrinsic that does a law for `count` elements.
 
-    `law` has the arguments after `count`: Lines, but for the two of Numbers. The elements are whole groups; with
-    `pairs` each place of a line stands for two elements, 16 apart. The vectors of a turn go in some parts, each so many
-    steps behind the one before: `apart` is both numbers.
+    Its arguments: count, words, low words, out, reals, integers, tail probabilities.
+
+    `law` has the arguments after `count`: reals and integers are ScalarOperands, the others VectorOperands. The
+    elements are whole groups; with `pairs` each place of an operand stands for two elements, 16 apart. The vectors of a
+    body go in some parts, each so many steps behind the one before: `stagger` is both numbers.
     """
-    parts, lag = apart
+    parts, lag = stagger
 
     @intrinsic
-    def run(typing_context, count, words, low_words, out, reals, integers, spare):  # type: ignore[no-untyped-def]
-        kinds = (words, low_words, out, reals, integers, spare)
+    def run(typing_context, count, words, low_words, out, reals, integers, tail_probability):  # type: ignore[no-untyped-def]
+        kinds = (words, low_words, out, reals, integers, tail_probability)
 
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             own_code(builder)
@@ -65,28 +67,28 @@ def loop(law: Callable[..., None], pairs: bool = False, ways: int = WAYS, apart:
             before = builder.append_basic_block("numbers")
             builder.branch(before)
             begin, source = word_64(0), before
-            builder.position_at_end(builder.append_basic_block("turns"))
+            builder.position_at_end(builder.append_basic_block("bodies"))
             first = builder.block
-            # As many vectors as a turn takes, then what is left of the last group.
-            for number in sorted({ways, math.gcd(ways, (GROUP // 2 if pairs else GROUP) // lanes)}, reverse=True):
+            # As many vectors as a body takes, then what is left of the last group.
+            for number in sorted({unroll, math.gcd(unroll, (GROUP // 2 if pairs else GROUP) // lanes)}, reverse=True):
                 here = builder.block
                 index = builder.phi(word_64)
                 index.add_incoming(begin, source)
                 end = builder.add(index, word_64(number * lanes * (2 if pairs else 1)))
-                inside, after = builder.append_basic_block("turn"), builder.append_basic_block("turns")
+                inside, after = builder.append_basic_block("body"), builder.append_basic_block("bodies")
                 builder.cbranch(builder.icmp_signed("<=", end, arguments[0]), inside, after)
                 builder.position_at_end(inside)
-                of_part = number // (parts if number == ways else 1)
+                of_part = number // (parts if number == unroll else 1)
                 start = len(inside.instructions)
-                turns = [Turn(builder, before, of_part, lanes, way) for way in range(0, number, of_part)]
-                for turn in turns:
+                bodies = [Body(builder, before, of_part, lanes, way) for way in range(0, number, of_part)]
+                for body in bodies:
                     lines = [
-                        (Numbers(turn, where) if array in (3, 4) else Line(turn, where, index, pairs))
+                        (ScalarOperand(body, where) if array in (3, 4) else VectorOperand(body, where, index, pairs))
                         for array, where in enumerate(data)
                     ]
                     law(*lines)
-                    turn.steps.append(len(inside.instructions))
-                merge(inside.instructions, start, turns, lag)
+                    body.steps.append(len(inside.instructions))
+                merge(inside.instructions, start, bodies, lag)
                 builder.branch(here)
                 index.add_incoming(end, builder.block)
                 begin, source = index, here

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastinit.engines import constants as k
+from fastinit.engines import stream as k
 from fastinit.engines.compiled.law import FLOAT64, NORMAL, law
 from fastinit.engines.compiled.logarithm import (
     minus_2_log_32,
@@ -11,7 +11,7 @@ from fastinit.engines.compiled.logarithm import (
     split_bits_32,
     whole_64,
 )
-from fastinit.engines.compiled.operands import Line, Numbers
+from fastinit.engines.compiled.operands import ScalarOperand, VectorOperand
 from fastinit.engines.compiled.vectors import (
     Vectors,
     and_not,
@@ -80,7 +80,7 @@ def angle_64(b: Vectors, b_low: Vectors) -> tuple[Vectors, Vectors]:
     return from_bits(bits(horner(z, k.COS_64)) ^ (wide(b) << 63)), t * horner(z, k.SIN_64)
 
 
-def store_pairs(out: Line, sine: Vectors, cosine: Vectors, b: Vectors) -> None:
+def store_pairs(out: VectorOperand, sine: Vectors, cosine: Vectors, b: Vectors) -> None:
     """Store what was made of a sine and a cosine, the other way round where bit 1 of the word is set.
 
     Without masked stores by selects, and without AVX-512 by an exclusive or: as a select the loop went from 13.5 to
@@ -110,24 +110,45 @@ def pairs_32(a: Vectors, b: Vectors) -> tuple[Vectors, Vectors]:
     return radius * sine, radius * cosine
 
 
-@law(pairs=True, apart=NORMAL)
-def normal_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
+@law(pairs=True, stagger=NORMAL)
+def normal_32(
+    words: VectorOperand,
+    low_words: VectorOperand,
+    out: VectorOperand,
+    reals: ScalarOperand,
+    integers: ScalarOperand,
+    tail_probability: VectorOperand,
+) -> None:
     """The normal law of pairs of words. Reals: mean, std."""
     b = words[1]
     sine, cosine = pairs_32(words[0], b)
     store_pairs(out, reals[0] + reals[1] * sine, reals[0] + reals[1] * cosine, b)
 
 
-@law(pairs=True, apart=NORMAL)
-def centred_normal_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
+@law(pairs=True, stagger=NORMAL)
+def centred_normal_32(
+    words: VectorOperand,
+    low_words: VectorOperand,
+    out: VectorOperand,
+    reals: ScalarOperand,
+    integers: ScalarOperand,
+    tail_probability: VectorOperand,
+) -> None:
     """The same values for a mean of 0, where no value is so small that it is rounded to -0.0."""
     b = words[1]
     sine, cosine = pairs_32(words[0], b)
     store_pairs(out, reals[1] * sine, reals[1] * cosine, b)
 
 
-@law(pairs=True, apart=FLOAT64)
-def normal_64(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
+@law(pairs=True, stagger=FLOAT64)
+def normal_64(
+    words: VectorOperand,
+    low_words: VectorOperand,
+    out: VectorOperand,
+    reals: ScalarOperand,
+    integers: ScalarOperand,
+    tail_probability: VectorOperand,
+) -> None:
     """As normal_32, with the low words below the high ones."""
     radius, b = radius_64(words[0], low_words[0]), words[1]
     cosine, sine = angle_64(b, low_words[1])

@@ -5,19 +5,19 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import cgutils
 
-from fastinit.engines.compiled.vectors import Mask, Turn, Vectors, double, single, word_32, word_64
-from fastinit.engines.constants import LANES
+from fastinit.engines.compiled.vectors import Body, Mask, Vectors, double, single, word_32, word_64
+from fastinit.engines.stream import LANES
 
 
-class Line:
-    """An array: [0] is where the vectors of a turn lie, or the first of each pair, and [1] the second, 16 further."""
+class VectorOperand:
+    """An array: [0] is where the vectors of a body lie, or the first of each pair, and [1] the second, 16 further."""
 
-    def __init__(self, turn: Turn, data: ir.Value, index: ir.Value, pairs: bool) -> None:
-        self.turn, self.data, self.index, self.pairs = turn, data, index, pairs
+    def __init__(self, body: Body, data: ir.Value, index: ir.Value, pairs: bool) -> None:
+        self.body, self.data, self.index, self.pairs = body, data, index, pairs
 
     def _places(self, half: int) -> list[ir.Value]:
-        builder, kind = self.turn.builder, self.turn.type_of(self.data.type.pointee).as_pointer()
-        places = [(self.turn.first + way) * self.turn.lanes for way in range(self.turn.ways)]
+        builder, kind = self.body.builder, self.body.type_of(self.data.type.pointee).as_pointer()
+        places = [(self.body.first + way) * self.body.lanes for way in range(self.body.unroll)]
         if self.pairs:
             places = [2 * LANES * (place // LANES) + place % LANES + LANES * half for place in places]
         indices = [builder.add(self.index, word_64(place)) for place in places]
@@ -27,18 +27,18 @@ class Line:
         return 8 if self.data.type.pointee in (double, word_64) else 4
 
     def __getitem__(self, half: int) -> Vectors:
-        loads = [self.turn.builder.load(place) for place in self._places(half)]
+        loads = [self.body.builder.load(place) for place in self._places(half)]
         for load in loads:
             load.align = self._align()
-        return Vectors(self.turn, [self.turn.here(load) for load in loads])
+        return Vectors(self.body, [self.body.pin(load) for load in loads])
 
     def __setitem__(self, half: int, x: Vectors) -> None:
         for place, value in zip(self._places(half), x.values, strict=True):
-            self.turn.builder.store(value, place).align = self._align()
+            self.body.builder.store(value, place).align = self._align()
 
     def replace(self, half: int, mask: Mask, x: Vectors) -> None:
         """Store x over what was stored, in the lanes of a mask."""
-        builder = self.turn.builder
+        builder = self.body.builder
         masks = [mask.decide(*operands) for operands in zip(*(y.values for y in mask.operands), strict=True)]
         for place, value, lanes in zip(self._places(half), x.values, masks, strict=True):
             store_lanes(builder, value, place, lanes, self._align())
@@ -53,16 +53,16 @@ def store_lanes(builder: ir.IRBuilder, value: ir.Value, place: ir.Value, lanes: 
     builder.call(masked_store, [value, place, word_32(align), lanes])
 
 
-class Numbers:
+class ScalarOperand:
     """An array of numbers that are the same for every element, read before the loop: [i] is the i-th in every lane."""
 
-    def __init__(self, turn: Turn, data: ir.Value) -> None:
-        self.turn, self.data = turn, data
+    def __init__(self, body: Body, data: ir.Value) -> None:
+        self.body, self.data = body, data
         self.read: dict[int, Vectors] = {}
 
     def __getitem__(self, i: int) -> Vectors:
         if i not in self.read:
-            builder = self.turn.builder
-            with builder.goto_block(self.turn.before):
-                self.read[i] = self.turn.spread(builder.load(builder.gep(self.data, [word_64(i)])))
+            builder = self.body.builder
+            with builder.goto_block(self.body.before):
+                self.read[i] = self.body.spread(builder.load(builder.gep(self.data, [word_64(i)])))
         return self.read[i]

@@ -9,19 +9,31 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from fastinit.engines import constants as k
+from fastinit.engines import blocking
+from fastinit.engines import stream as k
 from fastinit.engines.compiled.compiling import kernel, named_routine, routine
 from fastinit.engines.compiled.intrinsics import pointer
 from fastinit.engines.compiled.loops import merge, own_code
-from fastinit.engines.compiled.operands import Numbers, store_lanes
-from fastinit.engines.compiled.streaming import EDGE, NO_FREIGHT, Freight
-from fastinit.engines.compiled.vectors import WAYS, Turn, Vectors, high_half, pause, product, spread, word_32, word_64
-from fastinit.engines.constants import GROUP, LANES, MULTIPLIER_0
+from fastinit.engines.compiled.operands import ScalarOperand, store_lanes
+from fastinit.engines.compiled.streaming import NOTHING_PENDING, StreamingCopy
+from fastinit.engines.compiled.vectors import (
+    UNROLL,
+    Body,
+    Order,
+    Vectors,
+    high_half,
+    pause,
+    product,
+    spread,
+    word_32,
+    word_64,
+)
 from fastinit.engines.processor import LETTER, MASKED_STORES, REGISTER
+from fastinit.engines.stream import GROUP, LANES, MULTIPLIER_0
 
-# Vectors of counters in a turn: a group, or half of one where that is eight. Of 512 bits a group is two, and with three
+# Vectors of counters in a body: a group, or half of one where that is eight. Of 512 bits a group is two, and with three
 # groups a core has more to do: 0.284 ns a word; with two 0.305, with four 0.297, with one 0.340.
-MOST_VECTORS = 6 if REGISTER == 512 else WAYS // 2
+MOST_VECTORS = 6 if REGISTER == 512 else UNROLL // 2
 
 
 def philox(p0: Vectors, c1: Vectors, c2: Vectors, c3: Vectors, k0: Vectors, k1: Vectors) -> tuple[Vectors, ...]:
@@ -73,21 +85,21 @@ def draw(
 ) -> list[list[ir.Value]]:
     """Each of the four words, of all counters, from their first products and what else the generator takes.
 
-    There are registers of 512 bits for all vectors of a turn, if each does a round in one go. On others the order is
+    There are registers of 512 bits for all vectors of a body, if each does a round in one go. On others the order is
     left to LLVM, which keeps to that of the operations here.
     """
     lanes = products[0].type.count
     one_by_one = REGISTER == 512 and LETTER is not None
-    start, turns = len(builder.block.instructions), []
+    start, bodies = len(builder.block.instructions), []
     words: list[list[ir.Value]] = [[], [], [], []]
     for values in [[value] for value in products] if one_by_one else [products]:
-        turn = Turn(builder, before, len(values), lanes, ordered=False, paced=one_by_one)
-        made = generator(Vectors(turn, values), *(turn.spread(number) for number in numbers))
+        body = Body(builder, before, len(values), lanes, order=Order.ROUNDS if one_by_one else Order.FREE)
+        made = generator(Vectors(body, values), *(body.spread(number) for number in numbers))
         for word, vectors in zip(words, made, strict=True):
             word += vectors.values
-        turn.steps.append(len(builder.block.instructions))
-        turns.append(turn)
-    merge(builder.block.instructions, start, turns, 0)
+        body.steps.append(len(builder.block.instructions))
+        bodies.append(body)
+    merge(builder.block.instructions, start, bodies, 0)
     return words
 
 
@@ -117,20 +129,20 @@ def store_low_halves(builder: ir.IRBuilder, one: ir.Value, two: ir.Value, data: 
 
 
 def loop_over_counters(
-    generator: Callable[..., Sequence[Vectors]], law: Callable[[Vectors, Numbers], Vectors] | None = None
+    generator: Callable[..., Sequence[Vectors]], law: Callable[[Vectors, ScalarOperand], Vectors] | None = None
 ) -> Any:
-    """An intrinsic (out, first, pitch, rows, groups, domain, stream, freight, reals): rows of whole groups.
+    """An intrinsic (out, first, pitch, rows, groups, domain, stream, pending, reals): rows of whole groups.
 
     Row r begins with the group of element first + r pitch. `generator` makes the four words of counters, in the low
     halves of 64-bit lanes, from counters and key. Stored is what a law makes of a word, or the word.
 
-    Besides, `freight` is carried past the cache: four lines a group, and the rest at the end.
+    Besides, the pending streaming copy advances: four lines a group, and the rest at the end.
     """
     by_ones = MASKED_STORES and law is None
 
     @intrinsic
-    def run(typing_context, out, first, pitch, rows, groups, domain, stream, freight, reals):  # type: ignore[no-untyped-def]
-        signature = types.void(out, first, pitch, rows, groups, domain, stream, freight, reals)
+    def run(typing_context, out, first, pitch, rows, groups, domain, stream, pending, reals):  # type: ignore[no-untyped-def]
+        signature = types.void(out, first, pitch, rows, groups, domain, stream, pending, reals)
 
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             own_code(builder)
@@ -139,11 +151,11 @@ def loop_over_counters(
                 context.cast(builder, arguments[i], signature.args[i], types.int64) for i in range(1, 6)
             )
             lanes = REGISTER // 64
-            names = ("numbers", "row", "turns", "next", "next_row", "words")
+            names = ("numbers", "row", "bodies", "next", "next_row", "words")
             before, start, here, following, stop, after = (builder.append_basic_block(name) for name in names)
             builder.branch(before)
             builder.position_at_end(before)
-            freight = Freight(builder, arguments[7])
+            pending = StreamingCopy(builder, arguments[7])
             # Names, then keys.
             parts = [builder.zext(builder.load(builder.gep(stream, [word_64(i)])), word_64) for i in (2, 3, 0, 1)]
             length = builder.mul(groups, word_64(LANES))
@@ -174,13 +186,13 @@ def loop_over_counters(
                     for (one, two), place in zip(pairs, places, strict=True):
                         store_low_halves(builder, one, two, data, place)
                 else:
-                    turn = Turn(builder, before, len(pairs), 2 * lanes, ordered=False)
-                    made = Vectors(turn, [packed(builder, one, two) for one, two in pairs])
-                    made = made if law is None else law(made, Numbers(turn, reals))
+                    body = Body(builder, before, len(pairs), 2 * lanes, order=Order.FREE)
+                    made = Vectors(body, [packed(builder, one, two) for one, two in pairs])
+                    made = made if law is None else law(made, ScalarOperand(body, reals))
                     for place, value in zip(places, made.values, strict=True):
                         target = builder.bitcast(builder.gep(data, [place]), value.type.as_pointer())
                         builder.store(value, target).align = 4
-                freight.carry(4 * max(1, number * lanes // LANES))
+                pending.advance(4 * max(1, number * lanes // LANES))
 
             ends = []
             most = MOST_VECTORS
@@ -220,7 +232,7 @@ def loop_over_counters(
                 some = builder.and_(*(builder.icmp_signed("<", word_64(0), count) for count in (rows, groups)))
                 builder.cbranch(some, start, after)
             builder.position_at_end(after)
-            freight.carry_rest()
+            pending.finish()
             return context.get_dummy_value()
 
         return signature, codegen
@@ -228,73 +240,73 @@ def loop_over_counters(
     return run
 
 
-turns_of_words = loop_over_counters(philox)
+write_words = loop_over_counters(philox)
 
 
 @routine
 def draw_words(out, counters):
     """Write the words of whole groups in the order of the elements that take them, one row behind the other.
 
-    counters = (first, pitch, rows, groups, domain, stream, freight); row r begins with the group of element
+    counters = (first, pitch, rows, groups, domain, stream, pending); row r begins with the group of element
     first + r * pitch.
     """
-    first, pitch, rows, groups, domain, stream, freight = counters
-    turns_of_words(out, first, pitch, rows, groups, domain, stream, freight, stream)  # words need no numbers
+    first, pitch, rows, groups, domain, stream, pending = counters
+    write_words(out, first, pitch, rows, groups, domain, stream, pending, stream)  # words need no numbers
 
 
 @kernel  # from Python: the raw words, for the self-test and the statistics
 def words(out, group, groups, domain, stream):
     """Write the words of whole groups, in the order of the elements that take them."""
-    draw_words(pointer(out), (group * 64, 0, 1, groups, domain, pointer(stream), NO_FREIGHT))
+    draw_words(pointer(out), (group * 64, 0, 1, groups, domain, pointer(stream), NOTHING_PENDING))
 
 
 ONE_LOOP: set[Any] = set()
 
 
-def one_loop(formula: Callable[[Vectors, Numbers], Vectors]) -> Any:
+def one_loop(formula: Callable[[Vectors, ScalarOperand], Vectors]) -> Any:
     """Make a routine of a formula, in one loop with the generator, if the registers that are left are enough for it.
 
     No words come and go, and the stores are spread over the loop: uniform float32 is drawn 1.2 times as fast.
     """
-    turns = loop_over_counters(philox, formula)
+    bodies = loop_over_counters(philox, formula)
 
-    def draw_and_fill(count, words, low_words, out, reals, integers, spare, counters):
-        first, pitch, rows, groups, domain, stream, freight = counters
-        turns(out, first, pitch, rows, groups, domain, stream, freight, reals)
+    def draw_and_fill(count, words, low_words, out, reals, integers, tail_probability, counters):
+        first, pitch, rows, groups, domain, stream, pending = counters
+        bodies(out, first, pitch, rows, groups, domain, stream, pending, reals)
 
     ONE_LOOP.add(function := named_routine(formula.__name__, draw_and_fill))
     return function
 
 
-def draw_own_words(law, own_words, low_words, reals, counters):
+def draw_words_of(law, words, low_words, reals, counters):
     """The words that a law takes, and the low words that float64 adds; nothing for a law that draws its own."""
     raise TypeError("compiled code only")
 
 
-@overload(draw_own_words, jit_options={"forceinline": True})
-def _draw_own_words(law, own_words, low_words, reals, counters):
+@overload(draw_words_of, jit_options={"forceinline": True})
+def _draw_words_of(law, words, low_words, reals, counters):
     if law.dispatcher in ONE_LOOP:
-        return lambda law, own_words, low_words, reals, counters: None
+        return lambda law, words, low_words, reals, counters: None
     if reals.dtype == types.float32:
-        return lambda law, own_words, low_words, reals, counters: draw_words(own_words, counters)
+        return lambda law, words, low_words, reals, counters: draw_words(words, counters)
 
-    def both(law, own_words, low_words, reals, counters):
+    def both(law, words, low_words, reals, counters):
         first, pitch, rows, groups, domain, stream, (source, target, lines) = counters
         half = lines // 2
-        draw_words(own_words, (first, pitch, rows, groups, domain, stream, (source, target, half)))
+        draw_words(words, (first, pitch, rows, groups, domain, stream, (source, target, half)))
         rest = (source + 64 * half if source != 0 else 0, target + 64 * half, lines - half)
         draw_words(low_words, (first, pitch, rows, groups, k.DOMAIN_LOW, stream, rest))
 
     return both
 
 
-def other_half(law, half):
+def next_buffer(law, half):
     """Where in the scratch the next block goes: a law that carries the last block while it writes has two places."""
     raise TypeError("compiled code only")
 
 
-@overload(other_half, jit_options={"forceinline": True})
-def _other_half(law, half):
+@overload(next_buffer, jit_options={"forceinline": True})
+def _next_buffer(law, half):
     if law.dispatcher in ONE_LOOP:
-        return lambda law, half: k.BLOCK + 3 * EDGE - half
+        return lambda law, half: blocking.BLOCK + 3 * blocking.MARGIN - half
     return lambda law, half: half

@@ -6,12 +6,12 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from fastinit.engines import constants as k
 from fastinit.engines.compiled.compiling import f32, inline, routine, u8, u16, u32
 from fastinit.engines.compiled.intrinsics import ahead, bits, from_bits
-from fastinit.engines.compiled.operands import Line
-from fastinit.engines.compiled.vectors import Turn, Vectors, word_32
+from fastinit.engines.compiled.operands import VectorOperand
+from fastinit.engines.compiled.vectors import Body, Order, Vectors, word_32
 from fastinit.engines.compiled.vectors import bits as bits_of
+from fastinit.engines.interface import BFLOAT16, FLOAT8_E4M3FN, FLOAT16
 from fastinit.engines.processor import FEATURES, REGISTER
 
 
@@ -35,11 +35,11 @@ def two_registers_to_bfloat16(typing_context, out, values, i):
     def codegen(context, builder, signature, arguments):
         out, values, i = arguments
         lanes = REGISTER // 32
-        turn = Turn(builder, builder.block, 2, lanes, ordered=False)
-        x = bits_of(Line(turn, values, i, pairs=False)[0])
+        body = Body(builder, builder.block, 2, lanes, order=Order.FREE)
+        x = bits_of(VectorOperand(body, values, i, pairs=False)[0])
         low, high = (x + 0x7FFF + ((x >> 16) & 1)).values
-        turn = Turn(builder, builder.block, 1, lanes, ordered=False)
-        both = ((Vectors(turn, [low]) >> 16) | (Vectors(turn, [high]) & 0xFFFF0000)).values[0]
+        body = Body(builder, builder.block, 1, lanes, order=Order.FREE)
+        both = ((Vectors(body, [low]) >> 16) | (Vectors(body, [high]) & 0xFFFF0000)).values[0]
         both = builder.bitcast(both, ir.VectorType(ir.IntType(16), 2 * lanes))
         order = [*range(0, 2 * lanes, 2), *range(1, 2 * lanes, 2)]
         both = builder.shuffle_vector(both, both, ir.Constant(ir.VectorType(word_32, 2 * lanes), order))
@@ -106,9 +106,9 @@ def rounded(out, x, code):
 @overload(rounded, jit_options={"forceinline": True})
 def _rounded(out, x, code):
     if out.dtype == types.uint16:
-        return lambda out, x, code: to_float16(x) if code == k.FLOAT16 else to_bfloat16(x)
+        return lambda out, x, code: to_float16(x) if code == FLOAT16 else to_bfloat16(x)
     if out.dtype == types.uint8:
-        return lambda out, x, code: to_float8_e4m3fn(x) if code == k.FLOAT8_E4M3FN else to_float8_e5m2(x)
+        return lambda out, x, code: to_float8_e4m3fn(x) if code == FLOAT8_E4M3FN else to_float8_e5m2(x)
     return lambda out, x, code: x
 
 
@@ -132,7 +132,7 @@ def _copy_rounded(out, values, count, code):
 
     def copy_16(out, values, count, code):
         begin = 0
-        if code == k.BFLOAT16:
+        if code == BFLOAT16:
             begin = count // two * two
             for i in range(0, begin, two):
                 two_registers_to_bfloat16(out, values, i)
@@ -141,25 +141,25 @@ def _copy_rounded(out, values, count, code):
     return copy_16
 
 
-def destination(out, scratch, at):
+def destination(out, values, at):
     """Where a law may write: `out` itself where it has the precision of the law, else the scratch."""
     raise TypeError("compiled code only")
 
 
 @overload(destination, jit_options={"forceinline": True})
-def _destination(out, scratch, at):
-    if out.dtype == scratch.dtype:
-        return lambda out, scratch, at: ahead(out, at)
-    return lambda out, scratch, at: scratch
+def _destination(out, values, at):
+    if out.dtype == values.dtype:
+        return lambda out, values, at: ahead(out, at)
+    return lambda out, values, at: values
 
 
-def settle(out, values, count, code):
+def round_into(out, values, count, code):
     """Round what a law wrote into the scratch; nothing to do where it wrote into `out`."""
     raise TypeError("compiled code only")
 
 
-@overload(settle, jit_options={"forceinline": True})
-def _settle(out, values, count, code):
+@overload(round_into, jit_options={"forceinline": True})
+def _round_into(out, values, count, code):
     if out.dtype == values.dtype:
         return lambda out, values, count, code: None
     return lambda out, values, count, code: copy_rounded(out, values, count, code)

@@ -8,35 +8,37 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastinit.engines import constants as k
+from fastinit.engines import blocking
+from fastinit.engines import stream as k
 from fastinit.engines.compiled.compiling import i64, kernel, routine, u32, u64
 from fastinit.engines.compiled.intrinsics import ahead, ones, opaque, pointer
 from fastinit.engines.compiled.philox import draw_words
 from fastinit.engines.compiled.scratch import words_at
-from fastinit.engines.compiled.streaming import NO_FREIGHT
+from fastinit.engines.compiled.streaming import NOTHING_PENDING
 from fastinit.engines.compiled.vectors import spread, word_32, word_64
 
 
 def choosing(count: int) -> Any:
-    """An intrinsic (w, left, need): which of so many neighbours on a line survive, as bits; whether that is in doubt.
+    """An intrinsic (w, remaining, remaining nonzeros): which of so many neighbours on a line survive; is that in doubt.
 
-    Element i survives if (w[i] (left - i)) >> 32 is below `need` less the survivors before it. Compared with `need` too
-    many may be found, n: they are right if none of them is closer to it than n, for then none before them decides.
+    Both are bits. Element i survives if (w[i] (remaining - i)) >> 32 is below the remaining nonzeros less the survivors
+    before it. Compared with all of these too many may be found, n: they are right if none of them is closer to the
+    limit than n, for then none before them decides.
     """
 
     @intrinsic
-    def choose(typing_context, w, left, need):
-        signature = types.UniTuple(types.int64, 2)(w, left, need)
+    def choose(typing_context, w, remaining, remaining_nonzeros):
+        signature = types.UniTuple(types.int64, 2)(w, remaining, remaining_nonzeros)
 
         def codegen(context, builder, signature, arguments):
-            w, left, need = arguments
+            w, remaining, remaining_nonzeros = arguments
             short, long = (ir.VectorType(word, count) for word in (word_32, word_64))
             words = builder.load(builder.bitcast(w, short.as_pointer()))
             words.align = 4
-            factors = builder.sub(spread(builder, left, count), ir.Constant(short, list(range(count))))
+            factors = builder.sub(spread(builder, remaining, count), ir.Constant(short, list(range(count))))
             scaled = builder.mul(builder.zext(words, long), builder.zext(factors, long))
             scaled = builder.trunc(builder.lshr(scaled, ir.Constant(long, [32] * count)), short)
-            limit = spread(builder, need, count)
+            limit = spread(builder, remaining_nonzeros, count)
             found = builder.icmp_unsigned("<", scaled, limit)
             alive = builder.bitcast(found, ir.IntType(count))
             n = builder.trunc(builder.ctpop(builder.zext(alive, word_64)), word_32)
@@ -55,7 +57,7 @@ def keeping(count: int) -> Any:
     """An intrinsic (x, alive): store +0.0 over those of so many neighbours whose bit is not set."""
 
     @intrinsic
-    def keep(typing_context, x, alive):
+    def advance_only(typing_context, x, alive):
         def codegen(context, builder, signature, arguments):
             x, alive = arguments
             kind = ir.VectorType(x.type.pointee, count)
@@ -69,44 +71,44 @@ def keeping(count: int) -> Any:
 
         return types.void(x, alive), codegen
 
-    return keep
+    return advance_only
 
 
 @routine
-def choose_across(w, count, left, need):
-    """Turn words into 1 for a survivor, 0 else: neighbours on lines of their own, each with `left` elements left.
+def choose_across(w, count, remaining, remaining_nonzeros):
+    """Turn words into 1 for a survivor, 0 else: neighbours on lines of their own, each with `remaining` elements left.
 
-    One of `need` elements still to place on `left` places survives iff (w left) >> 32 < need (Knuth's algorithm S).
+    With n nonzeros still to place on r places an element survives iff (w r) >> 32 < n (Knuth's algorithm S).
     """
     for i in range(count):
-        alive = u32(u32((u64(w[i]) * u64(left)) >> u64(32)) < need[i])
-        need[i] = u32(need[i] - alive)
+        alive = u32(u32((u64(w[i]) * u64(remaining)) >> u64(32)) < remaining_nonzeros[i])
+        remaining_nonzeros[i] = u32(remaining_nonzeros[i] - alive)
         w[i] = alive
 
 
 @routine
-def choose_along(w, count, left, need):
+def choose_along(w, count, remaining, remaining_nonzeros):
     """The same for neighbours on one line; returns what is still to place.
 
     Two loops, for only the second waits for the element before: 0.7 against 5 ns an element. There LLVM would take one
     number for what survives and for what is subtracted; kept apart, an element waits two steps (cmp, sbb), not three.
     """
     for i in range(count):
-        w[i] = u32((u64(w[i]) * u64(u32(left - u32(i)))) >> u64(32))
+        w[i] = u32((u64(w[i]) * u64(u32(remaining - u32(i)))) >> u64(32))
     for i in range(count):
-        rest = opaque(u32(need - u32(w[i] < need)))
-        w[i] = u32(need - rest)
-        need = rest
-    return need
+        rest = opaque(u32(remaining_nonzeros - u32(w[i] < remaining_nonzeros)))
+        w[i] = u32(remaining_nonzeros - rest)
+        remaining_nonzeros = rest
+    return remaining_nonzeros
 
 
 @routine
-def choose_in_turn(w, count, left, need):
+def choose_in_turn(w, count, remaining, remaining_nonzeros):
     """As choose_sixteen, for so many, of which each waits for the one before."""
     alive = 0
     for i in range(count):
-        survives = u32((u64(w[i]) * u64(u32(left - u32(i)))) >> u64(32)) < need
-        need = u32(need - u32(survives))
+        survives = u32((u64(w[i]) * u64(u32(remaining - u32(i)))) >> u64(32)) < remaining_nonzeros
+        remaining_nonzeros = u32(remaining_nonzeros - u32(survives))
         alive |= i64(survives) << i
     return alive
 
@@ -116,17 +118,17 @@ choose_at_once, keep_at_once, choose_sixteen = choosing(AT_ONCE), keeping(AT_ONC
 
 
 @routine
-def choose_by_parts(w, count, left, need):
+def choose_by_parts(w, count, remaining, remaining_nonzeros):
     """As choose_at_once, for so many at most: sixteen at once where they do not wait for each other, else in turn."""
     alive = 0
     for i in range(0, count, 16):
-        place, rest, here, doubt = ahead(w, i), u32(left - u32(i)), 0, 1
+        part, rest, found, doubt = ahead(w, i), u32(remaining - u32(i)), 0, 1
         if count - i >= 16:
-            here, doubt = choose_sixteen(place, rest, need)
+            found, doubt = choose_sixteen(part, rest, remaining_nonzeros)
         if doubt != 0:
-            here = choose_in_turn(place, min(16, count - i), rest, need)
-        need = u32(need - u32(ones(here)))
-        alive |= here << i
+            found = choose_in_turn(part, min(16, count - i), rest, remaining_nonzeros)
+        remaining_nonzeros = u32(remaining_nonzeros - u32(ones(found)))
+        alive |= found << i
     return alive
 
 
@@ -134,29 +136,29 @@ LONG_LINE = 1024
 
 
 @routine
-def thin_along(out, zero, step, keep, w, count, left, need):
+def thin_along(out, zero, step, advance_only, w, count, remaining, remaining_nonzeros):
     """Choose along a long line, and store +0.0 where an element does not survive; returns what is still to place.
 
     So many at once, but where those before one of them may decide: once in 80 with one in ten to survive and 8192 left
     on the line. Thinning took 0.93 ns an element with sixteen at once and a coarser doubt, so 0.59.
     """
     for begin in range(0, count, AT_ONCE):
-        here, place, rest = min(AT_ONCE, count - begin), ahead(w, begin), u32(left - u32(begin))
+        width, part, rest = min(AT_ONCE, count - begin), ahead(w, begin), u32(remaining - u32(begin))
         alive, doubt = 0, 1
-        if here == AT_ONCE:
-            alive, doubt = choose_at_once(place, rest, need)
+        if width == AT_ONCE:
+            alive, doubt = choose_at_once(part, rest, remaining_nonzeros)
         if doubt != 0:
-            alive = choose_by_parts(place, here, rest, need)
-        need = u32(need - u32(ones(alive)))
-        if keep:
+            alive = choose_by_parts(part, width, rest, remaining_nonzeros)
+        remaining_nonzeros = u32(remaining_nonzeros - u32(ones(alive)))
+        if advance_only:
             continue
-        if step == 1 and here == AT_ONCE:
+        if step == 1 and width == AT_ONCE:
             keep_at_once(ahead(out, begin), alive)
         else:
-            for i in range(here):
+            for i in range(width):
                 if not (alive >> i) & 1:
                     out[(begin + i) * step] = zero
-    return need
+    return remaining_nonzeros
 
 
 @routine
@@ -172,37 +174,39 @@ def clear(out, zero, step, alive, count):
 
 
 @kernel
-def thin_lines(out, plan, stream, need, left, down, keep, room):
-    """Store +0.0 where an element does not survive, and count the survivors off `need`, which has one entry a line.
+def thin_lines(out, region, stream, remaining_nonzeros, remaining, down, advance_only, scratch):
+    """Store +0.0 where an element does not survive, and count the survivors off `remaining_nonzeros`, one entry a line.
 
-    The lines run down the rows of the plan, or along them; `left` is how many elements each line has left at the first
-    row or column. With `keep` nothing is stored: the part of the lines before a shard.
+    The lines run down the rows of the region, or along them; `remaining` is how many elements each line has from the
+    first row or column on. With `advance_only` nothing is stored: the part of the lines before a shard.
     """
-    offset, rows, row_step, cols = plan[0], plan[1], plan[2], plan[3]
-    col_step, first, pitch = plan[4], plan[5], plan[6]
+    offset, rows, row_step, cols, col_step, first, pitch = region
     zero = out.dtype.type(0)
-    out, stream, need, own_words = pointer(out), pointer(stream), pointer(need), words_at(room)
+    out, stream, remaining_nonzeros = pointer(out), pointer(stream), pointer(remaining_nonzeros)
+    words = words_at(scratch)
     # Rows that lie close are drawn together, or most words of a group would be thrown away.
-    together = max(1, (k.BLOCK - 64) // pitch) if 0 < pitch <= 4 * cols else 1
+    together = max(1, (blocking.BLOCK - 64) // pitch) if 0 < pitch <= 4 * cols else 1
     for top in range(0, rows, together):
         height = min(together, rows - top)
         done = 0
         while done < cols:
             index = first + top * pitch + done
             skip = index % 64
-            width = min(cols - done, k.BLOCK - skip) if height == 1 else cols
+            width = min(cols - done, blocking.BLOCK - skip) if height == 1 else cols
             groups = (skip + (height - 1) * pitch + width + 63) // 64
-            draw_words(own_words, (index, 0, 1, groups, k.DOMAIN_SPARSE, stream, NO_FREIGHT))
+            draw_words(words, (index, 0, 1, groups, k.DOMAIN_SPARSE, stream, NOTHING_PENDING))
             for r in range(top, top + height):
-                w = ahead(own_words, skip + (r - top) * pitch)
-                here = ahead(out, offset + r * row_step + done * col_step)
-                if not down and left - done >= LONG_LINE:
-                    need[r] = thin_along(here, zero, col_step, keep, w, width, u32(left - done), need[r])
+                w = ahead(words, skip + (r - top) * pitch)
+                row = ahead(out, offset + r * row_step + done * col_step)
+                if not down and remaining - done >= LONG_LINE:
+                    remaining_nonzeros[r] = thin_along(
+                        row, zero, col_step, advance_only, w, width, u32(remaining - done), remaining_nonzeros[r]
+                    )
                     continue
                 if down:
-                    choose_across(w, width, u32(left - u32(r)), ahead(need, done))
+                    choose_across(w, width, u32(remaining - u32(r)), ahead(remaining_nonzeros, done))
                 else:
-                    need[r] = choose_along(w, width, u32(left - done), need[r])
-                if not keep:
-                    clear(here, zero, col_step, w, width)
+                    remaining_nonzeros[r] = choose_along(w, width, u32(remaining - done), remaining_nonzeros[r])
+                if not advance_only:
+                    clear(row, zero, col_step, w, width)
             done += width

@@ -8,15 +8,18 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from fastinit.engines import constants as k
+from fastinit.engines import blocking
 from fastinit.engines.compiled.compiling import inline, routine
 from fastinit.engines.compiled.intrinsics import address, ahead, pointer, size_of
-from fastinit.engines.compiled.philox import draw_own_words
+from fastinit.engines.compiled.philox import draw_words_of
 from fastinit.engines.compiled.rounding import copy_rounded, rounded
-from fastinit.engines.compiled.scratch import FIRST_TILE, parts_of
-from fastinit.engines.compiled.streaming import NO_FREIGHT, fence, store_past_cache
+from fastinit.engines.compiled.scratch import ROW_STARTS_OF_TILE, unpack
+from fastinit.engines.compiled.streaming import NOTHING_PENDING, fence, store_past_cache
 from fastinit.engines.compiled.vectors import word_32, word_64
+from fastinit.engines.interface import StorePolicy
 from fastinit.engines.processor import REGISTER
+
+NON_TEMPORAL = int(StorePolicy.NON_TEMPORAL)
 
 
 def transposing(past_cache: bool) -> Any:
@@ -73,15 +76,15 @@ def transposing(past_cache: bool) -> Any:
 transpose, transpose_past_cache = transposing(False), transposing(True)
 
 
-def takes_lines(out, scratch):
+def takes_lines(out, values):
     """Whether a square of registers is as high as a cache line, and its values need no rounding."""
     raise TypeError("compiled code only")
 
 
 @overload(takes_lines, jit_options={"forceinline": True})
-def _takes_lines(out, scratch):
-    takes = out.dtype == scratch.dtype and REGISTER == 512
-    return lambda out, scratch: takes
+def _takes_lines(out, values):
+    takes = out.dtype == values.dtype and REGISTER == 512
+    return lambda out, values: takes
 
 
 def put_squares(out, lead, down, col_step, tile, begins, begin, end):
@@ -108,7 +111,7 @@ def _put_squares(out, lead, down, col_step, tile, begins, begin, end):
 
 
 @routine
-def put_around(out, lead, end, rows, across, cols, col_step, tile, begins):
+def place_rest(out, lead, end, rows, across, cols, col_step, tile, begins):
     """Store what a tile has above, below and beside its squares."""
     for c in range(cols):
         for r in range(lead if c < across else rows):
@@ -118,56 +121,55 @@ def put_around(out, lead, end, rows, across, cols, col_step, tile, begins):
 
 
 @routine
-def put(out, at, row_step, rows, col_step, cols, scratch, begins, strip, code):
+def place_rows(out, at, row_step, rows, col_step, cols, values, begins, strip, code):
     """Copy rows of a tile, which begin in the scratch at `begins`, to their places, the shorter step innermost."""
     if col_step == 1:
         for r in range(rows):
-            copy_rounded(ahead(out, at + r * row_step), ahead(scratch, begins[r]), cols, code)
+            copy_rounded(ahead(out, at + r * row_step), ahead(values, begins[r]), cols, code)
     elif row_step == 1:
         # Turned in registers, a square at a time, into a strip of 16 columns, of which one after the other is copied:
         # neighbours of a column are stored together, and columns a power of two apart share few places of a cache.
-        side = REGISTER // 8 // size_of(scratch)
+        side = REGISTER // 8 // size_of(values)
         down, across = rows // side * side, cols // 16 * 16
         for c in range(0, cols, 16):
             turned = down if c < across else 0  # the rest of a tile is no block of whole registers
             for r in range(0, turned, side):
                 for i in range(0, 16, side):
-                    transpose(scratch, begins, r, c + i, ahead(strip, i * k.STRIP_STEP + r), k.STRIP_STEP)
+                    transpose(values, begins, r, c + i, ahead(strip, i * blocking.STRIP_STEP + r), blocking.STRIP_STEP)
             for i in range(min(16, cols - c)):
                 for r in range(turned, rows):
-                    strip[i * k.STRIP_STEP + r] = scratch[begins[r] + c + i]
-                copy_rounded(ahead(out, at + (c + i) * col_step), ahead(strip, i * k.STRIP_STEP), rows, code)
+                    strip[i * blocking.STRIP_STEP + r] = values[begins[r] + c + i]
+                copy_rounded(ahead(out, at + (c + i) * col_step), ahead(strip, i * blocking.STRIP_STEP), rows, code)
     elif abs(col_step) <= abs(row_step):
         for r in range(rows):
             for c in range(cols):
-                out[at + r * row_step + c * col_step] = rounded(out, scratch[begins[r] + c], code)
+                out[at + r * row_step + c * col_step] = rounded(out, values[begins[r] + c], code)
     else:
         for c in range(cols):
             for r in range(rows):
-                out[at + r * row_step + c * col_step] = rounded(out, scratch[begins[r] + c], code)
+                out[at + r * row_step + c * col_step] = rounded(out, values[begins[r] + c], code)
 
 
 @inline
-def fill_tiles(law, out, plan, stream, domain, reals, integers, code, stores, room):
+def fill_tiles(law, out, region, stream, domain, reals, integers, code, policy, scratch):
     """As fill_run, for short rows and for any column step: tiles of several rows are drawn at once and then placed.
 
     Past the cache a tile is placed while the next is drawn; `squares` of the last one wait.
     """
-    offset, rows, row_step, cols = plan[0], plan[1], plan[2], plan[3]
-    col_step, first, pitch = plan[4], plan[5], plan[6]
+    offset, rows, row_step, cols, col_step, first, pitch = region
     out, stream, reals, integers = pointer(out), pointer(stream), pointer(reals), pointer(integers)
-    own_words, low_words, scratch, spare, strip, begins = parts_of(room, reals)
+    words, low_words, values, tail_probability, strip, begins = unpack(scratch, reals)
     transposed = abs(row_step) < abs(col_step)
     # Of rows that begin anywhere in a group, a tile of twice the width draws less that it does not need.
     times = 2 if pitch % 64 != 0 else 1
-    tile_cols = min(cols, times * k.TILE_COLS if transposed else k.SHORTEST_RUN)
+    tile_cols = min(cols, times * blocking.TILE_COLS if transposed else blocking.SHORTEST_RUN)
     widest = (tile_cols + (63 if pitch % 64 != 0 else first % 64) + 63) // 64 * 64
-    tile_rows = k.TILE_ROWS // times if transposed else max(1, k.BLOCK // widest)
+    tile_rows = blocking.TILE_ROWS // times if transposed else max(1, blocking.BLOCK // widest)
     # Where all columns come to a cache line in the same row, the first tile reaches so many rows further.
-    lines = stores == k.PAST_CACHE and row_step == 1 and takes_lines(out, scratch) and col_step * size_of(out) % 64 == 0
+    lines = policy == NON_TEMPORAL and row_step == 1 and takes_lines(out, values) and col_step * size_of(out) % 64 == 0
     lead = -address(ahead(out, offset)) % 64 // size_of(out) if lines else 0
-    side, tile = REGISTER // 8 // size_of(scratch), scratch
-    last_tile, last_begins = ahead(scratch, k.TILE), ahead(begins, FIRST_TILE)
+    side, tile = REGISTER // 8 // size_of(values), values
+    last_tile, last_begins = ahead(values, blocking.TILE), ahead(begins, ROW_STARTS_OF_TILE)
     last_out, last_lead, last_down, squares = out, 0, 1, 0  # none yet
     r = 0
     while r < rows:
@@ -184,13 +186,13 @@ def fill_tiles(law, out, plan, stream, domain, reals, integers, code, stores, ro
             # Rows whose words stay in the first-level cache until they are values. Fewer where the last tile is stored
             # meanwhile: a core keeps some hundred stores in flight, and sixteen rows are 64.
             length = 64 * groups
-            batch = max(1, (k.BLOCK // 4 if lines else k.BLOCK) // length)
+            batch = max(1, (blocking.BLOCK // 4 if lines else blocking.BLOCK) // length)
             for top in range(0, height, batch):
                 below = min(height, top + batch)
-                counters = (corner + top * pitch, pitch, below - top, groups, domain, stream, NO_FREIGHT)
-                draw_own_words(law, own_words, low_words, reals, counters)
+                counters = (corner + top * pitch, pitch, below - top, groups, domain, stream, NOTHING_PENDING)
+                draw_words_of(law, words, low_words, reals, counters)
                 target = ahead(tile, length * top)
-                law(counters[2] * length, own_words, low_words, target, reals, integers, spare, counters)
+                law(counters[2] * length, words, low_words, target, reals, integers, tail_probability, counters)
                 if lines:  # store as much of the last tile
                     begin, end = squares * top // height, squares * below // height
                     put_squares(last_out, last_lead, last_down, col_step, last_tile, last_begins, begin, end)
@@ -199,11 +201,11 @@ def fill_tiles(law, out, plan, stream, domain, reals, integers, code, stores, ro
                 last_out, last_lead = ahead(out, at), min(lead, height)
                 last_down, across = (height - last_lead) // side, width // side
                 bottom = last_lead + last_down * side
-                put_around(last_out, last_lead, bottom, height, across * side, width, col_step, tile, begins)
+                place_rest(last_out, last_lead, bottom, height, across * side, width, col_step, tile, begins)
                 squares = last_down * across
                 tile, last_tile, begins, last_begins = last_tile, tile, last_begins, begins
             else:
-                put(out, at, row_step, height, col_step, width, tile, begins, strip, code)
+                place_rows(out, at, row_step, height, col_step, width, tile, begins, strip, code)
             done += width
         r, lead = r + height, 0
     if lines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastinit.engines import constants as k
+from fastinit.engines import stream as k
 from fastinit.engines.compiled.compiling import i64, inline, routine, u32, u64
 from fastinit.engines.compiled.intrinsics import below, trailing_zeros
 from fastinit.engines.compiled.law import FLOAT64, NEAR, law
@@ -12,7 +12,7 @@ from fastinit.engines.compiled.logarithm import (
     split_32,
     split_64,
 )
-from fastinit.engines.compiled.operands import Line, Numbers
+from fastinit.engines.compiled.operands import ScalarOperand, VectorOperand
 from fastinit.engines.compiled.vectors import (
     Vectors,
     and_not,
@@ -30,8 +30,8 @@ from fastinit.engines.compiled.vectors import (
     where,
     wide,
 )
-from fastinit.engines.constants import LANES
 from fastinit.engines.processor import REGISTER, lacks
+from fastinit.engines.stream import LANES
 
 # float32 takes twice the tail probability, p2 = 2 p, which is exact and saves two operations.
 
@@ -109,12 +109,12 @@ def unsigned_by_conversion(w: Vectors) -> Vectors:
 unsigned_32 = unsigned_by_halves if lacks("avx512f") else unsigned_by_conversion
 
 
-def flip_of(w: Vectors, integers: Numbers) -> Vectors:
+def flip_of(w: Vectors, integers: ScalarOperand) -> Vectors:
     """What turns a word into its distance from the end of its side, and says which side: 0 is the lower one."""
     return where(w <= integers[0], integers[1], integers[2])
 
 
-def tail_32(w: Vectors, reals: Numbers, integers: Numbers) -> Vectors:
+def tail_32(w: Vectors, reals: ScalarOperand, integers: ScalarOperand) -> Vectors:
     """Twice the tail probability of each word on its side."""
     base = where(w <= integers[0], reals[0], reals[1])
     s = fused(unsigned_32(w ^ flip_of(w, integers)), 2.0**-32, 2.0**-33)
@@ -128,130 +128,199 @@ def negative_unless(size: Vectors, w: Vectors) -> Vectors:
     return together(lambda size, w: from_bits(bits(size) ^ and_not(sign, w)), size, w)
 
 
-def value_32(magnitude: Vectors, words: Line, reals: Numbers, integers: Numbers) -> Vectors:
+def value_32(magnitude: Vectors, words: VectorOperand, reals: ScalarOperand, integers: ScalarOperand) -> Vectors:
     """The truncated normals from the magnitudes on their sides."""
     size = negative_unless(magnitude, flip_of(words[0], integers))
     return clamp(reals[3] + reals[4] * size, reals[5], reals[6])
 
 
-def near(words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line, deep: bool) -> None:
+def near(
+    words: VectorOperand,
+    out: VectorOperand,
+    reals: ScalarOperand,
+    integers: ScalarOperand,
+    tail_probability: VectorOperand,
+    deep: bool,
+) -> None:
     """For laws that stop within 3.02 standard deviations; if it is deep, the rest follows."""
     p2 = tail_32(words[0], reals, integers)
     if deep:
-        spare[0] = p2
+        tail_probability[0] = p2
     out[0] = value_32(near_magnitude_32(p2), words, reals, integers)
 
 
-def centred(words: Line, out: Line, reals: Numbers, spare: Line, deep: bool) -> None:
+def centred(
+    words: VectorOperand, out: VectorOperand, reals: ScalarOperand, tail_probability: VectorOperand, deep: bool
+) -> None:
     """The same values for an interval that is symmetric about a mean of 0, where the sign bit says which side."""
     w = signed(words[0])
     distance = real(w ^ (w >> 31)) + 0.5
     p2 = minimum((reals[0] + reals[0]) + distance * (reals[2] * 2.0**-31), k.HALF_32 + k.HALF_32)
     if deep:
-        spare[0] = p2
+        tail_probability[0] = p2
     size = minimum(reals[4] * near_magnitude_32(p2), reals[6])
     out[0] = negative_unless(size, words[0])
 
 
-@law(apart=NEAR)
-def near_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
+@law(stagger=NEAR)
+def near_32(
+    words: VectorOperand,
+    low_words: VectorOperand,
+    out: VectorOperand,
+    reals: ScalarOperand,
+    integers: ScalarOperand,
+    tail_probability: VectorOperand,
+) -> None:
     """`near`, for laws that have no deep tail."""
-    near(words, out, reals, integers, spare, deep=False)
+    near(words, out, reals, integers, tail_probability, deep=False)
 
 
-@law(apart=NEAR)
-def near_deep_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
+@law(stagger=NEAR)
+def near_deep_32(
+    words: VectorOperand,
+    low_words: VectorOperand,
+    out: VectorOperand,
+    reals: ScalarOperand,
+    integers: ScalarOperand,
+    tail_probability: VectorOperand,
+) -> None:
     """`near`, for laws whose deep tail is drawn again."""
-    near(words, out, reals, integers, spare, deep=True)
+    near(words, out, reals, integers, tail_probability, deep=True)
 
 
 @law()
-def centred_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
+def centred_32(
+    words: VectorOperand,
+    low_words: VectorOperand,
+    out: VectorOperand,
+    reals: ScalarOperand,
+    integers: ScalarOperand,
+    tail_probability: VectorOperand,
+) -> None:
     """`centred`, for laws that have no deep tail."""
-    centred(words, out, reals, spare, deep=False)
+    centred(words, out, reals, tail_probability, deep=False)
 
 
 @law()
-def centred_deep_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
+def centred_deep_32(
+    words: VectorOperand,
+    low_words: VectorOperand,
+    out: VectorOperand,
+    reals: ScalarOperand,
+    integers: ScalarOperand,
+    tail_probability: VectorOperand,
+) -> None:
     """`centred`, for laws whose deep tail is drawn again."""
-    centred(words, out, reals, spare, deep=True)
+    centred(words, out, reals, tail_probability, deep=True)
 
 
-@law(ways=LANES * 32 // REGISTER)
-def far_32(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
-    """The values of the words whose tail probabilities, doubled, are in `spare`, wherever they lie."""
-    p2 = maximum(spare[0], k.SMALLEST_32 + k.SMALLEST_32)
+@law(unroll=LANES * 32 // REGISTER)
+def far_32(
+    words: VectorOperand,
+    low_words: VectorOperand,
+    out: VectorOperand,
+    reals: ScalarOperand,
+    integers: ScalarOperand,
+    tail_probability: VectorOperand,
+) -> None:
+    """The values of the words whose tail probabilities, doubled, are in `tail_probability`, wherever they lie."""
+    p2 = maximum(tail_probability[0], k.SMALLEST_32 + k.SMALLEST_32)
     out[0] = value_32(magnitude_32(p2), words, reals, integers)
 
 
-def value_64(magnitude: Vectors, words: Line, reals: Numbers, integers: Numbers) -> Vectors:
+def value_64(magnitude: Vectors, words: VectorOperand, reals: ScalarOperand, integers: ScalarOperand) -> Vectors:
     """As value_32."""
     size = negative_unless(magnitude, wide(signed(flip_of(words[0], integers))))
     return clamp(reals[3] + reals[4] * size, reals[5], reals[6])
 
 
-@law(apart=FLOAT64)
-def near_64(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
+@law(stagger=FLOAT64)
+def near_64(
+    words: VectorOperand,
+    low_words: VectorOperand,
+    out: VectorOperand,
+    reals: ScalarOperand,
+    integers: ScalarOperand,
+    tail_probability: VectorOperand,
+) -> None:
     """For tail probabilities of e^-25 or more, within 6.6 standard deviations; the others follow."""
     w = words[0]
     flip = flip_of(w, integers)
     whole = (wide(w ^ flip) << 32) | wide(low_words[0] ^ flip)
     p = where(w <= integers[0], reals[0], reals[1]) + fused(real(whole), 2.0**-64, 2.0**-65) * reals[2]
-    spare[0] = p
+    tail_probability[0] = p
     out[0] = value_64(near_magnitude_64(p), words, reals, integers)
 
 
-@law(ways=LANES * 64 // REGISTER)
-def far_64(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
+@law(unroll=LANES * 64 // REGISTER)
+def far_64(
+    words: VectorOperand,
+    low_words: VectorOperand,
+    out: VectorOperand,
+    reals: ScalarOperand,
+    integers: ScalarOperand,
+    tail_probability: VectorOperand,
+) -> None:
     """As far_32; the probabilities are not doubled."""
-    out[0] = value_64(magnitude_64(spare[0]), words, reals, integers)
+    out[0] = value_64(magnitude_64(tail_probability[0]), words, reals, integers)
 
 
 # --- the routines -----------------------------------------------------------------------------------------------------
 
 
 @inline
-def draw_far(far, deep, count, words, low_words, out, reals, integers, spare, counters):
-    """Draw the elements whose tail probability, in `spare`, is below `deep`: one in 400 of a law that reaches all.
+def draw_far(far, deep, count, words, low_words, out, reals, integers, tail_probability, counters):
+    """Draw the elements whose tail probability is below `deep`: one in 400 of a law that reaches everywhere.
 
     Their words and probabilities are moved to the front, and their places into the low words, whose work is done.
     """
     found = 0
     for begin in range(0, count, k.GROUP):
-        left = below(spare, begin, deep)
-        while left != u64(0):
-            i = begin + i64(trailing_zeros(left))
-            words[found], spare[found], low_words[found] = words[i], spare[i], u32(i)
-            left = u64(left & u64(left - u64(1)))
+        remaining = below(tail_probability, begin, deep)
+        while remaining != u64(0):
+            i = begin + i64(trailing_zeros(remaining))
+            words[found], tail_probability[found], low_words[found] = words[i], tail_probability[i], u32(i)
+            remaining = u64(remaining & u64(remaining - u64(1)))
             found += 1
     if found > 0:
         whole = (found + k.LANES - 1) // k.LANES * k.LANES
-        far(whole, words, low_words, spare, reals, integers, spare, counters)
+        far(whole, words, low_words, tail_probability, reals, integers, tail_probability, counters)
         for j in range(found):
-            out[i64(low_words[j])] = spare[j]
+            out[i64(low_words[j])] = tail_probability[j]
 
 
 @routine
-def truncated_32(count, words, low_words, out, reals, integers, spare, counters):
+def truncated_32(count, words, low_words, out, reals, integers, tail_probability, counters):
     """For laws that stop within 3.02 standard deviations."""
     if integers[3] != u32(0):
-        centred_32(count, words, low_words, out, reals, integers, spare, counters)
+        centred_32(count, words, low_words, out, reals, integers, tail_probability, counters)
     else:
-        near_32(count, words, low_words, out, reals, integers, spare, counters)
+        near_32(count, words, low_words, out, reals, integers, tail_probability, counters)
 
 
 @routine
-def truncated_deep_32(count, words, low_words, out, reals, integers, spare, counters):
+def truncated_deep_32(count, words, low_words, out, reals, integers, tail_probability, counters):
     """For all others: the far elements are drawn again; both forms give the same bits nearer than those."""
     if integers[3] != u32(0):
-        centred_deep_32(count, words, low_words, out, reals, integers, spare, counters)
+        centred_deep_32(count, words, low_words, out, reals, integers, tail_probability, counters)
     else:
-        near_deep_32(count, words, low_words, out, reals, integers, spare, counters)
-    draw_far(far_32, k.DEEP_TAIL_32 + k.DEEP_TAIL_32, count, words, low_words, out, reals, integers, spare, counters)
+        near_deep_32(count, words, low_words, out, reals, integers, tail_probability, counters)
+    draw_far(
+        far_32,
+        k.DEEP_TAIL_32 + k.DEEP_TAIL_32,
+        count,
+        words,
+        low_words,
+        out,
+        reals,
+        integers,
+        tail_probability,
+        counters,
+    )
 
 
 @routine
-def truncated_64(count, words, low_words, out, reals, integers, spare, counters):
+def truncated_64(count, words, low_words, out, reals, integers, tail_probability, counters):
     """The elements beyond 6.6 standard deviations are drawn again."""
-    near_64(count, words, low_words, out, reals, integers, spare, counters)
-    draw_far(far_64, k.DEEP_TAIL_64, count, words, low_words, out, reals, integers, spare, counters)
+    near_64(count, words, low_words, out, reals, integers, tail_probability, counters)
+    draw_far(far_64, k.DEEP_TAIL_64, count, words, low_words, out, reals, integers, tail_probability, counters)

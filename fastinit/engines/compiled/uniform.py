@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastinit.engines.compiled.law import law
-from fastinit.engines.compiled.operands import Line, Numbers
+from fastinit.engines.compiled.operands import ScalarOperand, VectorOperand
 from fastinit.engines.compiled.philox import one_loop
 from fastinit.engines.compiled.vectors import (
     Vectors,
@@ -29,18 +29,25 @@ def unit_64(w: Vectors, w_low: Vectors) -> Vectors:
 
 
 @one_loop
-def uniform_32(w: Vectors, reals: Numbers) -> Vectors:
+def uniform_32(w: Vectors, reals: ScalarOperand) -> Vectors:
     """The uniform law of a word. Reals: low, span, smallest, largest."""
     return clamp(reals[0] + reals[1] * unit_32(w), reals[2], reals[3])
 
 
 @one_loop
-def uniform_steps_32(w: Vectors, reals: Numbers) -> Vectors:
+def uniform_steps_32(w: Vectors, reals: ScalarOperand) -> Vectors:
     """The same values by two operations less, where none is above the largest and span 2^-24, a step, is exact."""
     return maximum(reals[0] + (reals[1] * 2.0**-24) * real(signed(w >> 8)), reals[2])
 
 
 @law()
-def uniform_64(words: Line, low_words: Line, out: Line, reals: Numbers, integers: Numbers, spare: Line) -> None:
+def uniform_64(
+    words: VectorOperand,
+    low_words: VectorOperand,
+    out: VectorOperand,
+    reals: ScalarOperand,
+    integers: ScalarOperand,
+    tail_probability: VectorOperand,
+) -> None:
     """As uniform_32, of a word and its low word."""
     out[0] = clamp(reals[0] + reals[1] * unit_64(words[0], low_words[0]), reals[2], reals[3])

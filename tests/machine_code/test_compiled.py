@@ -20,19 +20,19 @@ import pytest
 from traced import scalar
 
 import fastinit
-from fastinit.engines import compiled, constants, processor
+from fastinit.engines import compiled, processor, stream
 from fastinit.engines.compiled import logarithm, truncated
 
-ONE_LOOP = ["uniform_32_run", "uniform_steps_32_run"]  # with the generator
-SINGLE = [*ONE_LOOP, "normal_32_run", "centred_normal_32_run", "truncated_32_run", "truncated_deep_32_run"]
-KERNELS = [*SINGLE, "uniform_64_run", "normal_64_run", "truncated_64_run"]
+ONE_LOOP = ["uniform_32_rows", "uniform_steps_32_rows"]  # with the generator
+SINGLE = [*ONE_LOOP, "normal_32_rows", "centred_normal_32_rows", "truncated_32_rows", "truncated_deep_32_rows"]
+KERNELS = [*SINGLE, "uniform_64_rows", "normal_64_rows", "truncated_64_rows"]
 # Of 256 bits: four vectors, and four some steps behind. Of 512, each some steps behind the one before.
-APART = ["normal_32_run", "centred_normal_32_run", "normal_64_run", "truncated_64_run"]
+APART = ["normal_32_rows", "centred_normal_32_rows", "normal_64_rows", "truncated_64_rows"]
 # Operations for each vector whose product is exact, and which AVX-512 does in one instruction with the sum.
 EXACT = {
-    **dict.fromkeys(("normal_32_run", "centred_normal_32_run"), 3),
-    **dict.fromkeys(("truncated_32_run", "truncated_deep_32_run"), 2),
-    **dict.fromkeys(("normal_64_run", "truncated_64_run"), 1),
+    **dict.fromkeys(("normal_32_rows", "centred_normal_32_rows"), 3),
+    **dict.fromkeys(("truncated_32_rows", "truncated_deep_32_rows"), 2),
+    **dict.fromkeys(("normal_64_rows", "truncated_64_rows"), 1),
 }
 
 FUSED = r"vfn?m(?:add|sub)\w*"
@@ -42,12 +42,13 @@ MASKED = (r"vmov(?:up[sd]|dqu32)", r"\(.*\{%k\d\}")  # stores that leave lanes o
 ASSEMBLY = """
 import json, sys, numpy as np, fastinit
 from fastinit import laws
-from fastinit.engines.compiled import entries
+from fastinit.engines.compiled import KERNELS
+kernels = {kernel.py_func.__name__: kernel for kernel in KERNELS.values()}
 cut, deep = laws.TruncatedNormal(0, 1, -2, 2), laws.TruncatedNormal(0, 1, -5, 5)
 for dtype in (np.float32, np.float64):
     for law in (laws.Uniform(0, 1), laws.Uniform(0.5, 0.99), laws.Normal(0, 1), laws.Normal(1, 1), cut, deep):
         fastinit.fill(np.empty(4096, dtype), law, seed=0)
-print(json.dumps({name: list(getattr(entries, name).inspect_asm().values()) for name in sys.argv[1:]}))
+print(json.dumps({name: list(kernels[name].inspect_asm().values()) for name in sys.argv[1:]}))
 """
 
 
@@ -93,7 +94,7 @@ def test_the_generator_runs_on_whole_registers(assembly, wide, kernel):
     assert len(instructions(assembly[kernel], "v?pmuludq", f"%{wide}")) >= 20
 
 
-@pytest.mark.parametrize("kernel", ["truncated_deep_32_run", *APART])
+@pytest.mark.parametrize("kernel", ["truncated_deep_32_rows", *APART])
 def test_square_roots_run_on_whole_registers(assembly, wide, kernel):
     packed = instructions(assembly[kernel], "v?sqrtp[sd]", f"%{wide}")
     single = instructions(assembly[kernel], "v?sqrts[sd]")  # of what a loop leaves over
@@ -145,7 +146,7 @@ def test_eight_vectors_go_side_by_side(assembly, wide, kernel):
 
 
 @pytest.mark.skipif(not processor.MASKED_STORES, reason="no masked stores on this processor")
-@pytest.mark.parametrize("kernel", ["normal_32_run", "centred_normal_32_run", "normal_64_run"])
+@pytest.mark.parametrize("kernel", ["normal_32_rows", "centred_normal_32_rows", "normal_64_rows"])
 def test_a_choice_takes_no_instruction_of_its_own(assembly, kernel):
     # A swap is two masked stores, and the halves of the logarithm are chosen by what computes them.
     turn, places = turn_of_the_law(kernel, assembly[kernel])
@@ -262,7 +263,7 @@ def some_words(seed):
 
 
 def test_the_constants_are_of_the_precision_they_are_used_in():
-    for name, value in vars(constants).items():
+    for name, value in vars(stream).items():
         if name.isupper() and isinstance(value, tuple):
             assert {type(one) for one in value} == {np.float32 if name.endswith("_32") else float}, name
 
