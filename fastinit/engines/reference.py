@@ -270,6 +270,20 @@ def truncated_64(words: Array, low_words: Array, reals: Array, integers: Array) 
     return clamp(mean + std * np.where(flip == 0, -x, x), lowest, highest)
 
 
+def laplace_32(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
+    upper = (words >> np.uint32(31)) != 0
+    y = (np.where(upper, ~words, words).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-31)
+    x = np.float32(0.5) * minus_2_log_32(*split_32(np.minimum(y, k.BELOW_ONE_32)))
+    return affine(np.where(upper, x, -x), reals)
+
+
+def laplace_64(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
+    whole, upper = (words.astype(np.uint64) << np.uint64(32)) | low_words, (words >> np.uint32(31)) != 0
+    y = (np.where(upper, ~whole, whole).astype(np.float64) + 0.5) * 2.0**-63
+    x = 0.5 * minus_2_log_64(*split_64(np.minimum(y, k.BELOW_ONE_64)))
+    return affine(np.where(upper, x, -x), reals)
+
+
 def step_bias(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
     log_low, span, lowest, highest = reals
     exponent, m = exp_parts(log_low + span * open_unit(words))
@@ -293,6 +307,8 @@ LAWS = {
     "truncated_32": truncated_32,
     "truncated_deep_32": truncated_32,  # the compiled engine leaves the far tail out where a law cannot reach it
     "truncated_64": truncated_64,
+    "laplace_32": laplace_32,
+    "laplace_64": laplace_64,
     "step_bias": step_bias,
     "log_of_uniform": log_of_uniform,
 }

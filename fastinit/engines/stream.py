@@ -21,6 +21,9 @@ MINUS_2_LN_2 = -1.3862943611198906
 SMALLEST_32 = np.float32(2.0**-126)  # the smallest normal float32: no tail probability is smaller
 HALF_32 = np.float32(0.5 - 2.0**-25)  # the largest float32 below 1/2: at 1/2 itself zero would be an atom
 
+# The largest numbers below 1: the logarithm of 1 itself would be an atom at zero.
+BELOW_ONE_32, BELOW_ONE_64 = np.float32(1.0 - 2.0**-24), 1.0 - 2.0**-53
+
 # Below this tail probability the inverse may need its far half (w >= 5.3, p = 0.00125); above, it never does.
 DEEP_TAIL_32 = np.float32(0.00126)
 

@@ -21,9 +21,9 @@ from fastinit.engines.interface import Region, StorePolicy, one_row
 from fastinit.fill import buffers, memory
 from fastinit.laws import Constant, Draw, Law
 from fastinit.laws.blocks import Leaf
+from fastinit.threads import Progress
 
 Array = np.ndarray[Any, Any]
-Progress = Callable[[int, int], object]
 
 # A chunk is what one thread takes at a time: long beside the hand-over (20 to 60 us), short beside a Ctrl-C. Fresh
 # memory, 2 GiB: 0.297 s by 2 MiB, 0.292 by 4, 0.289 by 8, 0.287 by 16.

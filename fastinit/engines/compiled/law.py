@@ -7,6 +7,7 @@ from typing import Any
 
 from fastinit.engines.compiled.compiling import named_routine
 from fastinit.engines.compiled.loops import loop
+from fastinit.engines.compiled.operands import Operands
 from fastinit.engines.processor import REGISTER
 
 # Every law has the arguments (count, words, low words, out, reals, integers, tail probabilities, counters), so that one
@@ -14,10 +15,10 @@ from fastinit.engines.processor import REGISTER
 # no low words: a far tail keeps places there. The laws in ONE_LOOP look at no words: they draw from the counters.
 
 
-def law(**options: Any) -> Callable[[Callable[..., None]], Any]:
+def law(**options: Any) -> Callable[[Callable[[Operands], None]], Any]:
     """Make a routine of a formula over a block of words; options as `loop` has them."""
 
-    def bind(formula: Callable[..., None]) -> Any:
+    def bind(formula: Callable[[Operands], None]) -> Any:
         bodies = loop(formula, **options)
 
         def fill_block(count, words, low_words, out, reals, integers, tail_probability, counters):  # type: ignore[no-untyped-def]

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastinit.engines.compiled.operands import ScalarOperand, VectorOperand
+from fastinit.engines.compiled.operands import Operands, ScalarOperand, VectorOperand
 from fastinit.engines.compiled.vectors import UNROLL, Body, word_64
 from fastinit.engines.processor import REGISTER
 from fastinit.engines.stream import GROUP
@@ -45,14 +45,16 @@ def merge(instructions: list[ir.Instruction], start: int, bodies: Sequence[Body]
         instructions.extend(step)
 
 
-def loop(law: Callable[..., None], pairs: bool = False, unroll: int = UNROLL, stagger: tuple[int, int] = (1, 0)) -> Any:
+def loop(
+    law: Callable[[Operands], None], pairs: bool = False, unroll: int = UNROLL, stagger: tuple[int, int] = (1, 0)
+) -> Any:
     """An intrinsic that does a law for `count` elements.
 
     Its arguments: count, words, low words, out, reals, integers, tail probabilities.
 
-    `law` has the arguments after `count`: reals and integers are ScalarOperands, the others VectorOperands. The
-    elements are whole groups; with `pairs` each place of an operand stands for two elements, 16 apart. The vectors of a
-    body go in some parts, each so many steps behind the one before: `stagger` is both numbers.
+    `law` takes the arguments after `count` as Operands. The elements are whole groups; with `pairs` each place of an
+    operand stands for two elements, 16 apart. The vectors of a body go in some parts, each so many steps behind the one
+    before: `stagger` is both numbers.
     """
     parts, lag = stagger
 
@@ -82,11 +84,11 @@ def loop(law: Callable[..., None], pairs: bool = False, unroll: int = UNROLL, st
                 start = len(inside.instructions)
                 bodies = [Body(builder, before, of_part, lanes, way) for way in range(0, number, of_part)]
                 for body in bodies:
-                    lines = [
-                        (ScalarOperand(body, where) if array in (3, 4) else VectorOperand(body, where, index, pairs))
-                        for array, where in enumerate(data)
-                    ]
-                    law(*lines)
+                    of_words, of_low, of_out, of_tail = (
+                        VectorOperand(body, where, index, pairs) for where in (*data[:3], data[5])
+                    )
+                    of_reals, of_integers = (ScalarOperand(body, where) for where in data[3:5])
+                    law(Operands(of_words, of_low, of_out, of_reals, of_integers, of_tail))
                     body.steps.append(len(inside.instructions))
                 merge(inside.instructions, start, bodies, lag)
                 builder.branch(here)

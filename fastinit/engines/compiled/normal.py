@@ -11,7 +11,7 @@ from fastinit.engines.compiled.logarithm import (
     split_bits_32,
     whole_64,
 )
-from fastinit.engines.compiled.operands import ScalarOperand, VectorOperand
+from fastinit.engines.compiled.operands import Operands, VectorOperand
 from fastinit.engines.compiled.vectors import (
     Vectors,
     and_not,
@@ -111,46 +111,25 @@ def pairs_32(a: Vectors, b: Vectors) -> tuple[Vectors, Vectors]:
 
 
 @law(pairs=True, stagger=NORMAL)
-def normal_32(
-    words: VectorOperand,
-    low_words: VectorOperand,
-    out: VectorOperand,
-    reals: ScalarOperand,
-    integers: ScalarOperand,
-    tail_probability: VectorOperand,
-) -> None:
+def normal_32(x: Operands) -> None:
     """The normal law of pairs of words. Reals: mean, std."""
-    b = words[1]
-    sine, cosine = pairs_32(words[0], b)
-    store_pairs(out, reals[0] + reals[1] * sine, reals[0] + reals[1] * cosine, b)
+    b = x.words[1]
+    sine, cosine = pairs_32(x.words[0], b)
+    store_pairs(x.out, x.reals[0] + x.reals[1] * sine, x.reals[0] + x.reals[1] * cosine, b)
 
 
 @law(pairs=True, stagger=NORMAL)
-def centred_normal_32(
-    words: VectorOperand,
-    low_words: VectorOperand,
-    out: VectorOperand,
-    reals: ScalarOperand,
-    integers: ScalarOperand,
-    tail_probability: VectorOperand,
-) -> None:
+def centred_normal_32(x: Operands) -> None:
     """The same values for a mean of 0, where no value is so small that it is rounded to -0.0."""
-    b = words[1]
-    sine, cosine = pairs_32(words[0], b)
-    store_pairs(out, reals[1] * sine, reals[1] * cosine, b)
+    b = x.words[1]
+    sine, cosine = pairs_32(x.words[0], b)
+    store_pairs(x.out, x.reals[1] * sine, x.reals[1] * cosine, b)
 
 
 @law(pairs=True, stagger=FLOAT64)
-def normal_64(
-    words: VectorOperand,
-    low_words: VectorOperand,
-    out: VectorOperand,
-    reals: ScalarOperand,
-    integers: ScalarOperand,
-    tail_probability: VectorOperand,
-) -> None:
+def normal_64(x: Operands) -> None:
     """As normal_32, with the low words below the high ones."""
-    radius, b = radius_64(words[0], low_words[0]), words[1]
-    cosine, sine = angle_64(b, low_words[1])
-    sine, cosine = reals[0] + reals[1] * (radius * sine), reals[0] + reals[1] * (radius * cosine)
-    store_pairs(out, sine, cosine, b if ONE_STEP else wide(b))
+    radius, b = radius_64(x.words[0], x.low_words[0]), x.words[1]
+    cosine, sine = angle_64(b, x.low_words[1])
+    sine, cosine = x.reals[0] + x.reals[1] * (radius * sine), x.reals[0] + x.reals[1] * (radius * cosine)
+    store_pairs(x.out, sine, cosine, b if ONE_STEP else wide(b))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from llvmlite import ir
 from numba.core import cgutils
 
@@ -66,3 +68,19 @@ class ScalarOperand:
             with builder.goto_block(self.body.before):
                 self.read[i] = self.body.spread(builder.load(builder.gep(self.data, [word_64(i)])))
         return self.read[i]
+
+
+@dataclass(frozen=True)
+class Operands:
+    """What the formula of a law over a block of words reads and stores.
+
+    The low words are those that float64 adds. Reals and integers are what the law has prepared; the tail probabilities
+    are a place for those of a truncated law, of which the far ones are drawn again.
+    """
+
+    words: VectorOperand
+    low_words: VectorOperand
+    out: VectorOperand
+    reals: ScalarOperand
+    integers: ScalarOperand
+    tail_probability: VectorOperand

@@ -12,7 +12,7 @@ from fastinit.engines.compiled.logarithm import (
     split_32,
     split_64,
 )
-from fastinit.engines.compiled.operands import ScalarOperand, VectorOperand
+from fastinit.engines.compiled.operands import Operands, ScalarOperand, VectorOperand
 from fastinit.engines.compiled.vectors import (
     Vectors,
     and_not,
@@ -134,98 +134,54 @@ def value_32(magnitude: Vectors, words: VectorOperand, reals: ScalarOperand, int
     return clamp(reals[3] + reals[4] * size, reals[5], reals[6])
 
 
-def near(
-    words: VectorOperand,
-    out: VectorOperand,
-    reals: ScalarOperand,
-    integers: ScalarOperand,
-    tail_probability: VectorOperand,
-    deep: bool,
-) -> None:
+def near(x: Operands, deep: bool) -> None:
     """For laws that stop within 3.02 standard deviations; if it is deep, the rest follows."""
-    p2 = tail_32(words[0], reals, integers)
+    p2 = tail_32(x.words[0], x.reals, x.integers)
     if deep:
-        tail_probability[0] = p2
-    out[0] = value_32(near_magnitude_32(p2), words, reals, integers)
+        x.tail_probability[0] = p2
+    x.out[0] = value_32(near_magnitude_32(p2), x.words, x.reals, x.integers)
 
 
-def centred(
-    words: VectorOperand, out: VectorOperand, reals: ScalarOperand, tail_probability: VectorOperand, deep: bool
-) -> None:
+def centred(x: Operands, deep: bool) -> None:
     """The same values for an interval that is symmetric about a mean of 0, where the sign bit says which side."""
-    w = signed(words[0])
+    w = signed(x.words[0])
     distance = real(w ^ (w >> 31)) + 0.5
-    p2 = minimum((reals[0] + reals[0]) + distance * (reals[2] * 2.0**-31), k.HALF_32 + k.HALF_32)
+    p2 = minimum((x.reals[0] + x.reals[0]) + distance * (x.reals[2] * 2.0**-31), k.HALF_32 + k.HALF_32)
     if deep:
-        tail_probability[0] = p2
-    size = minimum(reals[4] * near_magnitude_32(p2), reals[6])
-    out[0] = negative_unless(size, words[0])
+        x.tail_probability[0] = p2
+    size = minimum(x.reals[4] * near_magnitude_32(p2), x.reals[6])
+    x.out[0] = negative_unless(size, x.words[0])
 
 
 @law(stagger=NEAR)
-def near_32(
-    words: VectorOperand,
-    low_words: VectorOperand,
-    out: VectorOperand,
-    reals: ScalarOperand,
-    integers: ScalarOperand,
-    tail_probability: VectorOperand,
-) -> None:
+def near_32(x: Operands) -> None:
     """`near`, for laws that have no deep tail."""
-    near(words, out, reals, integers, tail_probability, deep=False)
+    near(x, deep=False)
 
 
 @law(stagger=NEAR)
-def near_deep_32(
-    words: VectorOperand,
-    low_words: VectorOperand,
-    out: VectorOperand,
-    reals: ScalarOperand,
-    integers: ScalarOperand,
-    tail_probability: VectorOperand,
-) -> None:
+def near_deep_32(x: Operands) -> None:
     """`near`, for laws whose deep tail is drawn again."""
-    near(words, out, reals, integers, tail_probability, deep=True)
+    near(x, deep=True)
 
 
 @law()
-def centred_32(
-    words: VectorOperand,
-    low_words: VectorOperand,
-    out: VectorOperand,
-    reals: ScalarOperand,
-    integers: ScalarOperand,
-    tail_probability: VectorOperand,
-) -> None:
+def centred_32(x: Operands) -> None:
     """`centred`, for laws that have no deep tail."""
-    centred(words, out, reals, tail_probability, deep=False)
+    centred(x, deep=False)
 
 
 @law()
-def centred_deep_32(
-    words: VectorOperand,
-    low_words: VectorOperand,
-    out: VectorOperand,
-    reals: ScalarOperand,
-    integers: ScalarOperand,
-    tail_probability: VectorOperand,
-) -> None:
+def centred_deep_32(x: Operands) -> None:
     """`centred`, for laws whose deep tail is drawn again."""
-    centred(words, out, reals, tail_probability, deep=True)
+    centred(x, deep=True)
 
 
 @law(unroll=LANES * 32 // REGISTER)
-def far_32(
-    words: VectorOperand,
-    low_words: VectorOperand,
-    out: VectorOperand,
-    reals: ScalarOperand,
-    integers: ScalarOperand,
-    tail_probability: VectorOperand,
-) -> None:
+def far_32(x: Operands) -> None:
     """The values of the words whose tail probabilities, doubled, are in `tail_probability`, wherever they lie."""
-    p2 = maximum(tail_probability[0], k.SMALLEST_32 + k.SMALLEST_32)
-    out[0] = value_32(magnitude_32(p2), words, reals, integers)
+    p2 = maximum(x.tail_probability[0], k.SMALLEST_32 + k.SMALLEST_32)
+    x.out[0] = value_32(magnitude_32(p2), x.words, x.reals, x.integers)
 
 
 def value_64(magnitude: Vectors, words: VectorOperand, reals: ScalarOperand, integers: ScalarOperand) -> Vectors:
@@ -235,34 +191,20 @@ def value_64(magnitude: Vectors, words: VectorOperand, reals: ScalarOperand, int
 
 
 @law(stagger=FLOAT64)
-def near_64(
-    words: VectorOperand,
-    low_words: VectorOperand,
-    out: VectorOperand,
-    reals: ScalarOperand,
-    integers: ScalarOperand,
-    tail_probability: VectorOperand,
-) -> None:
+def near_64(x: Operands) -> None:
     """For tail probabilities of e^-25 or more, within 6.6 standard deviations; the others follow."""
-    w = words[0]
-    flip = flip_of(w, integers)
-    whole = (wide(w ^ flip) << 32) | wide(low_words[0] ^ flip)
-    p = where(w <= integers[0], reals[0], reals[1]) + fused(real(whole), 2.0**-64, 2.0**-65) * reals[2]
-    tail_probability[0] = p
-    out[0] = value_64(near_magnitude_64(p), words, reals, integers)
+    w = x.words[0]
+    flip = flip_of(w, x.integers)
+    whole = (wide(w ^ flip) << 32) | wide(x.low_words[0] ^ flip)
+    p = where(w <= x.integers[0], x.reals[0], x.reals[1]) + fused(real(whole), 2.0**-64, 2.0**-65) * x.reals[2]
+    x.tail_probability[0] = p
+    x.out[0] = value_64(near_magnitude_64(p), x.words, x.reals, x.integers)
 
 
 @law(unroll=LANES * 64 // REGISTER)
-def far_64(
-    words: VectorOperand,
-    low_words: VectorOperand,
-    out: VectorOperand,
-    reals: ScalarOperand,
-    integers: ScalarOperand,
-    tail_probability: VectorOperand,
-) -> None:
+def far_64(x: Operands) -> None:
     """As far_32; the probabilities are not doubled."""
-    out[0] = value_64(magnitude_64(tail_probability[0]), words, reals, integers)
+    x.out[0] = value_64(magnitude_64(x.tail_probability[0]), x.words, x.reals, x.integers)
 
 
 # --- the routines -----------------------------------------------------------------------------------------------------

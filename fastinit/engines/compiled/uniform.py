@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastinit.engines.compiled.law import law
-from fastinit.engines.compiled.operands import ScalarOperand, VectorOperand
+from fastinit.engines.compiled.operands import Operands, ScalarOperand
 from fastinit.engines.compiled.philox import one_loop
 from fastinit.engines.compiled.vectors import (
     Vectors,
@@ -41,13 +41,6 @@ def uniform_steps_32(w: Vectors, reals: ScalarOperand) -> Vectors:
 
 
 @law()
-def uniform_64(
-    words: VectorOperand,
-    low_words: VectorOperand,
-    out: VectorOperand,
-    reals: ScalarOperand,
-    integers: ScalarOperand,
-    tail_probability: VectorOperand,
-) -> None:
+def uniform_64(x: Operands) -> None:
     """As uniform_32, of a word and its low word."""
-    out[0] = clamp(reals[0] + reals[1] * unit_64(words[0], low_words[0]), reals[2], reals[3])
+    x.out[0] = clamp(x.reals[0] + x.reals[1] * unit_64(x.words[0], x.low_words[0]), x.reals[2], x.reals[3])
