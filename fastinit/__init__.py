@@ -27,6 +27,7 @@ from fastinit.schemes import fill_he_normal as fill_he_normal
 from fastinit.schemes import fill_he_uniform as fill_he_uniform
 from fastinit.schemes import fill_kaiming_normal as fill_kaiming_normal
 from fastinit.schemes import fill_kaiming_uniform as fill_kaiming_uniform
+from fastinit.schemes import fill_laplace as fill_laplace
 from fastinit.schemes import fill_lecun_normal as fill_lecun_normal
 from fastinit.schemes import fill_lecun_uniform as fill_lecun_uniform
 from fastinit.schemes import fill_normal as fill_normal

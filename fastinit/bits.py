@@ -10,7 +10,7 @@ import numpy as np
 from fastinit import engines
 from fastinit.address import stream_id
 from fastinit.engines import reference
-from fastinit.engines.constants import DOMAIN_ELEMENT, GROUP, LANES
+from fastinit.engines.stream import DOMAIN_ELEMENT, GROUP, LANES
 
 Array = np.ndarray[Any, Any]
 

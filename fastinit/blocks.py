@@ -17,6 +17,7 @@ import numpy as np
 from fastinit import engines
 from fastinit.address import Shard, boxes, stream_words
 from fastinit.dtypes import FORMATS, Format, storage_dtype
+from fastinit.engines.interface import one_row
 from fastinit.files.safetensors import Slot
 from fastinit.fill import fill
 from fastinit.fill.parts import Parts
@@ -152,7 +153,7 @@ class Source:
             job = self._job(tensor)
             # float16 too is raw integers to the engines
             storage = buffer.view(job.format.storage if job.format is not None else storage_dtype(tensor.dtype))
-            job.run(engines.named(self.engine), storage, (0, 1, 0, piece.count, 1, piece.first, 0))
+            job.run(engines.named(self.engine), storage, one_row(piece.count, piece.first))
 
     def fill(self, storage: Array, tensor: Tensor, shard: Shard | None = None, threads: int | None = None) -> None:
         """Fill storage as a tensor, or as a shard of it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastinit.engines import constants
+from fastinit.engines import interface
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity: there is one of each
@@ -86,10 +86,10 @@ FORMATS = {
     for one in (
         Format("float64", "float64", 0, 52, -1022, float(np.finfo(np.float64).max)),
         Format("float32", "float32", 0, 23, -126, float(np.finfo(np.float32).max)),
-        Format("float16", "uint16", constants.FLOAT16, 10, -14, 65504.0),
-        Format("bfloat16", "uint16", constants.BFLOAT16, 7, -126, (2 - 2.0**-7) * 2.0**127),
-        Format("float8_e4m3fn", "uint8", constants.FLOAT8_E4M3FN, 3, -6, 448.0),
-        Format("float8_e5m2", "uint8", constants.FLOAT8_E5M2, 2, -14, 57344.0),
+        Format("float16", "uint16", interface.FLOAT16, 10, -14, 65504.0),
+        Format("bfloat16", "uint16", interface.BFLOAT16, 7, -126, (2 - 2.0**-7) * 2.0**127),
+        Format("float8_e4m3fn", "uint8", interface.FLOAT8_E4M3FN, 3, -6, 448.0),
+        Format("float8_e5m2", "uint8", interface.FLOAT8_E5M2, 2, -14, 57344.0),
     )
 }
 NAMES = ", ".join(FORMATS)

@@ -12,30 +12,12 @@ from fastinit.fans import THREE_DIMENSIONS, fans
 from fastinit.laws import Law, Padded
 from fastinit.laws.law import IndependentLaw
 
+# Every fill_* function stands beside the scheme of its name, whose law it draws: that is its registration.
 SCHEMES: dict[str, Callable[..., Law]] = {
-    **{
-        name: getattr(schemes, name)
-        for name in (
-            *("zeros", "ones", "constant", "uniform", "normal", "truncated_normal"),
-            *("xavier_uniform", "xavier_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal"),
-            "variance_scaling",
-        )
-    },
-    "glorot_uniform": schemes.xavier_uniform,
-    "glorot_normal": schemes.xavier_normal,
-    "kaiming_uniform": schemes.he_uniform,
-    "kaiming_normal": schemes.he_normal,
-    **{
-        name: getattr(structures, name)
-        for name in ("sparse", "orthogonal", "identity", "dirac", "delta_orthogonal", "blocks")
-    },
-    **{
-        name: getattr(architectures, name)
-        for name in (
-            *("lstm_bias", "siren_uniform", "residual_normal", "small_normal", "wang_normal", "mup_normal"),
-            *("mamba_a_log", "mamba_dt_bias", "mamba2_a_log"),
-        )
-    },
+    name.removeprefix("fill_"): getattr(module, name.removeprefix("fill_"))
+    for module in (schemes, structures, architectures)
+    for name in vars(module)
+    if name.startswith("fill_")
 }
 SIDES = ("fan_in", "fan_out")
 AXES = ("layout", "in_axis", "out_axis", "batch_axis")  # any of them says what the dimensions are

@@ -18,6 +18,7 @@ from fastinit.address import integer
 from fastinit.floating_point import in_default_mode
 
 MOST_THREADS = 1024
+Progress = Callable[[int, int], object]  # called with what is done, and with all there is to do
 
 _chosen: int | None = None
 _pool: ThreadPoolExecutor | None = None

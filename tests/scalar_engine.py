@@ -1,7 +1,7 @@
 """The third engine: stream "fastinit-1" one element at a time, in plain Python, written from docs/stream.md.
 
 It shares nothing with fastinit: no import, its own constants, its own distribution function. It is slow, and it is
-where the golden values of known_answers.py come from.
+where the golden values of kat/values.json come from.
 
     word(seed, name, index, domain=0)                             a 32-bit word of the stream
     value(kind, params, dtype, seed, name, index)                 the bits of one element, as an integer
@@ -9,6 +9,7 @@ where the golden values of known_answers.py come from.
     orthonormal(m, n, b, seed, name)                              the rows of an orthogonal matrix
 
 `kind` and `params`: "uniform" (low, high), "normal" (mean, std), "truncated_normal" (parent mean and std, low, high),
+"laplace" (mean, std),
 "step_bias" (low, high, floor), "log_of_uniform" (low, high).
 `dtype`: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2.
 
@@ -372,6 +373,25 @@ def standard_truncated(wide: bool, alpha: float, beta: float, seed: int, name: s
     return x if flip else -x
 
 
+# --- Laplace ---------------------------------------------------------------------------------------------------------
+
+
+def standard_laplace(wide: bool, seed: int, name: str | int, index: int) -> float:
+    """The signed z of an element: float64 if `wide`, else float32."""
+    w = word(seed, name, index)
+    upper = w >> 31
+    if wide:
+        whole = (w << 32) | word(seed, name, index, 1)
+        y = min((float(whole ^ MASK_64 if upper else whole) + 0.5) * 2.0**-63, double(0x3FEFFFFFFFFFFFFF))
+        m, e = split_64(y)
+        x = 0.5 * minus_2_log_64(e, m - 1.0)
+    else:
+        y = min(f32(f32(f32(w ^ MASK_32 if upper else w) + 0.5) * 2.0**-31), single(0x3F7FFFFF))
+        m, e = split_32(y)
+        x = f32(0.5 * minus_2_log_32(e, m - 1.0))
+    return x if upper else -x
+
+
 # --- Mamba -----------------------------------------------------------------------------------------------------------
 
 
@@ -479,6 +499,9 @@ def value(kind: str, params: Sequence[float], dtype: str, seed: int, name: str |
     elif kind == "normal":
         mean, std = params
         x = to(to(mean) + to(to(std) * standard_normal(wide, seed, name, index)))
+    elif kind == "laplace":
+        mean, std = params
+        x = to(to(mean) + to(to(std / math.sqrt(2.0)) * standard_laplace(wide, seed, name, index)))
     elif kind == "truncated_normal":
         mean, std, low, high = params
         z = standard_truncated(wide, (low - mean) / std, (high - mean) / std, seed, name, index)

@@ -1,20 +1,20 @@
-"""The functions of arithmetic.py on one number at a time, for tests that go through all of them."""
+"""The formulas of the compiled engine on one number at a time, for tests that go through all of them."""
 
 from __future__ import annotations
 
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastinit.engines.vectors import Turn, Vectors
+from fastinit.engines.compiled.vectors import Body, Vectors
 
 
 def scalar(function, result):
     """A function for compiled code: `function` of numbers, with a result of this Numba type, or a pair of it."""
 
     def values(builder, arguments, kinds):
-        turn = Turn(builder, builder.block, ways=1, lanes=0)
+        body = Body(builder, builder.block, unroll=1, lanes=0)
         signs = [isinstance(kind, types.Integer) and kind.signed for kind in kinds]
-        return function(*(Vectors(turn, [x], signed) for x, signed in zip(arguments, signs, strict=True)))
+        return function(*(Vectors(body, [x], signed) for x, signed in zip(arguments, signs, strict=True)))
 
     def codegen(context, builder, signature, arguments):
         made = values(builder, arguments, signature.args)

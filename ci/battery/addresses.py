@@ -15,7 +15,7 @@ import fastinit
 from battery.checks import Array
 from fastinit import bits, laws
 from fastinit.address import LARGEST_TENSOR, stream_words
-from fastinit.engines.constants import DOMAIN_LOW
+from fastinit.engines.stream import DOMAIN_LOW
 
 GROUP = 64
 LONG, SHORT = 1 << 24, 1 << 18  # elements of a sample, from one tensor and from many

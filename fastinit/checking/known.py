@@ -6,22 +6,27 @@ tests/unit/test_selftest.py computes them again.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
+from importlib.resources import files
 
 from fastinit import laws
 from fastinit.laws import Law, Normal, TruncatedNormal, Uniform
 
-# (counter, key, output) of Philox4x32-10: the file kat_vectors of Random123 1.14.0.
-PHILOX = (
-    ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
-    ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
-    (
-        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
-        (0xA4093822, 0x299F31D0),
-        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
-    ),
+Words = tuple[int, ...]
+
+
+def _words(text: str) -> Words:
+    return tuple(int(word, 16) for word in text.split())
+
+
+_GENERATOR = json.loads(files(__package__).joinpath("philox.json").read_text(encoding="utf-8"))
+# (counter, key, output) of Philox4x32-10, as Random123 publishes them; seed and 10000th output of the C++ standard.
+PHILOX: tuple[tuple[Words, Words, Words], ...] = tuple(
+    (_words(one["counter"]), _words(one["key"]), _words(one["output"])) for one in _GENERATOR["vectors"]
 )
+STANDARD: tuple[int, int] = (_GENERATOR["standard"]["seed"], _GENERATOR["standard"]["output"])
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ CASES = {
     "normal": _far(Normal(0.5, 0.02), 2**64 - 1, "größe"),
     "truncated normal": _far(TruncatedNormal(0.1, 0.3, -0.2, 0.7), 20260101, 5),
     "half-line": _far(TruncatedNormal(0.0, 1.0, 1.0, math.inf), 0, ""),
+    "laplace": _far(laws.Laplace(0.25, 0.02), 8, "noise"),
     "step bias": _far(laws.StepBias(), 6, "layers.0.mixer.dt_proj.bias"),
     "log of uniform": _far(laws.LogOfUniform(), 7, "layers.0.mixer.A_log"),
     "sparse, down the columns": _whole(laws.Sparse(Normal(0.0, 1.0), 0.75, axis=0), 2, "rec", 96, 24),
@@ -106,6 +112,12 @@ ANSWERS = {
     ("half-line", "bfloat16"): "c315b102db0d5cd6",
     ("half-line", "float8_e4m3fn"): "b188132483d20596",
     ("half-line", "float8_e5m2"): "b928aa52b8a0a34c",
+    ("laplace", "float64"): "def3319d1894f84b",
+    ("laplace", "float32"): "3019ef6ffff70689",
+    ("laplace", "float16"): "5bf50793bb316ee0",
+    ("laplace", "bfloat16"): "25a5a3ce105d2300",
+    ("laplace", "float8_e4m3fn"): "68f6126fcf83a227",
+    ("laplace", "float8_e5m2"): "56f5121ae4968d8d",
     ("step bias", "float64"): "29395831710897eb",
     ("step bias", "float32"): "e3edd5052aa86089",
     ("step bias", "float16"): "327ce77ec9d9ca83",

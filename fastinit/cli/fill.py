@@ -101,6 +101,9 @@ def add_to(commands: Any) -> None:
     )
     numbers.add_argument("--distribution", help="of variance_scaling: truncated_normal, normal or uniform")
 
+    # Each of these options is the number of its name, which a scheme takes or refuses.
+    fill.set_defaults(numbers=[option.dest for option in numbers._group_actions])
+
     how = fill.add_argument_group("how")
     how.add_argument("--threads", type=int, metavar="N", help="default: the CPUs this process may use")
     how.add_argument("--overwrite", action="store_true", help="replace an existing file, once the new one is whole")
@@ -137,18 +140,9 @@ def _run_fill(options: argparse.Namespace) -> int:
     return DONE
 
 
-NUMBERS = (
-    *("fan_in", "fan_out", "layout", "in_axis", "out_axis", "batch_axis", "groups", "mode", "parts"),
-    *("gain", "negative_slope", "truncated", "mean", "std", "low", "high", "value"),
-    *("sigmas", "bounds", "corrected", "scale", "distribution"),
-    *("sparsity", "nonzeros", "axis", "flatten", "batch"),
-    *("layers", "width", "base_fan_in", "first", "omega", "forget", "floor"),
-)
-
-
 def _law(options: argparse.Namespace) -> Law:
     """The law of the scheme, from the options it takes; an option it has no use for is an error, not a silence."""
-    given = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in options.numbers if getattr(options, name) is not None}
     return law_of(options.scheme, given, options.shape, lambda name: flag("part" if name == "parts" else name))
 
 

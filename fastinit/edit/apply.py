@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +26,10 @@ from fastinit.files.anyones import ENDING, Checkpoint
 from fastinit.files.folder import Folder
 from fastinit.floating_point import in_default_mode
 from fastinit.provenance import beside
-from fastinit.threads import resolve
+from fastinit.threads import Progress, resolve
 from fastinit.write import SHARD_SIZE, check_shard_size
 
 COMMITTED = "The checkpoint is the new one; what is left of the old one beside it, the next edit removes"
-
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from fastinit.edit.state import CONFIG, State
 from fastinit.edit.task import FileTask, run
 from fastinit.files.anyones import Checkpoint, open_checkpoint
 from fastinit.files.place import held
-
-Progress = Callable[[int, int], object]
+from fastinit.threads import Progress
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,7 @@ from fastinit.files.place import held
 from fastinit.files.publish import publishing, reserve, settle, write_at
 from fastinit.files.safetensors import Header, read_at, refuse
 from fastinit.floating_point import in_default_mode
-from fastinit.threads import for_each, resolve
-
-Progress = Callable[[int, int], object]
+from fastinit.threads import Progress, for_each, resolve
 
 
 @dataclass(frozen=True)

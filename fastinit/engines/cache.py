@@ -1,9 +1,9 @@
 """Machine code on disk that can be trusted: Numba's cache, stamped with all sources of the engine, every entry sealed.
 
-Numba's own cache watches the one file that a function stands in, and unpickles what it finds: one changed byte is an
-exception at best, and a crash of the process where it lies in the machine code. Here the bytes of an entry are held
-against their digest before anything reads them. What is damaged, belongs to other sources, or cannot be written is
-compiled in this process, and `report` says so once.
+Numba's own cache looks at the file that a function stands in, at none that it calls into, and unpickles what it finds:
+one changed byte is an exception at best, and a crash of the process where it lies in the machine code. Here the bytes
+of an entry are held against their digest before anything reads them. What is damaged, belongs to other sources, or
+cannot be written is compiled in this process, and `report` says so once.
 
 A digest guards against damage, not against an enemy: who may write to the folder may have this process run code.
 """
@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from hashlib import blake2b
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,18 @@ _reported = False
 def stamp() -> bytes:
     """What machine code depends on beside its function: every source of the engine, and the compilers' versions."""
     digest = blake2b(f"{numba.__version__} {llvmlite.__version__}".encode(), digest_size=DIGEST)
-    for source in sorted(files("fastinit.engines").iterdir(), key=lambda one: one.name):
-        if source.name.endswith(".py"):
-            text = source.read_bytes()
-            digest.update(f"{source.name} {len(text)} ".encode() + text)
+    for name, text in sorted(_sources(files("fastinit.engines"))):
+        digest.update(f"{name} {len(text)} ".encode() + text)
     return digest.digest()
+
+
+def _sources(folder: Traversable, path: str = "") -> Iterator[tuple[str, bytes]]:
+    """Every module of a package and of the packages in it: its path and its text."""
+    for one in folder.iterdir():
+        if one.is_dir():
+            yield from _sources(one, f"{path}{one.name}/")
+        elif one.name.endswith(".py"):
+            yield path + one.name, one.read_bytes()
 
 
 def seal(payload: bytes, *, subject: bytes) -> bytes:

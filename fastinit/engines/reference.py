@@ -1,4 +1,4 @@
-"""The reference engine: the same functions as compiled.py, in NumPy, with the same bits; and the laws it has alone.
+"""The reference engine: the same laws as compiled/, in NumPy, with the same bits; and the laws it has alone.
 
 It is the fallback where Numba is missing, the oracle of the tests, and the readable form of docs/stream.md. Every
 step is one correctly rounded operation on whole arrays, so vector width and platform cannot change a bit.
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from fastinit.engines import constants as k
+from fastinit.engines import stream as k
 from fastinit.engines.gaussian import EXP_DEGREE, LN_2, LN_2_HIGH, LN_2_LOW
+from fastinit.engines.interface import BFLOAT16, FLOAT8_E4M3FN, FLOAT8_E5M2, FLOAT16, Region, StorePolicy
 from fastinit.products import dot
 
 Array = Any  # an ndarray; NumPy types the results of mixed scalars and arrays as Any
@@ -269,6 +270,20 @@ def truncated_64(words: Array, low_words: Array, reals: Array, integers: Array) 
     return clamp(mean + std * np.where(flip == 0, -x, x), lowest, highest)
 
 
+def laplace_32(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
+    upper = (words >> np.uint32(31)) != 0
+    y = (np.where(upper, ~words, words).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-31)
+    x = np.float32(0.5) * minus_2_log_32(*split_32(np.minimum(y, k.BELOW_ONE_32)))
+    return affine(np.where(upper, x, -x), reals)
+
+
+def laplace_64(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
+    whole, upper = (words.astype(np.uint64) << np.uint64(32)) | low_words, (words >> np.uint32(31)) != 0
+    y = (np.where(upper, ~whole, whole).astype(np.float64) + 0.5) * 2.0**-63
+    x = 0.5 * minus_2_log_64(*split_64(np.minimum(y, k.BELOW_ONE_64)))
+    return affine(np.where(upper, x, -x), reals)
+
+
 def step_bias(words: Array, low_words: Array, reals: Array, integers: Array) -> Array:
     log_low, span, lowest, highest = reals
     exponent, m = exp_parts(log_low + span * open_unit(words))
@@ -280,7 +295,8 @@ def log_of_uniform(words: Array, low_words: Array, reals: Array, integers: Array
     return clamp(log_64(low + span * open_unit(words)), lowest, highest)
 
 
-# A name says the working precision. One without a number is float64 from one word for every dtype, rounded at the end.
+# A name says the working precision. One without a number is float64 from one word for every dtype, rounded at the end;
+# the compiled engine has none of these: their tensors have a few thousand elements, and compiling takes two seconds.
 LAWS = {
     "uniform_32": uniform_32,
     "uniform_steps_32": uniform_32,  # two operations less, in the compiled engine
@@ -291,11 +307,11 @@ LAWS = {
     "truncated_32": truncated_32,
     "truncated_deep_32": truncated_32,  # the compiled engine leaves the far tail out where a law cannot reach it
     "truncated_64": truncated_64,
+    "laplace_32": laplace_32,
+    "laplace_64": laplace_64,
     "step_bias": step_bias,
     "log_of_uniform": log_of_uniform,
 }
-# Laws of a few thousand elements a model: two seconds of compilation would never come back.
-NOT_COMPILED = {"step_bias", "log_of_uniform"}
 
 
 # --- rounding float32 to narrow storage, to nearest even --------------------------------------------------------------
@@ -316,15 +332,15 @@ def narrow(x: Array, mantissa_bits: int, bias: int) -> Array:
 
 def rounded(x: Array, dtype: Any, code: int) -> Array:
     """float32 (or float64) values as storage elements of this dtype; `code` tells apart formats of one size."""
-    if code == k.FLOAT16:
+    if code == FLOAT16:
         return x.astype(np.float16).view(np.uint16)
-    if code == k.BFLOAT16:
+    if code == BFLOAT16:
         pattern = x.view(np.uint32)
         return ((pattern + np.uint32(0x7FFF) + ((pattern >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(
             dtype
         )
-    if code in (k.FLOAT8_E4M3FN, k.FLOAT8_E5M2):
-        bits = narrow(x, 3, 7) if code == k.FLOAT8_E4M3FN else narrow(x, 2, 15)
+    if code in (FLOAT8_E4M3FN, FLOAT8_E5M2):
+        bits = narrow(x, 3, 7) if code == FLOAT8_E4M3FN else narrow(x, 2, 15)
         return (bits | (bits >> np.uint32(24))).astype(dtype)
     return x
 
@@ -356,20 +372,16 @@ def rows_of_groups(drawn: Array, starts: Array, width: int) -> Array:
 def fill(
     kernel: str,
     out: Array,
-    plan: tuple[int, ...],
+    region: Region,
     stream: Array,
     domain: int,
     reals: Array,
     integers: Array,
     code: int,
-    stores: int = k.ORDINARY,
+    policy: int = StorePolicy.REGULAR,
 ) -> None:
-    """Fill rows x cols elements of `out`, of which row r, column c has the index first + r * pitch + c.
-
-    `out` is the memory of the buffer as one line of storage elements; plan = (offset of row 0, column 0; rows; row
-    step; cols; column step; first; pitch), steps in storage elements, first and pitch in tensor indices.
-    """
-    offset, rows, row_step, cols, col_step, first, pitch = plan
+    """Fill a region of `out`, the memory of a buffer as one line of storage elements, by the law of a kernel's name."""
+    offset, rows, row_step, cols, col_step, first, pitch = region
     law = LAWS[kernel]
     two_words = kernel.endswith("_64")
     working = np.float64 if out.dtype == np.float64 else np.float32
@@ -388,9 +400,9 @@ def fill(
             as_strided(out[at:], (h, w), steps)[...] = rounded(values, out.dtype, code)
 
 
-def store(out: Array, plan: tuple[int, ...], values: Array) -> None:
-    """Store rows of neighbours, whose values lie one row behind the other; plan as in `fill`."""
-    offset, rows, row_step, cols = plan[:4]
+def store(out: Array, region: Region, values: Array) -> None:
+    """Store rows of neighbours, whose values lie one row behind the other."""
+    offset, rows, row_step, cols = region[:4]
     steps = (row_step * out.itemsize, out.itemsize)
     as_strided(out[offset:], (rows, cols), steps)[...] = values[: rows * cols].reshape(rows, cols)
 
@@ -398,22 +410,24 @@ def store(out: Array, plan: tuple[int, ...], values: Array) -> None:
 # --- sparse: which elements survive -----------------------------------------------------------------------------------
 
 
-def thin(out: Array, plan: tuple[int, ...], stream: Array, need: Array, left: int, down: bool, keep: bool) -> None:
-    """Store +0.0 where an element does not survive, and count the survivors off `need`, which has one entry a line.
+def thin(
+    out: Array, region: Region, stream: Array, remaining_nonzeros: Array, remaining: int, down: bool, advance_only: bool
+) -> None:
+    """Store +0.0 where an element does not survive, and count the survivors off `remaining_nonzeros`, one entry a line.
 
-    Plan and `out` as in `fill`. The lines run down the rows of the plan, or along them; `left` is how many elements
-    each line has left at the first row or column. With `keep` nothing is stored: the part of the lines before a shard.
+    The lines run down the rows of the region, or along them; `remaining` is how many elements each line has from the
+    first row or column on. With `advance_only` nothing is stored: the part of the lines before a shard.
     """
-    offset, rows, row_step, cols, col_step, first, pitch = plan
+    offset, rows, row_step, cols, col_step, first, pitch = region
     starts = first + pitch * np.arange(rows, dtype=np.int64)
     w = rows_of_groups(words(groups_of_rows(starts, cols), k.DOMAIN_SPARSE, stream), starts, cols)
     steps = (row_step * out.itemsize, col_step * out.itemsize)
-    x = as_strided(out[offset:], (rows, cols), steps) if not keep else None
+    x = as_strided(out[offset:], (rows, cols), steps) if not advance_only else None
     if not down:
         w, x = w.T, None if x is None else x.T
     for t in range(len(w)):  # place by place along the lines, all lines at once
-        survives = (w[t].astype(np.uint64) * np.uint64(left - t)) >> np.uint64(32) < need
-        need -= survives
+        survives = (w[t].astype(np.uint64) * np.uint64(remaining - t)) >> np.uint64(32) < remaining_nonzeros
+        remaining_nonzeros -= survives
         if x is not None:
             x[t][~survives] = 0
 

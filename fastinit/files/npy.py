@@ -23,6 +23,7 @@ import numpy as np
 
 from fastinit import engines
 from fastinit.address import Shard, drawn_seed, stream_words
+from fastinit.engines.interface import one_row
 from fastinit.files import measure
 from fastinit.files.failures import cannot_write
 from fastinit.files.layout import Layout, ending, exact_shape, existing_layout, new_layout
@@ -366,7 +367,7 @@ class _Job:
         storage = format.storage
 
         def draw(block: np.ndarray[Any, Any], corner: tuple[int, ...]) -> None:
-            job.run(engine, block.view(storage), (0, 1, 0, block.size, 1, corner[0], 0))
+            job.run(engine, block.view(storage), one_row(block.size, corner[0]))
 
         return draw
 

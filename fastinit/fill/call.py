@@ -10,11 +10,12 @@ from fastinit import threads as pool
 from fastinit.address import STREAM, Shard, drawn_seed, index_strides, stream_words
 from fastinit.dtypes import FORMATS, array_dtype, format_of
 from fastinit.fill import buffers
-from fastinit.fill.runs import SMALLEST_CHUNK, Job, Progress, Target, fill_memory
+from fastinit.fill.runs import SMALLEST_CHUNK, Job, Target, fill_memory
 from fastinit.fill.shaped import fill_shaped
 from fastinit.floating_point import default_mode, is_default
 from fastinit.laws import Copy, Law
 from fastinit.laws.law import ShapedLaw
+from fastinit.threads import Progress
 
 Array = np.ndarray[Any, Any]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fastinit.engines.constants import ASKED, ORDINARY, PAST_CACHE
+from fastinit.engines.interface import StorePolicy
 
 MADV_HUGEPAGE, MADV_POPULATE_WRITE = 14, 23
 HUGE_PAGE = 2 << 20
@@ -84,7 +84,7 @@ def _is_intel() -> bool:
         return False
 
 
-def eases_stores() -> bool:
+def use_streaming_stores() -> bool:
     """Whether fills do something about the time that a store waits for its line to be read.
 
     On Intel's processors, where a core reads what it overwrites as slowly as it writes. FASTINIT_PAST_CACHE=1 or 0
@@ -96,19 +96,19 @@ def eases_stores() -> bool:
 
 def goes_past_cache(size: int) -> bool:
     """Whether a fill of so many bytes stores past the cache, which need not read a line to overwrite all of it."""
-    return size >= SMALLEST_PAST_CACHE and eases_stores()
+    return size >= SMALLEST_PAST_CACHE and use_streaming_stores()
 
 
-def way_of_stores(size: int) -> Callable[[int], int]:
+def choose_store_policy(size: int) -> Callable[[int], StorePolicy]:
     """How a fill of so many bytes stores at an address.
 
     Past the cache where it is large (1.6 times as fast as by ordinary stores); else lines are asked for a block ahead
     (1.1 times at 16 MiB). So they are on fresh memory too, which the kernel clears and leaves in the cache.
     """
     if goes_past_cache(size):
-        return lambda address: PAST_CACHE if is_resident(address) else ASKED
-    way = ASKED if eases_stores() else ORDINARY
-    return lambda address: way
+        return lambda address: StorePolicy.NON_TEMPORAL if is_resident(address) else StorePolicy.PREFETCH
+    policy = StorePolicy.PREFETCH if use_streaming_stores() else StorePolicy.REGULAR
+    return lambda address: policy
 
 
 def is_resident(address: int) -> bool:

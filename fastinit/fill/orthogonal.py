@@ -22,7 +22,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from fastinit.dtypes import FORMATS
-from fastinit.engines.constants import DOMAIN_ORTHOGONAL
+from fastinit.engines.stream import DOMAIN_ORTHOGONAL
 from fastinit.fill import memory
 from fastinit.fill.runs import Job, Target, fill_direct, fill_memory
 from fastinit.laws import Constant, DeltaOrthogonal, Draw, Orthogonal

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastinit.address import Axis, Shard, collapse
 from fastinit.dtypes import Format
+from fastinit.engines.interface import Region
 from fastinit.fill.buffers import line_of
 from fastinit.fill.runs import Job, Target, share_of
 from fastinit.fill.shaped import fill_independent, prepared
@@ -71,5 +72,5 @@ def draw(storage: Array, job: Job, target: Target) -> None:
         return
     rows = outer[0] if outer else Axis(1, 0, 0)
     line, offset = line_of(storage)
-    plan = (offset, rows.size, rows.step, cols.size, cols.step, target.first, rows.pitch)
-    job.run(job.engine(storage.size), line, plan)
+    region = Region(offset, rows.size, rows.step, cols.size, cols.step, target.first, rows.pitch)
+    job.run(job.engine(storage.size), line, region)

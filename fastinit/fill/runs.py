@@ -16,13 +16,14 @@ from fastinit import threads as pool
 from fastinit.address import Axis, Shard, collapse, index_strides
 from fastinit.dtypes import Format
 from fastinit.engines import reference
-from fastinit.engines.constants import ORDINARY, TILE_ROWS
+from fastinit.engines.blocking import TILE_ROWS
+from fastinit.engines.interface import Region, StorePolicy, one_row
 from fastinit.fill import buffers, memory
 from fastinit.laws import Constant, Draw, Law
 from fastinit.laws.blocks import Leaf
+from fastinit.threads import Progress
 
 Array = np.ndarray[Any, Any]
-Progress = Callable[[int, int], object]
 
 # A chunk is what one thread takes at a time: long beside the hand-over (20 to 60 us), short beside a Ctrl-C. Fresh
 # memory, 2 GiB: 0.297 s by 2 MiB, 0.292 by 4, 0.289 by 8, 0.287 by 16.
@@ -54,25 +55,25 @@ class Job(NamedTuple):
         """The engine for so many elements; constants need none, and load none."""
         return engines.chosen(elements) if self.draw is not None else reference
 
-    def run(self, engine: engines.Engine, line: Array, plan: tuple[int, ...], stores: int = ORDINARY) -> None:
-        """Fill one plan (offset, rows, row step, cols, col step, first, pitch) on the calling thread."""
+    def run(
+        self, engine: engines.Engine, line: Array, region: Region, policy: StorePolicy = StorePolicy.REGULAR
+    ) -> None:
+        """Fill a region of a line of memory on the calling thread."""
         if self.draw is not None and self.format is not None:
             draw = self.draw
-            if draw.kernel in reference.NOT_COMPILED:
-                engine = reference
             engine.fill(
                 draw.kernel,
                 line,
-                plan,
+                region,
                 self.words,
                 draw.domain,
                 draw.reals,
                 draw.integers,
                 self.format.code,
-                stores,
+                policy,
             )
             return
-        offset, rows, row_step, cols, col_step = plan[:5]
+        offset, rows, row_step, cols, col_step = region[:5]
         steps = (row_step * line.itemsize, col_step * line.itemsize)
         as_strided(line[offset:], (rows, cols), steps)[...] = self.stored
 
@@ -147,7 +148,7 @@ def share_of(leaf: Leaf, storage: Array, target: Target) -> tuple[Array, Target]
 
 
 @dataclass(frozen=True)
-class Walk:
+class ChunkGrid:
     """How a block is cut into chunks: planes of rows x columns, each plane into a grid of chunks."""
 
     outer: tuple[Axis, ...]
@@ -168,8 +169,8 @@ class Walk:
         """Chunks in all."""
         return math.prod(axis.size for axis in self.outer) * math.prod(self.grid)
 
-    def plan(self, chunk: int, offset: int, first: int) -> tuple[int, ...]:
-        """Where chunk number `chunk` lies: offset, rows, row step, cols, col step, first, pitch."""
+    def region(self, chunk: int, offset: int, first: int) -> Region:
+        """Where chunk number `chunk` lies."""
         down, across = self.grid
         chunk, column = divmod(chunk, across)
         chunk, row = divmod(chunk, down)
@@ -177,7 +178,7 @@ class Walk:
             chunk, i = divmod(chunk, axis.size)
             offset, first = offset + i * axis.step, first + i * axis.pitch
         r, c = max(0, row * self.rows_per - self.above), max(0, column * self.cols_per - self.lead)
-        return (
+        return Region(
             offset + r * self.rows.step + c * self.cols.step,
             min(self.rows.size, (row + 1) * self.rows_per - self.above) - r,
             self.rows.step,
@@ -188,7 +189,9 @@ class Walk:
         )
 
 
-def walk(storage: Array, first: int, pitches: tuple[int, ...], workers: int, largest: int = LARGEST_CHUNK) -> Walk:
+def chunk_grid(
+    storage: Array, first: int, pitches: tuple[int, ...], workers: int, largest: int = LARGEST_CHUNK
+) -> ChunkGrid:
     """Cut a block for so many threads, into chunks of so many bytes at most."""
     address = storage.ctypes.data
     steps = [step // storage.itemsize for step in storage.strides]
@@ -214,7 +217,7 @@ def walk(storage: Array, first: int, pitches: tuple[int, ...], workers: int, lar
         cols_per = cols.size
     # A line that two chunks share is read from memory by both.
     above = address % 64 // storage.itemsize if rows.step == 1 and rows_per < rows.size else 0
-    return Walk(tuple(outer), rows, cols, min(rows_per, rows.size), cols_per, lead, above)
+    return ChunkGrid(tuple(outer), rows, cols, min(rows_per, rows.size), cols_per, lead, above)
 
 
 def fill_direct(
@@ -226,16 +229,16 @@ def fill_direct(
     mapped = memory.file_behind(storage) is not None
     line, offset = buffers.line_of(storage)
     itemsize, address = storage.itemsize, line.ctypes.data
-    cut = walk(storage, first, pitches, workers, LARGEST_MAPPED_CHUNK if mapped else LARGEST_CHUNK)
-    way = memory.way_of_stores(total)
+    cut = chunk_grid(storage, first, pitches, workers, LARGEST_MAPPED_CHUNK if mapped else LARGEST_CHUNK)
+    policy_at = memory.choose_store_policy(total)
     if not mapped:
         memory.advise_huge_pages(address, line.nbytes)
 
     def work(chunk: int) -> None:
-        plan = cut.plan(chunk, offset, first)
+        region = cut.region(chunk, offset, first)
         if mapped:
-            populate(plan, address, itemsize)
-        job.run(engine, line, plan, way(address + plan[0] * itemsize))
+            populate(region, address, itemsize)
+        job.run(engine, line, region, policy_at(address + region.offset * itemsize))
 
     count = cut.chunks
 
@@ -246,9 +249,9 @@ def fill_direct(
     pool.for_each(work, count, min(workers, max(1, total // SMALLEST_CHUNK)), progress and after)
 
 
-def populate(plan: tuple[int, ...], address: int, itemsize: int) -> None:
+def populate(region: Region, address: int, itemsize: int) -> None:
     """Ask for the file pages of a chunk, row by row unless the rows touch."""
-    offset, rows, row_step, cols, col_step = plan[:5]
+    offset, rows, row_step, cols, col_step = region[:5]
     spans = [((cols - 1) * col_step, rows, row_step), ((rows - 1) * row_step, cols, col_step)]
     reach, repeats, step = min(spans, key=lambda span: abs(span[0]))
     if abs(step) * itemsize <= 1 << 16:  # neighbours within 64 KiB: one request covers them
@@ -269,7 +272,7 @@ def fill_memory(
     if total <= SMALLEST_CHUNK and storage.flags.carray and storage.ndim == 1 and memory.file_behind(storage) is None:
         # A bias: cutting and threads would be most of the call.
         size = storage.size
-        job.run(job.engine(size), storage, (0, 1, 0, size, 1, first, 0))
+        job.run(job.engine(size), storage, one_row(size, first))
         if progress is not None:
             progress(total, total)
     elif buffers.needs_staging(storage):

@@ -14,12 +14,13 @@ import numpy as np
 
 from fastinit.fill.orthogonal import fill_delta_orthogonal, fill_orthogonal
 from fastinit.fill.replay import replayed
-from fastinit.fill.runs import Job, Progress, Target, fill_memory, share_of
+from fastinit.fill.runs import Job, Target, fill_memory, share_of
 from fastinit.fill.sparse import fill_sparse
 from fastinit.laws import Blocks, Constant, DeltaOrthogonal, Given, Law, Orthogonal, Padded, Replayed, Sparse
 from fastinit.laws.blocks import leaves
 from fastinit.laws.law import IndependentLaw, ShapedLaw
 from fastinit.laws.patterns import Pattern
+from fastinit.threads import Progress
 
 Array = np.ndarray[Any, Any]
 Store = Callable[[], None]

@@ -12,6 +12,7 @@ import numpy as np
 from fastinit import engines
 from fastinit import threads as pool
 from fastinit.address import Axis, collapse
+from fastinit.engines.interface import Region
 from fastinit.fill import buffers, memory
 from fastinit.fill.runs import SMALLEST_CHUNK, Job, Target, fill_staged, populate
 from fastinit.laws import Sparse
@@ -45,7 +46,7 @@ def fill_sparse(storage: Array, law: Sparse, job: Job, target: Target) -> None:
 def thin_lines(storage: Array, survivors: int, axis: int, job: Job, target: Target) -> None:
     """Fill aligned memory, on several threads; a thread takes a bundle of lines from end to end.
 
-    A plan is rows by columns, the columns being neighbours in the tensor. The lines run down its rows, many side by
+    A region is rows by columns, the columns being neighbours in the tensor. The lines run down its rows, many side by
     side; or, where `axis` is the last dimension, along its rows.
     """
     engine = engines.chosen(storage.size)
@@ -89,27 +90,28 @@ def thin_lines(storage: Array, survivors: int, axis: int, job: Job, target: Targ
             item, i = divmod(item, other.size)
             at, index = at + i * other.step, index + i * other.pitch
         side = Axis(min(lines, bundle.size - number * lines), bundle.step, bundle.pitch)
-        need = np.full(side.size, survivors, np.uint32)
-        left = target.place.shape[axis]
+        remaining_nonzeros = np.full(side.size, survivors, np.uint32)
+        length_of_line = target.place.shape[axis]
 
-        def plan(place: int, stop: int) -> tuple[int, ...]:
+        def region(place: int, stop: int) -> Region:
             along = Axis(min(places, stop - place), own.step, own.pitch)
             rows, cols = (along, side) if down else (side, along)
             where, number = at + (place - start) * own.step, index + place * own.pitch
-            return (where, rows.size, rows.step, cols.size, cols.step, number, rows.pitch)
+            return Region(where, rows.size, rows.step, cols.size, cols.step, number, rows.pitch)
 
         for place in range(0, start, places):
-            engine.thin(line, plan(place, start), target.words, need, left - place, down, True)
+            before = region(place, start)
+            engine.thin(line, before, target.words, remaining_nonzeros, length_of_line - place, down, True)
         past_cache = passes and memory.is_resident(address + at * storage.itemsize)
         staging = staging_of_thread() if past_cache else None
         for place in range(start, start + length, places):
-            here = plan(place, start + length)
+            here = region(place, start + length)
             if mapped:
                 populate(here, address, storage.itemsize)
             # Thinned where it was drawn, in the cache; past it, on the way to where it belongs.
             memory_of, where = (line, here) if staging is None else (staging, beside(here))
             job.run(engine, memory_of, flat(where))
-            engine.thin(memory_of, where, target.words, need, left - place, down, False)
+            engine.thin(memory_of, where, target.words, remaining_nonzeros, length_of_line - place, down, False)
             if staging is not None:
                 engine.store(line, flat(here), staging)
 
@@ -122,15 +124,13 @@ def thin_lines(storage: Array, survivors: int, axis: int, job: Job, target: Targ
     pool.for_each(work, count, min(target.workers, max(1, total // SMALLEST_CHUNK)), target.progress and after)
 
 
-def beside(plan: tuple[int, ...]) -> tuple[int, ...]:
-    """The plan for the same elements in memory of their own, row behind row."""
-    _, rows, _, cols, _, first, pitch = plan
-    return (0, rows, cols, cols, 1, first, pitch)
+def beside(region: Region) -> Region:
+    """The region of the same elements in memory of their own, row behind row."""
+    return region._replace(offset=0, row_step=region.cols, col_step=1)
 
 
-def flat(plan: tuple[int, ...]) -> tuple[int, ...]:
-    """The plan as one row, where its rows follow each other in memory and tensor: short rows waste words."""
-    offset, rows, row_step, cols, col_step, first, pitch = plan
-    if pitch == cols and row_step == cols * col_step:
-        return (offset, 1, 0, rows * cols, col_step, first, 0)
-    return plan
+def flat(region: Region) -> Region:
+    """The region as one row, where its rows follow each other in memory and tensor: short rows waste words."""
+    if region.pitch == region.cols and region.row_step == region.cols * region.col_step:
+        return region._replace(rows=1, row_step=0, cols=region.rows * region.cols, pitch=0)
+    return region

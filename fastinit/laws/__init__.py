@@ -4,6 +4,7 @@ from fastinit.laws.blocks import Blocks as Blocks
 from fastinit.laws.copied import Copy as Copy
 from fastinit.laws.given import Given as Given
 from fastinit.laws.independent import Constant as Constant
+from fastinit.laws.independent import Laplace as Laplace
 from fastinit.laws.independent import Normal as Normal
 from fastinit.laws.independent import TruncatedNormal as TruncatedNormal
 from fastinit.laws.independent import Uniform as Uniform

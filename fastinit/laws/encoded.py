@@ -5,30 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
 
-from fastinit.laws.blocks import Blocks
-from fastinit.laws.copied import Copy
-from fastinit.laws.given import Given
-from fastinit.laws.independent import Constant, Normal, TruncatedNormal, Uniform
+from fastinit import laws
 from fastinit.laws.law import Law
-from fastinit.laws.mamba import LogOfUniform, StepBias
-from fastinit.laws.patterns import Dirac, GateBias, Identity, StateLogs
-from fastinit.laws.replayed import Replayed
-from fastinit.laws.structured import DeltaOrthogonal, Orthogonal, Padded, Sparse
 
+# By name: the laws that `fastinit.laws` lists.
 LAWS: dict[str, type[Any]] = {
-    law.__name__: law
-    for law in (
-        *(Constant, Uniform, Normal, TruncatedNormal, StepBias, LogOfUniform),
-        *(Blocks, Padded, Sparse, Orthogonal, DeltaOrthogonal, Identity, Dirac, GateBias, StateLogs),
-        *(Given, Copy, Replayed),
-    )
+    name: one
+    for name, one in vars(laws).items()
+    if isinstance(one, type) and issubclass(one, Law) and is_dataclass(one)
 }
-
-
 FIELDS = {kind: tuple(field.name for field in dataclasses.fields(kind)) for kind in LAWS.values()}
 
 

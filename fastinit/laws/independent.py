@@ -1,4 +1,4 @@
-"""The independent laws: every element is its own draw. Constant, uniform, normal, truncated normal."""
+"""The independent laws: every element is its own draw. Constant, uniform, normal, truncated normal, Laplace."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from fastinit.dtypes import Format
 from fastinit.engines import reference
-from fastinit.engines.constants import DEEP_TAIL_32
 from fastinit.engines.gaussian import lower_tail, upper_tail
+from fastinit.engines.stream import DEEP_TAIL_32
 from fastinit.laws.law import (
     Draw,
     IndependentLaw,
@@ -196,6 +196,44 @@ class Normal(IndependentLaw):
         # No |z| is below 2^-46, so that above this std none becomes -0.0, which a mean of 0 would make 0.0.
         centred = self.mean == 0.0 and self.std >= 2.0**-80 and format.working == "float32"
         return draw("centred_normal" if centred else "normal", format, (self.mean + 0.0, self.std))
+
+
+@dataclass(frozen=True)
+class Laplace(IndependentLaw):
+    """Laplace (double exponential) with this mean and standard deviation.
+
+    The density is e^(-|x - mean| / scale) / (2 scale), scale = std / sqrt(2). One word an element; the tail reaches
+    22.2 scales (44.4 for float64). A float32 value is within 1e-5 std of the float64 one in all but 2 of 10^5 elements.
+    Raises ValueError unless both are finite and std >= 0; std 0 gives the mean everywhere. Source: the noise of
+    differential privacy, Dwork, McSherry, Nissim and Smith 2006, "Calibrating noise to sensitivity".
+    """
+
+    mean: float
+    std: float
+
+    def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
+        object.__setattr__(self, "mean", finite(mean, "Laplace: mean"))
+        object.__setattr__(self, "std", standard_deviation(std, "Laplace: std"))
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """The whole line."""
+        return (-math.inf, math.inf) if self.std else (self.mean, self.mean)
+
+    def cdf(self, x: Any) -> Any:
+        """e^-|z| / 2 below the mean and 1 - e^-|z| / 2 above, z = (x - mean) / scale."""
+        if not self.std:
+            return Constant(self.mean).cdf(x)
+        z = (np.asarray(x, np.float64) - self.mean) / (self.std / math.sqrt(2.0))
+        tail = 0.5 * np.exp(-np.abs(z))
+        return np.where(z < 0.0, tail, 1.0 - tail)[()]
+
+    def prepare(self, format: Format) -> Draw:
+        """Reals: mean, scale."""
+        scale = self.std / math.sqrt(2.0)
+        refuse_overflow(self, abs(self.mean) + (44.4 if format.name == "float64" else 22.2) * scale, format)
+        warn_if_lost(self.mean, self.std, format)
+        return draw("laplace", format, (self.mean + 0.0, scale))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastinit.address import places_of
 from fastinit.dtypes import Format
-from fastinit.engines.constants import DOMAIN_ELEMENT
+from fastinit.engines.stream import DOMAIN_ELEMENT
 
 
 class Draw(NamedTuple):  # made for every fill, and a frozen dataclass takes twice as long

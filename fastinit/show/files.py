@@ -39,9 +39,8 @@ from fastinit.printable import printable
 from fastinit.provenance import edits_of, replaying_allowed
 from fastinit.show.histogram import Grid, count, grid_between, grid_of_law, grid_of_values, moments
 from fastinit.show.shown import Expected, Histogram, Shown, TensorShown, expect
-from fastinit.threads import for_each, resolve
+from fastinit.threads import Progress, for_each, resolve
 
-Progress = Callable[[int, int], object]
 Bytes = np.ndarray[Any, Any]
 
 ITEM = 1 << 20  # bytes of a read: of a larger one the second-level cache would not hold the pieces

@@ -15,6 +15,7 @@ from torch._compile import _disable_dynamo  # torch.compiler.disable would impor
 from fastinit import engines
 from fastinit.address import Shard
 from fastinit.dtypes import FORMATS, Format, storage_dtype
+from fastinit.engines.interface import one_row
 from fastinit.fill import buffers, fill
 from fastinit.fill.memory import Foreign, populate
 from fastinit.floating_point import in_default_mode, is_default
@@ -192,9 +193,9 @@ def _fill(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...
         line = storage.view(format.storage) if format.code else storage
         if line.ndim != 1:
             line = line.reshape(-1)
-        plan, words = (0, 1, 0, count, 1, 0, 0), address_words(generator)
+        region, words = one_row(count), address_words(generator)
         engines.chosen(count).fill(
-            *(prepared.kernel, line, plan, words, prepared.domain, prepared.reals, prepared.integers, format.code)
+            *(prepared.kernel, line, region, words, prepared.domain, prepared.reals, prepared.integers, format.code)
         )
     else:
         seed, name = address(generator).tolist()

@@ -10,7 +10,6 @@ import errno
 import os
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,10 +24,8 @@ from fastinit.laws.blocks import leaves
 from fastinit.laws.law import real
 from fastinit.plan import Tensor
 from fastinit.provenance import File, file_of, in_words, is_edited, refuse_costly
-from fastinit.threads import resolve
+from fastinit.threads import Progress, resolve
 from fastinit.verify.audit import Tally, audit, has_tolerance
-
-Progress = Callable[[int, int], object]
 
 SAME = "as initialised"
 CLOSE = "as initialised to a tolerance"

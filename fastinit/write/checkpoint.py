@@ -22,10 +22,8 @@ from fastinit.files.remote import folder_at
 from fastinit.floating_point import in_default_mode
 from fastinit.laws.encoded import to_json
 from fastinit.plan import Plan, Tensor
-from fastinit.threads import resolve
+from fastinit.threads import Progress, resolve
 from fastinit.write.task import FileTask, run
-
-Progress = Callable[[int, int], object]
 
 SHARD_SIZE = 5_000_000_000  # bytes of tensors in a file, as in huggingface_hub
 

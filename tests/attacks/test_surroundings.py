@@ -22,7 +22,9 @@ def test_machine_code_under_the_name_of_another_function_is_not_run(tmp_path):
     pytest.importorskip("numba")
     status, right, _ = code.fill(tmp_path)
     assert status == 0
-    normal, uniform = (next(tmp_path.rglob(f"*{kernel}*.nbc")) for kernel in ("normal_32_run", "uniform_steps_32_run"))
+    normal, uniform = (
+        next(tmp_path.rglob(f"*{kernel}*.nbc")) for kernel in ("normal_32_rows", "uniform_steps_32_rows")
+    )
     shutil.copy(uniform, normal)
     status, lines, errors = code.fill(tmp_path)
     assert (status, lines[:1]) == (0, right[:1]), errors

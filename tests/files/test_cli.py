@@ -114,6 +114,7 @@ CASES: list[tuple[str, str, Callable[[np.ndarray], None]]] = [
         lambda x: fastinit.fill_orthogonal(x, batch_axis=1, seed=7),
     ),
     ("lstm_bias", "--forget 2", lambda x: fastinit.fill_lstm_bias(x, 2.0)),
+    ("laplace", "--mean 0.5 --std 0.1", lambda x: fastinit.fill_laplace(x, 0.5, 0.1, seed=7)),
     ("siren_uniform", "--omega 20", lambda x: fastinit.fill_siren_uniform(x, 200, omega=20.0, seed=7)),
     ("siren_uniform", "--first --fan-in 3", lambda x: fastinit.fill_siren_uniform(x, 3, first=True, seed=7)),
     ("residual_normal", "--layers 12", lambda x: fastinit.fill_residual_normal(x, 12, seed=7)),

@@ -25,6 +25,7 @@ LAWS = {
     "uniform around zero": laws.Uniform(-0.05, 0.03),
     "normal": laws.Normal(0.0, 1.0),
     "normal away from zero": laws.Normal(0.5, 0.02),
+    "laplace": laws.Laplace(0.0, 1.0),
     "truncated at two sigma": laws.TruncatedNormal(0.0, 1.0, -2.0, 2.0),
     "truncated unevenly": laws.TruncatedNormal(0.1, 0.3, -0.2, 1.3),
     "upper half-line": laws.TruncatedNormal(0.0, 1.0, 1.0, math.inf),

@@ -61,12 +61,14 @@ def test_raw_storage_and_named_dtypes_hold_the_same_bits(engine):
 @pytest.mark.parametrize("case", [case for case in LAWS if not isinstance(LAWS[case], laws.Uniform)])
 def test_float64_refines_float32(case):
     law, count = LAWS[case], 5_000_000
-    parent = law.std if isinstance(law, laws.Normal) else law.parent_std
-    centre = law.mean if isinstance(law, laws.Normal) else law.parent_mean
+    cut = isinstance(law, laws.TruncatedNormal)
+    parent, centre = (law.parent_std, law.parent_mean) if cut else (law.std, law.mean)
     x32, x64 = (draw(law, count, dtype, seed=4, name=case) for dtype in ("float32", "float64"))
     # The float32 inverse is good to 1e-6 of the magnitude, so beyond 2 sigma the allowance grows with it; and float32
     # values far from zero have their own last place.
     allowed = np.maximum(np.maximum(2e-6 * parent, 1e-6 * abs(x64 - centre)), np.spacing(abs(x32).max()))
+    if isinstance(law, laws.Laplace):  # the logarithm of 31 bits, whose step decides the tail
+        allowed = 1e-5 * law.std
     beyond = np.count_nonzero(abs(x64 - x32) > allowed)
     assert beyond <= 2e-5 * count, f"{beyond} of {count}, the largest difference {abs(x64 - x32).max():.3g}"
     assert ((x64 > centre) == (x32 > centre)).mean() > 1 - 1e-6

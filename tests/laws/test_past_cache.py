@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import fastinit
 from fastinit import Shard, engines
-from fastinit.engines.constants import ASKED, ORDINARY, PAST_CACHE
+from fastinit.engines.interface import StorePolicy
 from fastinit.fill import memory, runs, sparse
 from fastinit.laws import Blocks, Sparse
 
@@ -162,7 +162,11 @@ def test_lines_that_are_asked_for_are_not_written(monkeypatch, case, dtype):
 
 @pytest.mark.parametrize(
     ("chosen", "nbytes", "expected"),
-    [("1", 32 << 20, PAST_CACHE), ("1", (32 << 20) - 4, ASKED), ("0", 32 << 20, ORDINARY)],
+    [
+        ("1", 32 << 20, StorePolicy.NON_TEMPORAL),
+        ("1", (32 << 20) - 4, StorePolicy.PREFETCH),
+        ("0", 32 << 20, StorePolicy.REGULAR),
+    ],
 )
 def test_an_engine_is_told(monkeypatch, chosen, nbytes, expected):
     told = set()
@@ -183,21 +187,21 @@ def test_fresh_memory_is_not_resident(monkeypatch):
     # The kernel clears it when it is touched, and leaves it in the cache: there an ordinary store is faster.
     monkeypatch.setenv("FASTINIT_PAST_CACHE", "1")
     buf = np.empty(64 << 20, np.uint8)
-    middle, way = buf.ctypes.data + (32 << 20), memory.way_of_stores(64 << 20)
+    middle, way = buf.ctypes.data + (32 << 20), memory.choose_store_policy(64 << 20)
     assert not memory.is_resident(middle)
-    assert way(middle) == ASKED
+    assert way(middle) == StorePolicy.PREFETCH
     buf[32 << 20] = 1
     assert memory.is_resident(middle)
-    assert way(middle) == PAST_CACHE
+    assert way(middle) == StorePolicy.NON_TEMPORAL
 
 
 def test_chunks_of_a_large_buffer_are_whole_huge_pages():
     # Of a page that two threads touch first, each clears a copy: every page twice, a third more time.
     buf = np.empty((64 << 20) + 12_345, np.float32)
-    cut = runs.walk(buf, 0, (1,), 2)
-    begins = [buf.ctypes.data + 4 * cut.plan(chunk, 0, 0)[0] for chunk in range(cut.chunks)]
+    cut = runs.chunk_grid(buf, 0, (1,), 2)
+    begins = [buf.ctypes.data + 4 * cut.region(chunk, 0, 0)[0] for chunk in range(cut.chunks)]
     assert all(begin % memory.HUGE_PAGE == 0 for begin in begins[1:])
-    assert sum(cut.plan(chunk, 0, 0)[3] for chunk in range(cut.chunks)) == buf.size
+    assert sum(cut.region(chunk, 0, 0)[3] for chunk in range(cut.chunks)) == buf.size
 
 
 def test_chunks_of_a_transposed_buffer_begin_with_cache_lines():
@@ -205,8 +209,8 @@ def test_chunks_of_a_transposed_buffer_begin_with_cache_lines():
     memory_of = np.empty(2048 * 2064 + 64, np.float32)
     for lead in (0, 5):
         buf = memory_of[lead : lead + 2048 * 2064].reshape(2064, 2048, order="F")
-        cut = runs.walk(buf, 0, (2048, 1), 2)
-        plans = [cut.plan(chunk, 0, 0) for chunk in range(cut.chunks)]
+        cut = runs.chunk_grid(buf, 0, (2048, 1), 2)
+        plans = [cut.region(chunk, 0, 0) for chunk in range(cut.chunks)]
         assert sum(plan[1] * plan[3] for plan in plans) == buf.size
         begins = {plan[0] % 2064 for plan in plans}
         assert len(begins) > 1

@@ -17,7 +17,7 @@ from drawing import LAWS, STORAGE, digest, draw, empty
 
 import fastinit
 from fastinit import Shard, engines
-from fastinit.engines import compiled, vectors
+from fastinit.engines import compiled, processor
 from fastinit.fill import memory
 from fastinit.laws import Sparse
 
@@ -34,9 +34,9 @@ AS_AVX_512 = {"registers of 512 bits": "", "registers of 512 bits, masked stores
 PROGRAM = """
 import json, sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/.."]
-from fastinit.engines import vectors
+from fastinit.engines import processor
 if len(sys.argv) > 2:
-    vectors.REGISTER, vectors.LETTER, vectors.MASKED_STORES = 512, None, sys.argv[2] == "masked"
+    processor.REGISTER, processor.LETTER, processor.MASKED_STORES = 512, None, sys.argv[2] == "masked"
 import fastinit, test_processors
 print(json.dumps([fastinit.info(), test_processors.digests()]))
 """
@@ -74,7 +74,7 @@ def children():
         for name, pins in OLDER.items():
             if set(WIDEST[name]) <= set(compiled.target()["cpu_features"]):
                 found[name] = early.Child("others", PROGRAM, FOLDER, **pins)
-    own = ("masked" if vectors.MASKED_STORES else "") if vectors.REGISTER == 512 else None
+    own = ("masked" if processor.MASKED_STORES else "") if processor.REGISTER == 512 else None
     for name, stores in AS_AVX_512.items():
         if stores != own:
             found[name] = early.Child("others", PROGRAM, FOLDER, stores)
@@ -100,7 +100,7 @@ def test_a_pinned_processor_is_what_the_code_was_compiled_for(others):
 def test_every_processor_gives_the_same_bits(others, name):
     with engines.use(name):
         expected = digests()
-    for processor, (_, found) in others.items():
+    for other, (_, found) in others.items():
         assert found.keys() == expected.keys()
         different = [what for what in expected if found[what] != expected[what]]
-        assert not different, f"{processor} differs from the {name} engine here in: {'; '.join(different)}"
+        assert not different, f"{other} differs from the {name} engine here in: {'; '.join(different)}"

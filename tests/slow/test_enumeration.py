@@ -18,8 +18,8 @@ from traced import scalar
 
 from fastinit import laws
 from fastinit.dtypes import FORMATS
-from fastinit.engines import arithmetic, compiled
-from fastinit.engines.intrinsics import bits, from_bits, pointer
+from fastinit.engines.compiled import normal, truncated, uniform
+from fastinit.engines.compiled.intrinsics import bits, from_bits, pointer
 from fastinit.threads import available_cpus
 
 pytestmark = pytest.mark.slow
@@ -31,10 +31,10 @@ u32, f32 = np.uint32, np.float32
 BLOCK = 1 << 12
 
 single = numba.types.float32
-radius_32, unit_32 = scalar(arithmetic.radius_32, single), scalar(arithmetic.unit_32, single)
-angle_32 = scalar(arithmetic.angle_32, numba.types.UniTuple(single, 2))
+radius_32, unit_32 = scalar(normal.radius_32, single), scalar(uniform.unit_32, single)
+angle_32 = scalar(normal.angle_32, numba.types.UniTuple(single, 2))
 # Of twice the tail probability, as the engine calls them.
-magnitude_32, near_magnitude_32 = scalar(arithmetic.magnitude_32, single), scalar(arithmetic.near_magnitude_32, single)
+magnitude_32, near_magnitude_32 = scalar(truncated.magnitude_32, single), scalar(truncated.near_magnitude_32, single)
 
 jit = numba.njit(nogil=True, error_model="numpy")
 # For sums and extremes of values that are already drawn: the order of additions does not matter to a sum of 2^26.
@@ -364,9 +364,9 @@ def scan_truncated(begin, end, reals, integers, deep):
             pointer(spare),
         )
         if deep:
-            compiled.truncated_deep_32(BLOCK, *memory, None)
+            truncated.truncated_deep_32(BLOCK, *memory, None)
         else:
-            compiled.truncated_32(BLOCK, *memory, None)
+            truncated.truncated_32(BLOCK, *memory, None)
         gather(row, block, before, 0.0)
         before = np.float64(block[-1])
     return row

@@ -11,8 +11,8 @@ FALSE_ALARMS = 1e-4
 
 # Family -> p-values it looks at.
 CHECKS = {
-    "fit": 88,  # 11 laws, float32 and float64, Kolmogorov-Smirnov and chi-square; room for as many again
-    "moments": 88,  # 11 laws, float32 and float64, four moments
+    "fit": 88,  # 12 laws, float32 and float64, Kolmogorov-Smirnov and chi-square; room for as many again
+    "moments": 96,  # 12 laws, float32 and float64, four moments
     "tails": 40,  # beyond 3, 4 and 5 standard deviations on either side
     "dependence": 200,  # lags, places of a group, neighbouring groups; values and squares
     "streams": 40,  # names and seeds; values and squares

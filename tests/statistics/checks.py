@@ -23,6 +23,7 @@ LAWS = {
     "uniform around zero": laws.Uniform(-0.05, 0.03),
     "normal": laws.Normal(0.0, 1.0),
     "normal away from zero": laws.Normal(0.5, 0.02),
+    "laplace": laws.Laplace(0.0, 1.0),
     "truncated at two sigma": laws.TruncatedNormal(0.0, 1.0, -2.0, 2.0),
     "truncated unevenly": laws.TruncatedNormal(0.1, 0.3, -0.2, 1.3),
     "truncated below": laws.TruncatedNormal(0.0, 1.0, -0.5, INFINITY),
@@ -42,6 +43,8 @@ def draw(law, count, dtype="float32", *, seed=0, name=""):
 
 def cdf(law):
     """The distribution function of a law, from SciPy's ndtr and, beyond the middle, from the nearer tail."""
+    if isinstance(law, laws.Laplace):
+        return stats.laplace(law.mean, law.std / math.sqrt(2.0)).cdf
     if not isinstance(law, laws.TruncatedNormal):
         return law.cdf
     alpha, beta = ((bound - law.parent_mean) / law.parent_std for bound in (law.low, law.high))
@@ -95,7 +98,7 @@ def quadrature(law):
 
 def mean_and_std(law):
     """The exact mean and standard deviation of a law."""
-    if isinstance(law, laws.Normal):
+    if isinstance(law, laws.Normal | laws.Laplace):
         return law.mean, law.std
     if isinstance(law, laws.Uniform):
         return (law.low + law.high) / 2.0, (law.high - law.low) / math.sqrt(12.0)
@@ -108,6 +111,8 @@ def standard_moments(law):
     """E z^k for k = 0 ... 8, z = (x - mean) / std."""
     if isinstance(law, laws.Normal):
         return np.array([1.0, 0.0, 1.0, 0.0, 3.0, 0.0, 15.0, 0.0, 105.0])
+    if isinstance(law, laws.Laplace):
+        return np.array([0.0 if k % 2 else math.factorial(k) / 2.0 ** (k / 2) for k in range(9)])
     if isinstance(law, laws.Uniform):
         return np.array([0.0 if k % 2 else 3.0 ** (k / 2) / (k + 1) for k in range(9)])
     x, probability = quadrature(law)

@@ -20,7 +20,7 @@ FILL = """
 import sys, numpy as np, fastinit
 x = np.empty(1000, np.float32)
 fastinit.fill_uniform(x, low=-1.0, high=1.0, seed=0)
-kernel = sys.modules["fastinit.engines.compiled"].uniform_steps_32_run
+kernel = sys.modules["fastinit.engines.compiled"].KERNELS["uniform_steps_32", "rows"]
 print(fastinit.__file__, sum(kernel.stats.cache_hits.values()), x.tobytes().hex())
 """
 
@@ -174,7 +174,21 @@ def test_two_processes_that_compile_at_once_are_both_right_and_leave_what_a_thir
     assert (words[1:], warned) == (["1", expected()], [])
 
 
-def test_an_edit_in_any_source_of_the_engine_is_seen_at_once_and_so_is_its_end(tmp_path):
+def test_every_source_of_the_engine_is_in_the_stamp():
+    from importlib.resources import files
+
+    from fastinit.engines.cache import _sources
+
+    folder = Path(fastinit.__file__).parent / "engines"
+    there = {one.relative_to(folder).as_posix(): one.read_bytes() for one in folder.rglob("*.py")}
+    assert "compiled/philox.py" in there
+    assert dict(_sources(files("fastinit.engines"))) == there
+
+
+@pytest.mark.parametrize(
+    ("source", "number"), [("compiled/philox.py", "k.MULTIPLIER_0"), ("stream.py", "0xD2511F53, 0xCD9E8D57")]
+)
+def test_an_edit_in_any_source_of_the_engine_is_seen_at_once_and_so_is_its_end(tmp_path, source, number):
     package = tmp_path / "fastinit"
     shutil.copytree(Path(fastinit.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
 
@@ -186,14 +200,14 @@ def test_an_edit_in_any_source_of_the_engine_is_seen_at_once_and_so_is_its_end(t
 
     assert run() == ["0", expected()]
     assert run() == ["1", expected()]
-    source = package / "engines" / "arithmetic.py"
-    text = source.read_text()
-    assert "k.MULTIPLIER_0" in text
-    source.write_text(text.replace("k.MULTIPLIER_0", "(k.MULTIPLIER_0 ^ 0x100)"))
+    edited = package / "engines" / source
+    text = edited.read_text()
+    assert number in text
+    edited.write_text(text.replace(number, number.replace("0xD2511F53", "0xD2511E53").replace("k.M", "0x100 ^ k.M")))
     hits, changed = run()
     assert hits == "0"
     assert changed != expected()
-    source.write_text(text)
+    edited.write_text(text)
     assert run()[1] == expected()
 
 

@@ -21,7 +21,7 @@ SCHEMES = ["xavier", "glorot", "he", "kaiming", "lecun"]
 NAMES = {
     "fill",
     "new",
-    *(f"fill_{law}" for law in ("zeros", "ones", "constant", "uniform", "normal", "truncated_normal")),
+    *(f"fill_{law}" for law in ("zeros", "ones", "constant", "uniform", "normal", "laplace", "truncated_normal")),
     *(f"fill_{scheme}_{shape}" for scheme in SCHEMES for shape in ("uniform", "normal")),
     "fill_variance_scaling",
     *(f"fill_{structure}" for structure in ("sparse", "orthogonal", "identity", "dirac", "delta_orthogonal", "blocks")),
@@ -41,7 +41,7 @@ NAMES = {
     "__version__",
 }
 LAWS = {
-    *("Constant", "Uniform", "Normal", "TruncatedNormal", "StepBias", "LogOfUniform"),
+    *("Constant", "Uniform", "Normal", "Laplace", "TruncatedNormal", "StepBias", "LogOfUniform"),
     *("Blocks", "Padded", "Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
     *("Given", "Copy", "Replayed"),
 }
@@ -51,6 +51,7 @@ HEAVY = ["numba", "llvmlite", "scipy", "torch", "jax", "keras", "matplotlib", "m
 SIGNATURES = {
     "fill_uniform": (["buf", "low=0.0", "high=1.0"], []),
     "fill_normal": (["buf", "mean=0.0", "std=1.0"], []),
+    "fill_laplace": (["buf", "mean=0.0", "std=1.0"], []),
     "fill_truncated_normal": (["buf", "mean=0.0", "std=1.0"], ["sigmas", "bounds=None", "corrected=False"]),
     "fill_constant": (["buf", "value"], []),
     "fill_zeros": (["buf"], []),

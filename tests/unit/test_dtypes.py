@@ -12,7 +12,8 @@ import pytest
 import fastinit
 from fastinit import laws
 from fastinit.dtypes import FORMATS, array_dtype, format_of
-from fastinit.engines import compiled, reference
+from fastinit.engines import reference
+from fastinit.engines.compiled import rounding
 
 NARROW = ["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
 
@@ -49,13 +50,13 @@ def bits(array):
 @numba.njit
 def compiled_rounding(out, x, code):
     for i in range(x.size):
-        out[i] = compiled.rounded(out, x[i], code)
+        out[i] = rounding.rounded(out, x[i], code)
 
 
 @numba.njit
 def software_float16(out, x):
     for i in range(x.size):
-        out[i] = compiled.software_float16(x[i])
+        out[i] = rounding.software_float16(x[i])
 
 
 # --- the table --------------------------------------------------------------------------------------------------------

@@ -13,13 +13,7 @@ import fastinit
 from fastinit import engines, laws
 from fastinit.engines import compiled, reference
 
-LAWS = {
-    "uniform": laws.Uniform,
-    "normal": laws.Normal,
-    "truncated_normal": laws.TruncatedNormal,
-    "step_bias": laws.StepBias,
-    "log_of_uniform": laws.LogOfUniform,
-}
+LAWS = {kind: getattr(laws, kind.title().replace("_", "")) for kind, *_ in CASES.values()}
 STORAGE = {"float64": np.uint64, "float32": np.uint32, "float16": np.uint16, "bfloat16": np.uint16}
 LONGEST = 2**58
 

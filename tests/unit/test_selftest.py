@@ -31,6 +31,7 @@ KINDS = {
     laws.Uniform: "uniform",
     laws.Normal: "normal",
     laws.TruncatedNormal: "truncated_normal",
+    laws.Laplace: "laplace",
     laws.StepBias: "step_bias",
     laws.LogOfUniform: "log_of_uniform",
 }

@@ -14,10 +14,10 @@ import pytest
 import scalar_engine
 
 from fastinit import address, dtypes, laws
-from fastinit.engines import constants, gaussian
+from fastinit.engines import gaussian, stream
 
 PAGE = (Path(__file__).parents[2] / "docs" / "stream.md").read_text(encoding="utf-8")
-POLYNOMIALS = sorted(name for name, number in vars(constants).items() if isinstance(number, tuple))
+POLYNOMIALS = sorted(name for name, number in vars(stream).items() if isinstance(number, tuple))
 
 
 def number_of(pattern):
@@ -44,21 +44,21 @@ def page_number(name):
 
 @pytest.mark.parametrize("name", POLYNOMIALS)
 def test_page_scalar_engine_and_engines_have_the_same_polynomial(name):
-    coefficients = tuple(float(c) for c in getattr(constants, name))
+    coefficients = tuple(float(c) for c in getattr(stream, name))
     assert getattr(scalar_engine, name) == coefficients
     assert page_polynomial(name) == coefficients
 
 
 def test_page_scalar_engine_and_engines_have_the_same_numbers():
     for name in ("MULTIPLIER_0", "MULTIPLIER_1", "WEYL_0", "WEYL_1"):
-        number = getattr(constants, name)
+        number = getattr(stream, name)
         assert getattr(scalar_engine, name) == number
         assert f"0x{number:08X}" in PAGE
     for name, ours in (
-        ("MINUS_2_LN_2_32", np.float32(constants.MINUS_2_LN_2)),
-        ("MINUS_2_LN_2_64", constants.MINUS_2_LN_2),
-        ("SMALLEST_32", constants.SMALLEST_32),
-        ("HALF_32", constants.HALF_32),
+        ("MINUS_2_LN_2_32", np.float32(stream.MINUS_2_LN_2)),
+        ("MINUS_2_LN_2_64", stream.MINUS_2_LN_2),
+        ("SMALLEST_32", stream.SMALLEST_32),
+        ("HALF_32", stream.HALF_32),
         ("LN_2", gaussian.LN_2),
         ("LN_2_HIGH", gaussian.LN_2_HIGH),
         ("LN_2_LOW", gaussian.LN_2_LOW),
@@ -135,10 +135,10 @@ def test_the_stream_id_is_the_same(name):
 def test_every_domain_has_its_number_on_the_page():
     rows = re.findall(r"^\| (\d) \| (.*?) \|$", PAGE.split("## 3. ")[0], flags=re.MULTILINE)
     assert [int(number) for number, _ in rows] == [
-        constants.DOMAIN_ELEMENT,
-        constants.DOMAIN_LOW,
-        constants.DOMAIN_SPARSE,
-        constants.DOMAIN_ORTHOGONAL,
+        stream.DOMAIN_ELEMENT,
+        stream.DOMAIN_LOW,
+        stream.DOMAIN_SPARSE,
+        stream.DOMAIN_ORTHOGONAL,
     ]
 
 

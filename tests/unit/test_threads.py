@@ -320,7 +320,7 @@ def test_ctrl_c_while_numba_is_imported_does_not_break_it(delay: float) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize(("module", "threads"), [("nrt", 1), ("draw_words", 1), ("centred_normal_32_run", 2)])
+@pytest.mark.parametrize(("module", "threads"), [("nrt", 1), ("draw_words", 1), ("centred_normal_32_rows", 2)])
 def test_ctrl_c_while_a_kernel_is_compiled_does_not_break_it(module: str, threads: int, tmp_path: object) -> None:
     when = WHILE_A_KERNEL_IS_COMPILED.format(module=module)
     code = INTERRUPTED.format(when=when, threads=threads)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -18,18 +20,19 @@ import pytest
 from traced import scalar
 
 import fastinit
-from fastinit.engines import arithmetic, compiled, constants, vectors
+from fastinit.engines import compiled, processor, stream
+from fastinit.engines.compiled import logarithm, truncated
 
-ONE_LOOP = ["uniform_32_run", "uniform_steps_32_run"]  # with the generator
-SINGLE = [*ONE_LOOP, "normal_32_run", "centred_normal_32_run", "truncated_32_run", "truncated_deep_32_run"]
-KERNELS = [*SINGLE, "uniform_64_run", "normal_64_run", "truncated_64_run"]
+ONE_LOOP = ["uniform_32_rows", "uniform_steps_32_rows"]  # with the generator
+SINGLE = [*ONE_LOOP, "normal_32_rows", "centred_normal_32_rows", "truncated_32_rows", "truncated_deep_32_rows"]
+KERNELS = [*SINGLE, "uniform_64_rows", "normal_64_rows", "truncated_64_rows"]
 # Of 256 bits: four vectors, and four some steps behind. Of 512, each some steps behind the one before.
-APART = ["normal_32_run", "centred_normal_32_run", "normal_64_run", "truncated_64_run"]
+APART = ["normal_32_rows", "centred_normal_32_rows", "normal_64_rows", "truncated_64_rows"]
 # Operations for each vector whose product is exact, and which AVX-512 does in one instruction with the sum.
 EXACT = {
-    **dict.fromkeys(("normal_32_run", "centred_normal_32_run"), 3),
-    **dict.fromkeys(("truncated_32_run", "truncated_deep_32_run"), 2),
-    **dict.fromkeys(("normal_64_run", "truncated_64_run"), 1),
+    **dict.fromkeys(("normal_32_rows", "centred_normal_32_rows"), 3),
+    **dict.fromkeys(("truncated_32_rows", "truncated_deep_32_rows"), 2),
+    **dict.fromkeys(("normal_64_rows", "truncated_64_rows"), 1),
 }
 
 FUSED = r"vfn?m(?:add|sub)\w*"
@@ -39,12 +42,13 @@ MASKED = (r"vmov(?:up[sd]|dqu32)", r"\(.*\{%k\d\}")  # stores that leave lanes o
 ASSEMBLY = """
 import json, sys, numpy as np, fastinit
 from fastinit import laws
-from fastinit.engines import compiled
+from fastinit.engines.compiled import KERNELS
+kernels = {kernel.py_func.__name__: kernel for kernel in KERNELS.values()}
 cut, deep = laws.TruncatedNormal(0, 1, -2, 2), laws.TruncatedNormal(0, 1, -5, 5)
 for dtype in (np.float32, np.float64):
     for law in (laws.Uniform(0, 1), laws.Uniform(0.5, 0.99), laws.Normal(0, 1), laws.Normal(1, 1), cut, deep):
         fastinit.fill(np.empty(4096, dtype), law, seed=0)
-print(json.dumps({name: list(getattr(compiled, name).inspect_asm().values()) for name in sys.argv[1:]}))
+print(json.dumps({name: list(kernels[name].inspect_asm().values()) for name in sys.argv[1:]}))
 """
 
 
@@ -90,7 +94,7 @@ def test_the_generator_runs_on_whole_registers(assembly, wide, kernel):
     assert len(instructions(assembly[kernel], "v?pmuludq", f"%{wide}")) >= 20
 
 
-@pytest.mark.parametrize("kernel", ["truncated_deep_32_run", *APART])
+@pytest.mark.parametrize("kernel", ["truncated_deep_32_rows", *APART])
 def test_square_roots_run_on_whole_registers(assembly, wide, kernel):
     packed = instructions(assembly[kernel], "v?sqrtp[sd]", f"%{wide}")
     single = instructions(assembly[kernel], "v?sqrts[sd]")  # of what a loop leaves over
@@ -141,8 +145,8 @@ def test_eight_vectors_go_side_by_side(assembly, wide, kernel):
         assert distance < 24, f"{together} of them are {distance} instructions apart"
 
 
-@pytest.mark.skipif(not vectors.MASKED_STORES, reason="no masked stores on this processor")
-@pytest.mark.parametrize("kernel", ["normal_32_run", "centred_normal_32_run", "normal_64_run"])
+@pytest.mark.skipif(not processor.MASKED_STORES, reason="no masked stores on this processor")
+@pytest.mark.parametrize("kernel", ["normal_32_rows", "centred_normal_32_rows", "normal_64_rows"])
 def test_a_choice_takes_no_instruction_of_its_own(assembly, kernel):
     # A swap is two masked stores, and the halves of the logarithm are chosen by what computes them.
     turn, places = turn_of_the_law(kernel, assembly[kernel])
@@ -184,7 +188,7 @@ def test_a_product_of_the_generator_is_one_instruction(assembly, kernel):
     drawing = ["\n".join(code) for _, code in blocks(assembly[kernel])]
     drawing = [text for text in drawing if len(instructions(text, "v?pmuludq")) >= 20]
     assert drawing
-    packing = MASKED if vectors.MASKED_STORES and kernel not in ONE_LOOP else ("v?shufps", "")
+    packing = MASKED if processor.MASKED_STORES and kernel not in ONE_LOOP else ("v?shufps", "")
     for text in drawing:
         assert len(instructions(text, "v?pmuludq")) <= 10 * len(instructions(text, *packing))
 
@@ -236,14 +240,14 @@ def test_no_library_function_is_called(assembly, kernel):
 @pytest.mark.parametrize("how", ["unsigned_by_halves", "unsigned_by_conversion"])
 def test_a_word_becomes_a_float32_in_one_rounding(how):
     # A processor uses one of the two ways, so that no other test compares them.
-    convert, words = scalar(getattr(arithmetic, how), numba.types.float32), some_words(0)
+    convert, words = scalar(getattr(truncated, how), numba.types.float32), some_words(0)
     compute = numba.njit(lambda word: convert(word))
     assert [compute(word) for word in words] == words.astype(np.float32).tolist()
 
 
 @pytest.mark.parametrize("how", ["whole_by_halves", "whole_by_conversion"])
 def test_two_words_become_a_float64_in_one_rounding(how):
-    convert = scalar(getattr(arithmetic, how), numba.types.float64)
+    convert = scalar(getattr(logarithm, how), numba.types.float64)
     high, low = some_words(1).view(np.int32), some_words(2)
     compute = numba.njit(lambda one, two: convert(one, two))
     exact = ((high.astype(np.int64) << 32) | low).astype(np.float64)
@@ -259,7 +263,7 @@ def some_words(seed):
 
 
 def test_the_constants_are_of_the_precision_they_are_used_in():
-    for name, value in vars(constants).items():
+    for name, value in vars(stream).items():
         if name.isupper() and isinstance(value, tuple):
             assert {type(one) for one in value} == {np.float32 if name.endswith("_32") else float}, name
 
@@ -281,7 +285,7 @@ def test_no_folder_for_machine_code_only_means_compiling_again(tmp_path):
     package = tmp_path / "fastinit"
     here = Path(fastinit.__file__).parent
     shutil.copytree(here, package, ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "engines" / "__pycache__").write_text("a file")
+    (package / "engines" / "compiled" / "__pycache__").write_text("a file")
     blocked = tmp_path / "file"
     blocked.write_text("a file")
     output = run(
@@ -338,5 +342,10 @@ def test_machine_code_of_several_processes_is_used_together(tmp_path):
 
 
 def test_no_two_functions_of_the_engine_have_one_name():
-    names = [one.py_func.__qualname__ for one in vars(compiled).values() if hasattr(one, "py_func")]
+    rooms = [
+        importlib.import_module(f"{compiled.__name__}.{room.name}") for room in pkgutil.iter_modules(compiled.__path__)
+    ]
+    found = {id(one): one for room in rooms for one in vars(room).values() if hasattr(one, "py_func")}
+    names = [one.py_func.__qualname__ for one in found.values()]
+    assert len(names) > 40
     assert len(names) == len(set(names))

@@ -6,7 +6,7 @@ import pytest
 from processes import run_python
 
 from fastinit import engines
-from fastinit.engines import loading
+from fastinit.engines import choosing
 
 
 def test_a_missing_numba_means_the_reference_engine_and_one_warning() -> None:
@@ -84,12 +84,12 @@ def test_the_first_small_fills_do_not_wait_for_numba_and_have_its_bits() -> None
 def test_the_head_start_ends_after_its_seconds_however_the_fills_are_cut(
     elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "_spent", 0.0)
-    monkeypatch.setattr(loading, "_loaded", {})
-    monkeypatch.setattr(loading, "_by_environment", lambda: None)
-    monkeypatch.setattr(loading, "_automatic", lambda: "numba")
-    cost = loading.SECONDS_PER_CALL + loading.SECONDS_PER_ELEMENT * elements
-    small = int(loading.HEAD_START / cost)
+    monkeypatch.setattr(choosing, "_spent", 0.0)
+    monkeypatch.setattr(choosing, "_loaded", {})
+    monkeypatch.setattr(choosing, "_by_environment", lambda: None)
+    monkeypatch.setattr(choosing, "_automatic", lambda: "numba")
+    cost = choosing.SECONDS_PER_CALL + choosing.SECONDS_PER_ELEMENT * elements
+    small = int(choosing.HEAD_START / cost)
     chosen = [engines.engine_for(elements) for _ in range(small + 10)]
     assert chosen.count("numpy") in (small - 1, small)
     assert chosen[small:] == ["numba"] * 10
@@ -112,4 +112,4 @@ def test_inside_use_the_engine_is_the_one_named() -> None:
     for name in ("numba", "numpy"):
         with engines.use(name):
             assert engines.engine_for(1) == engines.engine_for(1 << 40) == name
-            assert engines.chosen(1).__name__ == loading.MODULES[name]  # type: ignore[attr-defined]
+            assert engines.chosen(1).__name__ == choosing.MODULES[name]  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """Straight-line code on several vectors at once, in the order in which it is written.
 
 A law is a chain of some fifty operations that wait for each other, and a core finds work for the meantime only among
-the next sixty-four. So an expression here acts on each vector of a turn before the next expression begins: eight
+the next sixty-four. So an expression here acts on each vector of a body before the next expression begins: eight
 chains, side by side. LLVM would take them apart again, one chain after the other, to save registers; an empty piece of
 assembly behind each operation keeps them where they are (the truncated law: 1.5 times as fast).
 
@@ -14,37 +14,18 @@ nothing depends on the width.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Union
 
-import llvmlite.binding
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-from fastinit.engines.constants import LANES
+from fastinit.engines.processor import FEATURES, LETTER, REGISTER
 
-# The processor that LLVM compiles for; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES choose another.
-_, CPU, _features = numba.core.registry.cpu_target.target_context.codegen().magic_tuple()
-FEATURES = {feature[1:] for feature in _features.split(",") if feature.startswith("+")}
-
-
-def lacks(feature: str) -> bool:
-    """Whether this is an x86 processor without a feature."""
-    return "sse2" in FEATURES and feature not in FEATURES
-
-
-REGISTER = 512 if "avx512f" in FEATURES else 256 if "avx2" in FEATURES else 128  # bits of the widest register
-# Whether a store may leave out lanes by a mask. It takes no unit that computes; on AMD's processors that is not known.
-MASKED_STORES = REGISTER == 512 and not CPU.startswith("znver")
-# What assembly calls a vector register; where this is not known, nothing keeps the order.
-if "sse2" in FEATURES:
-    LETTER: str | None = "x" if lacks("avx512f") else "v"
-else:
-    LETTER = "w" if llvmlite.binding.get_process_triple().startswith(("aarch64", "arm64")) else None
-# Vectors of a turn: enough to fill the gaps, few enough for 16 registers (truncated law: 0.90 ns an element in eight,
-# 1.00 in six, 1.32 in twelve; Zen 3).
-WAYS = 8
+# Vectors of an unrolled body: enough to fill the gaps, few enough for 16 registers (docs/decisions.md, "Vectors are
+# written out, eight side by side").
+UNROLL = 8
 
 Number = int | float | np.float32
 Operand = Union["Vectors", Number]
@@ -54,24 +35,31 @@ INTEGER = {single: word_32, double: word_64}
 REAL = {word_32: single, word_64: double}
 
 
-class Turn:
-    """One turn of a loop: where its code goes, and how many vectors of how many lanes it takes."""
+class Order(Enum):
+    """Which operations LLVM leaves where they are written."""
+
+    EACH = "each"  # every operation: a step
+    ROUNDS = "rounds"  # what stands between two calls of `pause` is a step; inside of it the order is LLVM's
+    FREE = "free"  # none
+
+
+class Body:
+    """The unrolled body of a loop: where its code goes, and how many vectors of how many lanes it takes."""
 
     def __init__(
         self,
         builder: ir.IRBuilder,
         before: ir.Block,
-        ways: int,
+        unroll: int,
         lanes: int,
         first: int = 0,
-        ordered: bool = True,
-        paced: bool = False,
+        order: Order = Order.EACH,
     ) -> None:
-        self.builder, self.before, self.ways, self.lanes = builder, before, ways, lanes
-        self.first = first  # which vector of a line is the first of this turn
-        self.letter = LETTER if ordered else None
-        self.paced = paced  # whether a step is all that happens up to a `pause`, and not one operation
-        self.open = False  # whether what is computed is part of one step, and LLVM may look into it (`together`)
+        self.builder, self.before, self.unroll, self.lanes = builder, before, unroll, lanes
+        self.first = first  # which vector of an operand is the first of this body
+        self.order = order
+        self.letter = LETTER if order is Order.EACH else None
+        self.is_open = False  # whether what is computed is part of one step, and LLVM may look into it (`together`)
         self.steps: list[int] = []  # how many instructions the block had at the end of each step
 
     def type_of(self, element: ir.Type) -> ir.Type:
@@ -80,15 +68,15 @@ class Turn:
 
     def spread(self, value: ir.Value) -> Vectors:
         """A number in every lane."""
-        return Vectors(self, [spread(self.builder, value, self.lanes)] * self.ways)
+        return Vectors(self, [spread(self.builder, value, self.lanes)] * self.unroll)
 
     def number(self, value: Number, element: ir.Type) -> Vectors:
         """A constant in every lane."""
         value = float(value) if element in INTEGER else int(value)
         constant = ir.Constant(self.type_of(element), [value] * self.lanes if self.lanes else value)
-        return Vectors(self, [constant] * self.ways)
+        return Vectors(self, [constant] * self.unroll)
 
-    def here(self, value: ir.Value) -> ir.Value:
+    def pin(self, value: ir.Value) -> ir.Value:
         """The value, computed at this place and in a register."""
         if self.letter is None or not self.lanes or not _is_register(value.type):
             return value
@@ -112,40 +100,40 @@ def spread(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
 
 
 class Vectors:
-    """The same step of every vector of a turn: floats, or integers of 32 or 64 bits, signed or not."""
+    """The same step of every vector of a body: floats, or integers of 32 or 64 bits, signed or not."""
 
-    def __init__(self, turn: Turn, values: Sequence[ir.Value], signed: bool = False) -> None:
-        self.turn, self.values, self.signed = turn, list(values), signed
+    def __init__(self, body: Body, values: Sequence[ir.Value], signed: bool = False) -> None:
+        self.body, self.values, self.signed = body, list(values), signed
         kind = self.values[0].type
         self.element = kind.element if isinstance(kind, ir.VectorType) else kind
 
     def step(self, operation: Callable[..., ir.Value], *others: Operand, signed: bool | None = None) -> Vectors:
         """operation(this vector, the others' vectors), one vector after the other."""
-        turn = self.turn
-        operands = [self, *(x if isinstance(x, Vectors) else turn.number(x, self.element) for x in others)]
+        body = self.body
+        operands = [self, *(x if isinstance(x, Vectors) else body.number(x, self.element) for x in others)]
         signed = self.signed if signed is None else signed
         if all(x.is_number for x in operands):
-            return Vectors(turn, [operation(*(x.values[0] for x in operands))] * turn.ways, signed)
+            return Vectors(body, [operation(*(x.values[0] for x in operands))] * body.unroll, signed)
         # A number is fetched once, and not by every vector: a core does two loads a cycle, and four operations.
-        columns = [[turn.here(x.values[0])] * turn.ways if x.is_number else x.values for x in operands]
-        made = Vectors(turn, [operation(*row) for row in zip(*columns, strict=True)], signed)
-        return made if turn.open else made.settled()
+        columns = [[body.pin(x.values[0])] * body.unroll if x.is_number else x.values for x in operands]
+        made = Vectors(body, [operation(*row) for row in zip(*columns, strict=True)], signed)
+        return made if body.is_open else made.pinned()
 
-    def settled(self) -> Vectors:
+    def pinned(self) -> Vectors:
         """The same, computed at this place: the end of a step."""
-        turn = self.turn
-        values = [turn.here(value) for value in self.values]
-        if not turn.paced:
-            turn.steps.append(len(turn.builder.block.instructions))
-        return Vectors(turn, values, self.signed)
+        body = self.body
+        values = [body.pin(value) for value in self.values]
+        if body.order is not Order.ROUNDS:
+            body.steps.append(len(body.builder.block.instructions))
+        return Vectors(body, values, self.signed)
 
     @property
     def is_number(self) -> bool:
         """Whether all vectors are one and the same."""
-        return self.turn.ways > 1 and all(x is self.values[0] for x in self.values)
+        return self.body.unroll > 1 and all(x is self.values[0] for x in self.values)
 
     def _arithmetic(self, real: str, integer: str, other: Operand, swapped: bool = False) -> Vectors:
-        operation = getattr(self.turn.builder, real if self.element in INTEGER else integer)
+        operation = getattr(self.body.builder, real if self.element in INTEGER else integer)
         return self.step((lambda x, y: operation(y, x)) if swapped else operation, other)
 
     def __add__(self, other: Operand) -> Vectors:
@@ -165,29 +153,29 @@ class Vectors:
         return self._arithmetic("fsub", "sub", other, swapped=True)
 
     def __truediv__(self, other: Operand) -> Vectors:
-        return self.step(self.turn.builder.fdiv, other)
+        return self.step(self.body.builder.fdiv, other)
 
     def __rtruediv__(self, other: Number) -> Vectors:
-        return self.step(lambda x, y: self.turn.builder.fdiv(y, x), other)
+        return self.step(lambda x, y: self.body.builder.fdiv(y, x), other)
 
     def __and__(self, other: Vectors | int) -> Vectors:
-        return self.step(self.turn.builder.and_, other)
+        return self.step(self.body.builder.and_, other)
 
     def __or__(self, other: Vectors | int) -> Vectors:
-        return self.step(self.turn.builder.or_, other)
+        return self.step(self.body.builder.or_, other)
 
     def __xor__(self, other: Vectors | int) -> Vectors:
-        return self.step(self.turn.builder.xor, other)
+        return self.step(self.body.builder.xor, other)
 
     def __lshift__(self, places: int) -> Vectors:
-        return self._shift(self.turn.builder.shl, places)
+        return self._shift(self.body.builder.shl, places)
 
     def __rshift__(self, places: int) -> Vectors:
-        return self._shift(self.turn.builder.ashr if self.signed else self.turn.builder.lshr, places)
+        return self._shift(self.body.builder.ashr if self.signed else self.body.builder.lshr, places)
 
     def _shift(self, operation: Callable[..., ir.Value], places: int) -> Vectors:
         kind = self.values[0].type  # the instruction holds how far
-        count = ir.Constant(kind, [places] * self.turn.lanes if self.turn.lanes else places)
+        count = ir.Constant(kind, [places] * self.body.lanes if self.body.lanes else places)
         return self.step(lambda x: operation(x, count))
 
     def __lt__(self, other: Operand) -> Mask:
@@ -200,7 +188,7 @@ class Vectors:
         return self._compare(">", other)
 
     def _compare(self, how: str, other: Operand) -> Mask:
-        builder = self.turn.builder
+        builder = self.body.builder
         integers = builder.icmp_signed if self.signed else builder.icmp_unsigned
         compare = builder.fcmp_ordered if self.element in INTEGER else integers
         if isinstance(other, int) and other == 0:  # kept in sight: whether an integer is below zero is one bit of it
@@ -209,7 +197,7 @@ class Vectors:
 
     def cast(self, operation: Callable[..., ir.Value], element: ir.Type, signed: bool = False) -> Vectors:
         """operation(this vector, the type of a vector of such elements)."""
-        return self.step(lambda x: operation(x, self.turn.type_of(element)), signed=signed)
+        return self.step(lambda x: operation(x, self.body.type_of(element)), signed=signed)
 
 
 class Mask:
@@ -217,18 +205,18 @@ class Mask:
 
     def __init__(self, decide: Callable[..., ir.Value], x: Vectors, *others: Operand) -> None:
         self.decide = decide
-        self.operands = [x, *(y if isinstance(y, Vectors) else x.turn.number(y, x.element) for y in others)]
+        self.operands = [x, *(y if isinstance(y, Vectors) else x.body.number(y, x.element) for y in others)]
 
 
 def is_zero(x: Vectors) -> Mask:
     """Where an integer is 0 (vptestnmd)."""
-    builder = x.turn.builder
+    builder = x.body.builder
     return Mask(lambda x: builder.icmp_unsigned("==", x, ir.Constant(x.type, None)), x)
 
 
 def is_set(x: Vectors, bit: int) -> Mask:
     """Where an integer has this bit (vptestmd)."""
-    builder = x.turn.builder
+    builder = x.body.builder
     return Mask(lambda x, y: builder.icmp_unsigned("!=", builder.and_(x, y), ir.Constant(x.type, None)), x, bit)
 
 
@@ -236,29 +224,29 @@ def where(mask: Mask, x: Operand, y: Operand) -> Vectors:
     """Choose x where the mask holds and y elsewhere; one of the two is no plain number."""
     one = x if isinstance(x, Vectors) else y
     assert isinstance(one, Vectors)
-    x, y = (z if isinstance(z, Vectors) else one.turn.number(z, one.element) for z in (x, y))
-    select, decide = one.turn.builder.select, mask.decide
+    x, y = (z if isinstance(z, Vectors) else one.body.number(z, one.element) for z in (x, y))
+    select, decide = one.body.builder.select, mask.decide
     return x.step(lambda x, y, *operands: select(decide(*operands), x, y), y, *mask.operands)
 
 
 def together(operations: Callable[..., Vectors], *vectors: Vectors) -> Vectors:
     """Several operations on vectors as one step: for those that are one instruction, or LLVM would not know it."""
-    turn = vectors[0].turn
-    turn.open = True
+    body = vectors[0].body
+    body.is_open = True
     made = operations(*vectors)
-    turn.open = False
-    return made.settled()
+    body.is_open = False
+    return made.pinned()
 
 
 def minimum(x: Vectors, y: Operand) -> Vectors:
     """The smaller of the two; no NaN."""
-    builder = x.turn.builder
+    builder = x.body.builder
     return x.step(lambda x, y: builder.select(builder.fcmp_ordered("<", x, y), x, y), y)
 
 
 def maximum(x: Vectors, y: Operand) -> Vectors:
     """The larger of the two; no NaN."""
-    builder = x.turn.builder
+    builder = x.body.builder
     return x.step(lambda x, y: builder.select(builder.fcmp_ordered(">", x, y), x, y), y)
 
 
@@ -269,42 +257,42 @@ def clamp(x: Vectors, lowest: Vectors, highest: Vectors) -> Vectors:
 
 def and_not(x: Vectors | int, mask: Vectors) -> Vectors:
     """The bits of x that the mask does not have: x & ~mask."""
-    builder = mask.turn.builder
+    builder = mask.body.builder
     return mask.step(lambda mask, x: builder.and_(x, builder.not_(mask)), x)
 
 
 def signed(x: Vectors) -> Vectors:
     """The integers, taken as signed: what `>>`, `<`, `real` and `wide` do depends on it."""
-    return Vectors(x.turn, x.values, True)
+    return Vectors(x.body, x.values, True)
 
 
 def bits(x: Vectors) -> Vectors:
     """The bits of floats as unsigned integers of their size."""
-    kind = x.turn.type_of(INTEGER[x.element])
-    return Vectors(x.turn, [x.turn.builder.bitcast(value, kind) for value in x.values])
+    kind = x.body.type_of(INTEGER[x.element])
+    return Vectors(x.body, [x.body.builder.bitcast(value, kind) for value in x.values])
 
 
 def from_bits(x: Vectors) -> Vectors:
     """The floats whose bits are these integers."""
-    kind = x.turn.type_of(REAL[x.element])
-    return Vectors(x.turn, [x.turn.builder.bitcast(value, kind) for value in x.values])
+    kind = x.body.type_of(REAL[x.element])
+    return Vectors(x.body, [x.body.builder.bitcast(value, kind) for value in x.values])
 
 
 def real(x: Vectors, element: ir.Type | None = None) -> Vectors:
     """The floats nearest to integers, of their size if nothing else is said."""
-    builder = x.turn.builder
+    builder = x.body.builder
     return x.cast(builder.sitofp if x.signed else builder.uitofp, element or REAL[x.element])
 
 
 def wide(x: Vectors) -> Vectors:
     """Integers of 32 bits in 64."""
-    builder = x.turn.builder
+    builder = x.body.builder
     return x.cast(builder.sext if x.signed else builder.zext, word_64, x.signed)
 
 
 def product(x: Vectors, y: Vectors | int) -> Vectors:
     """The 64-bit products of the low halves of 64-bit lanes: one instruction (vpmuludq), which masks for nothing."""
-    builder, low = x.turn.builder, ir.Constant(x.values[0].type, [0xFFFFFFFF] * x.turn.lanes)
+    builder, low = x.body.builder, ir.Constant(x.values[0].type, [0xFFFFFFFF] * x.body.lanes)
     return x.step(lambda x, y: builder.mul(builder.and_(x, low), builder.and_(y, low)), y)
 
 
@@ -316,7 +304,7 @@ def high_half(x: Vectors) -> Vectors:
     kind = x.values[0].type
     if REGISTER != 512:
         return x >> 32
-    builder, halves = x.turn.builder, ir.VectorType(word_32, 2 * kind.count)
+    builder, halves = x.body.builder, ir.VectorType(word_32, 2 * kind.count)
     odd = ir.Constant(halves, [lane | 1 for lane in range(2 * kind.count)])
 
     def shuffle(value: ir.Value) -> ir.Value:
@@ -327,25 +315,25 @@ def high_half(x: Vectors) -> Vectors:
 
 
 def pause(vectors: Sequence[Vectors]) -> list[Vectors]:
-    """End a step of a paced turn: what is made of these vectors, LLVM leaves behind it. Of other turns, nothing.
+    """End a step of Order.ROUNDS: what is made of these vectors, LLVM leaves behind it. Of other orders, nothing.
 
-    A piece of assembly as in `Turn.here`, but for all of them: inside of a step the order is LLVM's.
+    A piece of assembly as in `Body.pin`, but for all of them: inside of a step the order is LLVM's.
 
     It also hides where they come from. Where LLVM knows that one operand of an exclusive or has no high half, it masks
     the other before the loop, forgets what that was for, and multiplies whole lanes by vpmullq: three times as long.
     """
-    turn = vectors[0].turn
-    if not turn.paced:
+    body = vectors[0].body
+    if body.order is not Order.ROUNDS:
         return list(vectors)
-    assert turn.ways == 1
+    assert body.unroll == 1
     kinds, places = [x.values[0].type for x in vectors], range(len(vectors))
     constraints = ",".join([f"={LETTER}" for _ in places] + [str(place) for place in places])
     kind = ir.FunctionType(ir.LiteralStructType(kinds), kinds)
     barrier = ir.InlineAsm(kind, "", constraints, side_effect=True)
-    all_values = turn.builder.call(barrier, [x.values[0] for x in vectors], attrs=("nounwind",))
-    values = [turn.builder.extract_value(all_values, place) for place in places]
-    turn.steps.append(len(turn.builder.block.instructions))
-    return [Vectors(turn, [value], x.signed) for x, value in zip(vectors, values, strict=True)]
+    all_values = body.builder.call(barrier, [x.values[0] for x in vectors], attrs=("nounwind",))
+    values = [body.builder.extract_value(all_values, place) for place in places]
+    body.steps.append(len(body.builder.block.instructions))
+    return [Vectors(body, [value], x.signed) for x, value in zip(vectors, values, strict=True)]
 
 
 def square_root(x: Vectors) -> Vectors:
@@ -367,9 +355,9 @@ def fused(x: Vectors, factor: Operand, term: Operand) -> Vectors:
 def _call(x: Vectors, name: str, *operands: ir.Value) -> ir.Value:
     """An operation that LLVM has as a function."""
     size, kind = {single: "f32", double: "f64"}[x.element], operands[0].type
-    name = f"llvm.{name}.v{x.turn.lanes}{size}" if x.turn.lanes else f"llvm.{name}.{size}"
+    name = f"llvm.{name}.v{x.body.lanes}{size}" if x.body.lanes else f"llvm.{name}.{size}"
     function = ir.FunctionType(kind, [kind] * len(operands))
-    return x.turn.builder.call(cgutils.get_or_insert_function(x.turn.builder.module, function, name), operands)  # type: ignore[no-untyped-call]
+    return x.body.builder.call(cgutils.get_or_insert_function(x.body.builder.module, function, name), operands)  # type: ignore[no-untyped-call]
 
 
 def exponent(x: Vectors) -> Vectors:
@@ -384,15 +372,15 @@ def mantissa(x: Vectors) -> Vectors:
 
 def _call_512(x: Vectors, name: str, value: ir.Value, *operands: ir.Value) -> ir.Value:
     """An operation of AVX-512, on all lanes of a register; of a single number, in one of them."""
-    builder, size = x.turn.builder, {single: "ps", double: "pd"}[x.element]
+    builder, size = x.body.builder, {single: "ps", double: "pd"}[x.element]
     lanes = {single: 16, double: 8}[x.element]
-    whole = value if x.turn.lanes else spread(builder, value, lanes)
+    whole = value if x.body.lanes else spread(builder, value, lanes)
     all_lanes, as_rounding_is_set = ir.Constant(ir.IntType(lanes), -1), word_32(4)
     arguments = [whole, *operands, whole, all_lanes, as_rounding_is_set]
     function = ir.FunctionType(whole.type, [argument.type for argument in arguments])
     name = f"llvm.x86.avx512.mask.{name}.{size}.512"
     found = builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)  # type: ignore[no-untyped-call]
-    return found if x.turn.lanes else builder.extract_element(found, word_32(0))
+    return found if x.body.lanes else builder.extract_element(found, word_32(0))
 
 
 def horner(x: Vectors, coefficients: Sequence[Number]) -> Vectors:
@@ -401,65 +389,3 @@ def horner(x: Vectors, coefficients: Sequence[Number]) -> Vectors:
     for term in coefficients[-3::-1]:
         total = total * x + term
     return total
-
-
-# --- arrays -----------------------------------------------------------------------------------------------------------
-
-
-class Line:
-    """An array: [0] is where the vectors of a turn lie, or the first of each pair, and [1] the second, 16 further."""
-
-    def __init__(self, turn: Turn, data: ir.Value, index: ir.Value, pairs: bool) -> None:
-        self.turn, self.data, self.index, self.pairs = turn, data, index, pairs
-
-    def _places(self, half: int) -> list[ir.Value]:
-        builder, kind = self.turn.builder, self.turn.type_of(self.data.type.pointee).as_pointer()
-        places = [(self.turn.first + way) * self.turn.lanes for way in range(self.turn.ways)]
-        if self.pairs:
-            places = [2 * LANES * (place // LANES) + place % LANES + LANES * half for place in places]
-        indices = [builder.add(self.index, word_64(place)) for place in places]
-        return [builder.bitcast(builder.gep(self.data, [index]), kind) for index in indices]
-
-    def _align(self) -> int:
-        return 8 if self.data.type.pointee in (double, word_64) else 4
-
-    def __getitem__(self, half: int) -> Vectors:
-        loads = [self.turn.builder.load(place) for place in self._places(half)]
-        for load in loads:
-            load.align = self._align()
-        return Vectors(self.turn, [self.turn.here(load) for load in loads])
-
-    def __setitem__(self, half: int, x: Vectors) -> None:
-        for place, value in zip(self._places(half), x.values, strict=True):
-            self.turn.builder.store(value, place).align = self._align()
-
-    def replace(self, half: int, mask: Mask, x: Vectors) -> None:
-        """Store x over what was stored, in the lanes of a mask."""
-        builder = self.turn.builder
-        masks = [mask.decide(*operands) for operands in zip(*(y.values for y in mask.operands), strict=True)]
-        for place, value, lanes in zip(self._places(half), x.values, masks, strict=True):
-            store_lanes(builder, value, place, lanes, self._align())
-
-
-def store_lanes(builder: ir.IRBuilder, value: ir.Value, place: ir.Value, lanes: ir.Value, align: int) -> None:
-    """Store those lanes of a vector that a mask has (llvm.masked.store)."""
-    element = {word_32: "i32", single: "f32", double: "f64"}[value.type.element]
-    name = f"llvm.masked.store.v{value.type.count}{element}.p0"
-    function = ir.FunctionType(ir.VoidType(), [value.type, place.type, word_32, lanes.type])
-    masked_store = cgutils.get_or_insert_function(builder.module, function, name)  # type: ignore[no-untyped-call]
-    builder.call(masked_store, [value, place, word_32(align), lanes])
-
-
-class Numbers:
-    """An array of numbers that are the same for every element, read before the loop: [i] is the i-th in every lane."""
-
-    def __init__(self, turn: Turn, data: ir.Value) -> None:
-        self.turn, self.data = turn, data
-        self.read: dict[int, Vectors] = {}
-
-    def __getitem__(self, i: int) -> Vectors:
-        if i not in self.read:
-            builder = self.turn.builder
-            with builder.goto_block(self.turn.before):
-                self.read[i] = self.turn.spread(builder.load(builder.gep(self.data, [word_64(i)])))
-        return self.read[i]

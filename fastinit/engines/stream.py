@@ -1,4 +1,4 @@
-"""The numbers of stream version 1: the generator's multipliers and the polynomials of the laws.
+"""The numbers of the stream fastinit-1, frozen: a change of one is another stream. Block sizes are in blocking.py.
 
 Every polynomial is printed by ci/polynomials.py, which derives it; docs/stream.md has the same numbers in hex.
 """
@@ -13,26 +13,16 @@ ROUNDS = 10
 # What the high byte of counter word 1 says a word is for.
 DOMAIN_ELEMENT, DOMAIN_LOW, DOMAIN_SPARSE, DOMAIN_ORTHOGONAL = 0, 1, 2, 3
 
-# Which narrow format a 16-bit or 8-bit storage element holds.
-FLOAT16, BFLOAT16, FLOAT8_E4M3FN, FLOAT8_E5M2 = 1, 2, 3, 4
-
-# How a fill stores: by ordinary stores, by such whose lines it asked for a block before, or past the cache.
-ORDINARY, ASKED, PAST_CACHE = 0, 1, 2
-
 LANES = 16  # counters in a group
 GROUP = 64  # elements in a group: four words of each counter
-
-BLOCK = 4096  # elements between words and law: 16 KiB of words and 16 KiB of values stay in the first-level cache
-SHORTEST_RUN = 1024  # rows of as many elements are filled one by one, shorter ones by tiles of several
-# A tile of a transposed buffer: 64 columns of 4 KiB (float32), one page each. Rows begin anywhere in a group.
-TILE_ROWS, TILE_COLS = 1024, 64
-TILE = TILE_ROWS * (TILE_COLS + GROUP)  # elements of its groups
-STRIP_STEP = TILE_ROWS + 16  # from column to column of a strip; at a power of two all would share a place in a cache
 
 MINUS_2_LN_2 = -1.3862943611198906
 
 SMALLEST_32 = np.float32(2.0**-126)  # the smallest normal float32: no tail probability is smaller
 HALF_32 = np.float32(0.5 - 2.0**-25)  # the largest float32 below 1/2: at 1/2 itself zero would be an atom
+
+# The largest numbers below 1: the logarithm of 1 itself would be an atom at zero.
+BELOW_ONE_32, BELOW_ONE_64 = np.float32(1.0 - 2.0**-24), 1.0 - 2.0**-53
 
 # Below this tail probability the inverse may need its far half (w >= 5.3, p = 0.00125); above, it never does.
 DEEP_TAIL_32 = np.float32(0.00126)

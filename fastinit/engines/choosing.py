@@ -14,50 +14,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import cast
 
-import numpy as np
-
-from fastinit.engines.constants import ORDINARY
-
-
-class Engine(Protocol):
-    """What both engines offer."""
-
-    def fill(
-        self,
-        kernel: str,
-        out: np.ndarray[Any, Any],
-        plan: tuple[int, ...],
-        stream: np.ndarray[Any, Any],
-        domain: int,
-        reals: np.ndarray[Any, Any],
-        integers: np.ndarray[Any, Any],
-        code: int,
-        stores: int = ORDINARY,
-    ) -> None:
-        """Fill rows of a buffer on the calling thread; `stores`, as constants.py has it, is how, if the engine can."""
-
-    def thin(
-        self,
-        out: np.ndarray[Any, Any],
-        plan: tuple[int, ...],
-        stream: np.ndarray[Any, Any],
-        need: np.ndarray[Any, Any],
-        left: int,
-        down: bool,
-        keep: bool,
-    ) -> None:
-        """Zero what does not survive on the lines of a sparse tensor, on the calling thread."""
-
-    def store(self, out: np.ndarray[Any, Any], plan: tuple[int, ...], values: np.ndarray[Any, Any]) -> None:
-        """Store rows of neighbours, on the calling thread, leaving the cache as it is if the engine can."""
-
-    def tally(
-        self, values: np.ndarray[Any, Any], centre: float, inverse: float, counts: np.ndarray[Any, Any]
-    ) -> tuple[int, int, int, float, float, float, float]:
-        """Count values into bins, on the calling thread; what else they come to."""
-
+from fastinit.engines.interface import Engine
 
 MODULES = {"numba": "fastinit.engines.compiled", "numpy": "fastinit.engines.reference"}
 
@@ -79,7 +38,7 @@ _loaded: dict[str, ModuleType] = {}
 _override: ContextVar[str | None] = ContextVar("fastinit_engine", default=None)
 
 
-def undisturbed(work: Callable[[], None]) -> None:
+def run_uninterrupted(work: Callable[[], None]) -> None:
     """Import or compile: no fork comes in between, and Ctrl-C is raised when that is done.
 
     Numba does not survive an exception at any place: after an import that was broken off it has "no attribute 'core'",
@@ -109,7 +68,7 @@ def _load(name: str) -> ModuleType:
         def load() -> None:
             _loaded[name] = importlib.import_module(MODULES[name])
 
-        undisturbed(load)
+        run_uninterrupted(load)
     return _loaded[name]
 
 

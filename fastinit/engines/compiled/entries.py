@@ -1,0 +1,105 @@
+"""The table of kernels, law by placement, and how Python calls them: what the cache on disk holds."""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import Any
+
+from fastinit.engines import cache, reference
+from fastinit.engines.blocking import SHORTEST_RUN
+from fastinit.engines.choosing import run_uninterrupted
+from fastinit.engines.compiled import laplace, normal, truncated, uniform
+from fastinit.engines.compiled.compiling import f64, kernel, u32
+from fastinit.engines.compiled.counting import tally_values
+from fastinit.engines.compiled.rows import are_joined, fill_rows
+from fastinit.engines.compiled.scratch import of_thread
+from fastinit.engines.compiled.sparse import thin_lines
+from fastinit.engines.compiled.streaming import store_rows
+from fastinit.engines.compiled.tiles import fill_tiles
+from fastinit.engines.interface import StorePolicy
+from fastinit.engines.processor import CPU, FEATURES
+
+# A law for float32 (and what is rounded from it) and for float64 are two.
+LAWS = (
+    *(uniform.uniform_32, uniform.uniform_steps_32, uniform.uniform_64),
+    *(normal.normal_32, normal.centred_normal_32, normal.normal_64),
+    *(truncated.truncated_32, truncated.truncated_deep_32, truncated.truncated_64),
+    *(laplace.laplace_32, laplace.laplace_64),
+)
+PLACEMENTS = {"rows": fill_rows, "tiles": fill_tiles}
+
+
+def _fill(out, region, stream, domain, reals, integers, code, policy, scratch):
+    """The code of every kernel, which finds `place` and `law` among its globals."""
+    place(law, out, region, stream, domain, reals, integers, code, policy, scratch)  # noqa: F821
+
+
+def _kernel(name, law, place):
+    """A copy of `_fill` with globals and a name of its own: by its name the cache on disk knows it."""
+    copy = FunctionType(_fill.__code__, {**globals(), "law": law, "place": place}, name)
+    copy.__qualname__ = name
+    return kernel(copy)
+
+
+# (law, placement) -> kernel; each is compiled when it is first called.
+KERNELS = {
+    (law.__name__, placement): _kernel(f"{law.__name__}_{placement}", law, place)
+    for law in LAWS
+    for placement, place in PLACEMENTS.items()
+}
+
+
+def fill(kernel, out, region, stream, domain, reals, integers, code, policy=StorePolicy.REGULAR):  # type: ignore[no-untyped-def]
+    """Run a law's kernel on one thread; a law that has none is drawn by the reference engine, with the same bits."""
+    by_rows = region.col_step == 1 and (region.rows == 1 or region.cols >= SHORTEST_RUN or are_joined(*region))
+    entry = KERNELS.get((kernel, "rows" if by_rows else "tiles"))
+    if entry is None:
+        return reference.fill(kernel, out, region, stream, domain, reals, integers, code)
+    # Numba takes a plain tuple and a plain int four times as fast as a NamedTuple and an IntEnum.
+    arguments = (region[:], stream, domain, reals, integers, code, +policy, of_thread.address)
+    if (entry, out.dtype) not in _ready:
+        _compile(entry, out, NOTHING, *arguments[1:])
+    return entry(out, *arguments)
+
+
+def thin(out, region, stream, remaining_nonzeros, remaining, down, advance_only):  # type: ignore[no-untyped-def]
+    """Run thin_lines on one thread; an element's place on its line is told by how many remain from it on."""
+    arguments = (stream, remaining_nonzeros, u32(remaining), down, advance_only, of_thread.address)
+    if (thin_lines, out.dtype) not in _ready:
+        _compile(thin_lines, out, NOTHING, *arguments)
+    thin_lines(out, region[:], *arguments)
+
+
+def store(out, region, values):  # type: ignore[no-untyped-def]
+    """Run store_rows on one thread: rows of neighbours, whose values lie one row behind the other."""
+    if (store_rows, out.dtype) not in _ready:
+        _compile(store_rows, out, 0, 0, 0, 0, values)
+    store_rows(out, region.offset, region.rows, region.row_step, region.cols, values)
+
+
+def tally(values, centre, inverse, counts):  # type: ignore[no-untyped-def]
+    """Run tally_values on one thread."""
+    if (tally_values, values.dtype) not in _ready:
+        _compile(tally_values, values[:0], f64(centre), f64(inverse), counts)
+    return tally_values(values, f64(centre), f64(inverse), counts)
+
+
+NOTHING = (0, 0, 0, 0, 0, 0, 0)
+_ready: set[Any] = set()  # what is compiled: no fork and no Ctrl-C may come into a first call
+
+
+def _compile(entry, memory, *rest):  # type: ignore[no-untyped-def]
+    """A first call, which compiles, with nothing to do."""
+
+    def first() -> None:
+        entry(memory, *rest)
+        _ready.add((entry, memory.dtype))
+
+    run_uninterrupted(first)
+    cache.report()
+
+
+def target() -> dict[str, Any]:
+    """The processor LLVM compiles for, and where compiled code is kept."""
+    wide = [name for name in ("sse2", "avx2", "f16c", "avx512f", "avx512dq") if name in FEATURES]
+    return {"cpu": CPU, "cpu_features": wide, "cache_folder": cache.folder_of(KERNELS["normal_32", "rows"])}
