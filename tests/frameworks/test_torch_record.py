@@ -371,6 +371,51 @@ def test_generators_stay_and_one_that_moved_is_named():
     assert before[2] == random.getstate()
 
 
+def own_generator(seed=7):
+    return torch.Generator().manual_seed(seed)
+
+
+def chosen():
+    """A mask of chosen places, and the places: as adapters with fixed sparsity make them."""
+    places = torch.randperm(600, generator=own_generator())[:50]
+    mask = torch.zeros(1, 600).scatter_(1, places.unsqueeze(0), torch.ones(1, 50)).view(20, 30)
+    return mask, torch.stack(torch.where(mask == 1.0))
+
+
+def test_what_a_generator_of_the_code_draws_without_a_law_is_a_value():
+    """It comes from the seed that the code says, and is the same whatever seed a model is drawn with."""
+    with record() as recorded:
+        mask, places = chosen()
+        buffer = torch.empty(40).exponential_(generator=own_generator())
+        table = torch.zeros(40).exponential_(generator=torch.Generator())
+    assert torch.equal(recorded.values(mask), chosen()[0])
+    assert torch.equal(recorded.values(places), chosen()[1])
+    assert torch.equal(recorded.values(buffer), torch.empty(40).exponential_(generator=own_generator()))
+    assert torch.equal(recorded.values(table), torch.empty(40).exponential_(generator=torch.Generator()))
+
+
+def by_chance():
+    generator = torch.Generator()
+    generator.seed()
+    return generator
+
+
+@pytest.mark.parametrize("before", [torch.randn, init.trunc_normal_, init.orthogonal_, init.normal_, None])
+def test_a_generator_that_recording_left_behind_or_chance_seeded_gives_no_values(before):
+    """A draw that was recorded has not moved it: what it would draw next is not what the code gets."""
+    generator = own_generator() if before is not None else by_chance()
+    with record() as recorded:
+        if before is torch.randn:
+            torch.randn(8, generator=generator)
+        elif before is not None:
+            before(torch.empty(4, 4), generator=generator)
+        places = torch.randperm(40, generator=generator)
+        buffer = torch.empty(40).exponential_(generator=generator)
+    for tensor in (places, buffer):
+        with pytest.raises(ValueError, match=r"randperm|exponential_"):
+            recorded.law(tensor)
+
+
 def test_other_threads_draw():
     found = {}
 

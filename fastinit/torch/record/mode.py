@@ -30,6 +30,7 @@ class Recorder(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.storages = Storages()
+        self.behind: dict[int, torch.Generator] = {}  # of the code's own, and a draw of theirs was recorded, not drawn
 
     def __torch_function__(
         self, func: Any, kinds: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -38,6 +39,8 @@ class Recorder(TorchFunctionMode):
         if func.__name__ != "__get__" and _any_sharded((*args, *kwargs.values())):
             args, kwargs = self._whole(args), self._whole(kwargs)
         handler = HANDLERS.get(func.__name__)
+        if kwargs and "generator" in kwargs and func.__name__ not in OF_VALUES:
+            self.leaves_behind(kwargs["generator"])
         if handler is not None:
             return handler(self, func, args, kwargs)
         return DEFAULT[0](self, func, args, kwargs)
@@ -77,6 +80,22 @@ class Recorder(TorchFunctionMode):
                 self.storages.born(tensor)
         return result
 
+    def gives_values(self, generator: torch.Generator | None) -> bool:
+        """Whether what this generator draws next are values that the code itself decides, for every seed.
+
+        So it is for one that the code brings along, with the seed that it says: unless a draw of it was recorded, which
+        left it where it was, or chance has seeded it (Generator.seed draws 53 bits; PyTorch's own start has 46).
+        """
+        if generator is None or generator is torch.default_generator or id(generator) in self.behind:
+            return False
+        seed = generator.initial_seed()
+        return bool(seed < 1 << 32 or seed == torch.Generator().initial_seed()) and generator.device.type == "cpu"
+
+    def leaves_behind(self, generator: torch.Generator | None) -> None:
+        """Note that a draw of this generator is recorded, not drawn."""
+        if generator is not None:
+            self.behind[id(generator)] = generator
+
     def refuse_value(self, name: str) -> NotRecordableError:
         """The error of code that branches on a draw."""
         return NotRecordableError(
@@ -97,6 +116,11 @@ def _any_of(kind: type, values: Iterable[Any]) -> bool:
 
 HANDLERS: dict[str, Handler] = {}
 DEFAULT: list[Handler] = []
+# Draws of which fastinit has no law: those of a generator of the code's own are values.
+OF_VALUES = {
+    *("randint", "randint_like", "randperm", "multinomial", "bernoulli", "poisson", "binomial", "_standard_gamma"),
+    *("exponential_", "log_normal_", "cauchy_", "geometric_", "bernoulli_", "random_"),
+}
 
 
 def handles(*names: str) -> Callable[[Handler], Handler]:

@@ -148,6 +148,7 @@ class _Hook:
         if not recorders():
             return self.originals[key](tensor, *numbers, **options)
         recorder = recorders()[-1]
+        recorder.leaves_behind(options.get("generator"))
         tensor, given = recorder.storages.whole(tensor), tensor
         if tensor.numel():
             without_mode(recorder, key, tensor, numbers)
