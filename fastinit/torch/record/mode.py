@@ -36,14 +36,42 @@ class Recorder(TorchFunctionMode):
         self, func: Any, kinds: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func.__name__ != "__get__" and _any_sharded((*args, *kwargs.values())):
+        name = func.__name__
+        if name != "__get__" and _any_sharded((*args, *kwargs.values())):
             args, kwargs = self._whole(args), self._whole(kwargs)
-        handler = HANDLERS.get(func.__name__)
-        if kwargs and "generator" in kwargs and func.__name__ not in OF_VALUES:
-            self.leaves_behind(kwargs["generator"])
+        if kwargs:
+            if "generator" in kwargs and name not in OF_VALUES:
+                self.leaves_behind(kwargs["generator"])
+            if kwargs.get("out") is not None and name not in OF_OUT:
+                return self._into(func, kinds, args, kwargs)
+            if kwargs.get("inplace"):
+                return self._in_place(func, kinds, args, kwargs)
+        handler = HANDLERS.get(name)
         if handler is not None:
             return handler(self, func, args, kwargs)
         return DEFAULT[0](self, func, args, kwargs)
+
+    def _into(self, func: Any, kinds: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A function with out=: its result, and a copy."""
+        outs = kwargs["out"]
+        results = self.__torch_function__(func, kinds, args, {k: v for k, v in kwargs.items() if k != "out"})
+        pairs = zip(outs, results, strict=True) if isinstance(outs, (tuple, list)) else ((outs, results),)
+        for out, result in pairs:
+            if out.shape != result.shape:
+                raise NotRecordableError(
+                    f"{here()}: {func.__name__} into an out= of another shape; give it one of its own"
+                )
+            with self:
+                out.copy_(result)
+        return outs
+
+    def _in_place(self, func: Any, kinds: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A function of torch.nn.functional with inplace=True: its result, and a copy."""
+        result = self.__torch_function__(func, kinds, args, {**kwargs, "inplace": False})
+        tensor = next(iter(self.tensors(args, kwargs)))
+        with self:
+            tensor.copy_(result)
+        return tensor
 
     # --- what handlers ask ------------------------------------------------------------------------------------------
 
@@ -116,6 +144,8 @@ def _any_of(kind: type, values: Iterable[Any]) -> bool:
 
 HANDLERS: dict[str, Handler] = {}
 DEFAULT: list[Handler] = []
+# What has an out= and a handler that looks at it.
+OF_OUT = {"empty", "randn", "rand", "normal", "eye", "empty_permuted"}
 # Draws of which fastinit has no law: those of a generator of the code's own are values.
 OF_VALUES = {
     *("randint", "randint_like", "randperm", "multinomial", "bernoulli", "poisson", "binomial", "_standard_gamma"),
