@@ -274,6 +274,7 @@ REPLAYED = {
     "a norm of rows": lambda: torch.linalg.vector_norm(torch.randn(600, 50), dim=1),
     "variances": lambda: torch.randn(600, 50).var(dim=1),
     "means": lambda: torch.randn(600, 50).mean(1),
+    "rotations": lambda: (lambda a: torch.stack([a.cos() * 0.3, torch.sin(a + math.pi / 2)]))(torch.rand(1500) * 6.0),
     "RG-LRU": draws(lambda w: w.uniform_(0.81, 0.998).log_().mul_(0.5).neg_().exp_().sub_(1.0).log_(), (3000,)),
     "a slice of a clip": lambda: torch.randn(80, 60).clamp(-1, 1)[:, 7:50].contiguous(),
     "every second column": draws(lambda w: (w[:, 0::2].normal_(), w[:, 1::2].uniform_())),
