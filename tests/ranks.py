@@ -50,6 +50,6 @@ def on_ranks(program: str, world: int) -> str:
         )
         for rank in range(world)
     ]
-    outputs = [process.communicate(timeout=240) for process in processes]
+    outputs = [process.communicate(timeout=60 * max(world, 4)) for process in processes]
     assert all(process.returncode == 0 for process in processes), "\n".join(error[-2000:] for _, error in outputs)
     return outputs[0][0]

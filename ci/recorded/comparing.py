@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+import numba
 import numpy as np
 import torch
-from scipy import stats
+from scipy import special, stats
 from torch import nn
 
 import fastinit
@@ -103,40 +107,93 @@ def _fixed(found: Compared, name: str, law: laws.Law, values: torch.Tensor) -> N
 
 def _drawn(found: Compared, name: str, law: laws.Law, values: torch.Tensor) -> None:
     """The values against the distribution function; and the squares of rows and columns against their mean."""
-    element = law.on(tuple(values.shape))
-    values = _without_outliers(found, law, values)
-    line = values.double().reshape(-1)
-    sample = line if line.numel() <= MOST else line[torch.arange(0, line.numel(), line.numel() // MOST)]
-    if isinstance(law, IndependentLaw) and values.element_size() >= 4:
-        _note(found, name, float(stats.kstest(sample.numpy(), element.cdf).pvalue))
-    deviation = (line - element.mean).square().mean().item() / element.std**2
-    fourth = ((line - element.mean) ** 4).mean().item() / element.std**4
-    scale = math.sqrt(max(fourth - 1.0, 0.5) / line.numel())
-    if isinstance(law, IndependentLaw):
-        _note(found, f"{name} (variance)", float(2 * stats.norm.sf(abs(deviation - 1.0) / scale * 0.8)))
-    if values.ndim < 2 or not isinstance(law, IndependentLaw):
+    element = _element(law, tuple(values.shape))
+    exact = values.element_size() >= 4
+    array = (values if exact else values.float()).contiguous().numpy()
+    array = _without_outliers(found, law, array)
+    flat = array.reshape(-1)
+    if isinstance(law, IndependentLaw) and exact:
+        _note(found, name, _kolmogorov(flat[:: max(1, flat.size // MOST)], _distribution(law)))
+    first, last = (array.shape[0], array.shape[-1]) if array.ndim >= 2 else (1, 1)
+    sums = squares(array.reshape(first, -1, last), element.mean)
+    deviation, fourth = (one / flat.size / element.std**power for one, power in zip(sums[:2], (2, 4), strict=True))
+    scale = math.sqrt(max(fourth - 1.0, 0.5) / flat.size)
+    if not isinstance(law, IndependentLaw):
         return
-    for axis in (0, values.ndim - 1):
-        rows = (values.double() - element.mean).movedim(axis, 0).reshape(values.shape[axis], -1)
-        count = rows.shape[1]
-        if count < 32 or rows.shape[0] < 2:
+    _note(found, f"{name} (variance)", _two_sided(abs(deviation - 1.0) / scale * 0.8))
+    if array.ndim < 2:
+        return
+    for axis, lines in ((0, sums[2]), (array.ndim - 1, sums[3])):
+        count = flat.size // lines.size
+        if count < 32 or lines.size < 2:
             continue
-        squares = rows.square().mean(1) / element.std**2
-        largest = float((squares - 1.0).abs().max()) / math.sqrt(max(fourth - 1.0, 0.5) / count)
+        largest = float(np.abs(lines / count / element.std**2 - 1.0).max()) / math.sqrt(max(fourth - 1.0, 0.5) / count)
         # Of a chi-square of few degrees the tail is longer than a normal's: a third of the distance is granted to it.
-        _note(found, f"{name} (axis {axis})", min(1.0, float(2 * stats.norm.sf(largest * 0.67)) * rows.shape[0]))
+        _note(found, f"{name} (axis {axis})", min(1.0, _two_sided(largest * 0.67) * lines.size))
 
 
-def _without_outliers(found: Compared, law: laws.Law, values: torch.Tensor) -> torch.Tensor:
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def squares(
+    values: np.ndarray[Any, Any], mean: float
+) -> tuple[float, float, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Sums of the second and the fourth power of what differs from the mean; of the second, of each row and column.
+
+    values has three axes; a row is what has one first index, a column what has one last
+    """
+    rows, columns, fourth = np.zeros(values.shape[0]), np.zeros(values.shape[2]), 0.0
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            for k in range(values.shape[2]):
+                square = (np.float64(values[i, j, k]) - mean) ** 2
+                rows[i] += square
+                columns[k] += square
+                fourth += square * square
+    return rows.sum(), fourth, rows, columns
+
+
+@functools.lru_cache
+def _element(law: laws.Law, shape: tuple[int, ...]) -> laws.law.IndependentLaw:
+    return law.on(shape)
+
+
+def _kolmogorov(sample: np.ndarray[Any, Any], distribution: Callable[[Any], Any]) -> float:
+    """The p-value of scipy.stats.kstest, which sorts four times."""
+    n = sample.size
+    below = distribution(np.sort(sample).astype(np.float64))
+    steps = np.arange(n + 1) / n
+    distance = max(float((steps[1:] - below).max()), float((below - steps[:-1]).max()))
+    return float(special.kolmogorov(math.sqrt(n) * distance) if n > 10_000 else stats.kstwo.sf(distance, n))
+
+
+def _two_sided(z: float) -> float:
+    return float(2 * special.ndtr(-z))
+
+
+def _distribution(law: laws.Law) -> Callable[[Any], Any]:
+    """The distribution function of a law; of a truncated normal with a plain interval by SciPy's fastest function."""
+    if isinstance(law, laws.TruncatedNormal):
+        low, high = (special.ndtr((edge - law.parent_mean) / law.parent_std) for edge in (law.low, law.high))
+        if high - low > 0.01:
+            mean, std = law.parent_mean, law.parent_std
+            return lambda x: np.clip((special.ndtr((x - mean) / std) - low) / (high - low), 0.0, 1.0)
+    distribution: Callable[[Any], Any] = law.on(()).cdf
+    return distribution
+
+
+def _without_outliers(found: Compared, law: laws.Law, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The values with the mean in the place of what a uniform that rounds to 1 becomes: the bound, 100 std away.
 
     So does erfinv in float32, in timm's copy of trunc_normal_ to this day (github.com/pytorch/pytorch/issues/155588).
     """
     if not isinstance(law, laws.TruncatedNormal):
         return values
-    far = ((values - law.parent_mean).abs() > 6.8 * law.parent_std) & ((values == law.low) | (values == law.high))
-    found.outliers += int(far.sum())
-    return torch.where(far, torch.full_like(values, law.mean), values)
+    for bound in (law.low, law.high):
+        if abs(bound - law.parent_mean) > 6.8 * law.parent_std:
+            there = values == values.dtype.type(bound)
+            if there.any():
+                found.outliers += int(there.sum())
+                values = np.where(there, values.dtype.type(law.mean), values)
+    return values
 
 
 def _note(found: Compared, name: str, pvalue: float) -> None:

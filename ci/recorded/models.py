@@ -26,19 +26,25 @@ class Candidate:
     why_not: str = ""
 
 
-def transformers() -> Iterator[Candidate]:
+Named = Iterator[tuple[str, Callable[[], Candidate]]]  # what a candidate is, is found out when it is asked for
+
+
+def transformers() -> Named:
     """Every entry of AutoModel, in a small configuration that can be built on the meta device."""
     from transformers.models.auto.modeling_auto import MODEL_MAPPING as TABLE
 
     for kind, names in TABLE._model_mapping.items():
         for name in names if isinstance(names, (tuple, list)) else (names,):
-            try:
-                config_class = TABLE._load_attr_from_module(kind, TABLE._config_mapping[kind])
-                model_class = TABLE._load_attr_from_module(kind, name)
-            except (ValueError, AttributeError) as error:
-                yield Candidate(name, None, f"not in this transformers: {error}")
-                continue
-            yield _smallest(name, config_class, model_class)
+            yield name, functools.partial(_of_transformers, TABLE, kind, name)
+
+
+def _of_transformers(table: Any, kind: str, name: str) -> Candidate:
+    try:
+        config_class = table._load_attr_from_module(kind, table._config_mapping[kind])
+        model_class = table._load_attr_from_module(kind, name)
+    except (ValueError, AttributeError) as error:
+        return Candidate(name, None, f"not in this transformers: {error}")
+    return _smallest(name, config_class, model_class)
 
 
 def _smallest(name: str, config_class: Any, model_class: Any) -> Candidate:
@@ -73,15 +79,15 @@ def _made(several: Iterator[Callable[[], Any]]) -> Iterator[Callable[[], Any]]:
         yield fail
 
 
-def timm() -> Iterator[Candidate]:
+def timm() -> Named:
     """Every name of list_models."""
     import timm as library
 
     for name in library.list_models():
-        yield Candidate(name, lambda name=name: library.create_model(name))
+        yield name, functools.partial(Candidate, name, functools.partial(library.create_model, name))
 
 
-def torchvision() -> Iterator[Candidate]:
+def torchvision() -> Named:
     """Every name of list_models."""
     from torchvision import models as library
 
@@ -89,10 +95,10 @@ def torchvision() -> Iterator[Candidate]:
         options = {"weights": None}
         if "weights_backbone" in inspect.signature(library.get_model_builder(name)).parameters:
             options["weights_backbone"] = None
-        yield Candidate(name, lambda name=name, options=options: library.get_model(name, **options))
+        yield name, functools.partial(Candidate, name, functools.partial(library.get_model, name, **options))
 
 
-def diffusers() -> Iterator[Candidate]:
+def diffusers() -> Named:
     """Every model class that its default arguments build."""
     import diffusers as library
 
@@ -103,39 +109,43 @@ def diffusers() -> Iterator[Candidate]:
             continue
         if not (inspect.isclass(kind) and issubclass(kind, library.ModelMixin) and kind is not library.ModelMixin):
             continue
-        try:
-            with torch.device("meta"):
-                kind()
-        except Exception as error:
-            yield Candidate(name, None, f"its defaults build nothing: {type(error).__name__}: {error}")
-        else:
-            yield Candidate(name, kind)
+        yield name, functools.partial(_of_diffusers, name, kind)
 
 
-def peft() -> Iterator[Candidate]:
+def _of_diffusers(name: str, kind: Any) -> Candidate:
+    try:
+        with torch.device("meta"):
+            kind()
+    except Exception as error:
+        return Candidate(name, None, f"its defaults build nothing: {type(error).__name__}: {error}")
+    return Candidate(name, kind)
+
+
+def peft() -> Named:
     """Every tuner that takes plain layers by their names, on a small model that has its weights already."""
     import peft as library
 
     base = nn.Sequential()
     base.add_module("first", nn.Linear(64, 96))
     base.add_module("second", nn.Linear(96, 64))
+    for kind, config_class in sorted(library.mapping.PEFT_TYPE_TO_CONFIG_MAPPING.items()):
+        yield str(kind), functools.partial(_of_peft, str(kind), config_class, base)
 
-    for kind in sorted(library.mapping.PEFT_TYPE_TO_CONFIG_MAPPING):
-        config_class = library.mapping.PEFT_TYPE_TO_CONFIG_MAPPING[kind]
-        parameters = inspect.signature(config_class).parameters
-        if "target_modules" not in parameters:
-            yield Candidate(str(kind), None, "takes no layers by their names")
-            continue
 
-        def build(config_class: Any = config_class) -> nn.Module:
-            return library.get_peft_model(copy.deepcopy(base), config_class(target_modules=["first", "second"]))
+def _of_peft(name: str, config_class: Any, base: nn.Module) -> Candidate:
+    import peft as library
 
-        try:
-            build()
-        except Exception as error:
-            yield Candidate(str(kind), None, f"its defaults fit no such model: {type(error).__name__}: {error}")
-        else:
-            yield Candidate(str(kind), build)
+    if "target_modules" not in inspect.signature(config_class).parameters:
+        return Candidate(name, None, "takes no layers by their names")
+
+    def build() -> nn.Module:
+        return library.get_peft_model(copy.deepcopy(base), config_class(target_modules=["first", "second"]))
+
+    try:
+        build()
+    except Exception as error:
+        return Candidate(name, None, f"its defaults fit no such model: {type(error).__name__}: {error}")
+    return Candidate(name, build)
 
 
 LIBRARIES = {one.__name__: one for one in (transformers, timm, torchvision, diffusers, peft)}

@@ -1,6 +1,7 @@
 """Compute an expression over draws: float64, and the same bits on every machine.
 
-A sum adds halves to halves until one is left, so that no library chooses its order; exp and log are the kernels' own.
+A sum adds halves to halves until one is left, so that no library chooses its order; exp and log are the kernels' own,
+cos and sin polynomials.
 """
 
 from __future__ import annotations
@@ -102,6 +103,51 @@ def logarithm(x: Array) -> Array:
     return np.where(x > 0, found, np.where(x == 0, -np.inf, np.nan))
 
 
+# pi / 2 in three parts, the first two of 33 bits; and polynomials in z = x^2 for (sin x - x) / x^3 and for
+# (cos x - 1 + z / 2) / z^2 on [-pi/4, pi/4] (fdlibm, Sun 1993).
+_HALF_PI = (float.fromhex("0x1.921fb544p+0"), float.fromhex("0x1.0b4611a6p-34"), float.fromhex("0x1.3198a2e037073p-69"))
+_SINE = tuple(
+    map(
+        float.fromhex,
+        (
+            *("-0x1.5555555555549p-3", "0x1.111111110f8a6p-7", "-0x1.a01a019c161d5p-13"),
+            *("0x1.71de357b1fe7dp-19", "-0x1.ae5e68a2b9cebp-26", "0x1.5d93a5acfd57cp-33"),
+        ),
+    )
+)
+_COSINE = tuple(
+    map(
+        float.fromhex,
+        (
+            *("0x1.555555555554cp-5", "-0x1.6c16c16c15177p-10", "0x1.a01a019cb1590p-16"),
+            *("-0x1.27e4f809c52adp-22", "0x1.1ee9ebdb4b1c4p-29", "-0x1.8fae9be8838d4p-37"),
+        ),
+    )
+)
+LARGEST_ANGLE = float(1 << 18)
+
+
+def cosine(x: Array, quarters: int = 0) -> Array:
+    """cos(x + quarters pi / 2), to 2^-52; raises ValueError beyond 2^18."""
+    if not (np.abs(x) <= LARGEST_ANGLE).all():
+        raise ValueError("Replayed: the cosine or sine of a number beyond 2^18")
+    turns = np.rint(x * float.fromhex("0x1.45f306dc9c883p-1"))
+    rest = ((x - turns * _HALF_PI[0]) - turns * _HALF_PI[1]) - turns * _HALF_PI[2]
+    square = rest * rest
+    even = (1.0 - 0.5 * square) + square * square * _horner(square, _COSINE)
+    odd = rest + rest * square * _horner(square, _SINE)
+    which = (turns + quarters) % 4.0
+    return np.asarray(np.select([which == 0.0, which == 1.0, which == 2.0], [even, -odd, -even], odd))
+
+
+def _horner(x: Array, coefficients: Sequence[float]) -> Array:
+    """The polynomial of these coefficients, the constant first."""
+    total = np.full_like(x, coefficients[-1])
+    for one in reversed(coefficients[:-1]):
+        total = total * x + one
+    return total
+
+
 def _clamp(node: Mapping[str, Any], x: Array) -> Array:
     low, high = (float(node.get(name, none)) for name, none in (("low", -math.inf), ("high", math.inf)))
     return np.minimum(np.maximum(x, low), high)
@@ -132,6 +178,8 @@ _OPERATIONS: dict[str, Any] = {
     "exp": lambda node, x: exponential(x),
     "expm1": lambda node, x: exponential_less_one(x),
     "log": lambda node, x: logarithm(x),
+    "cos": lambda node, x: cosine(x),
+    "sin": lambda node, x: cosine(x, 3),
     "add": lambda node, x, y: x + y,
     "sub": lambda node, x, y: x - y,
     "mul": lambda node, x, y: x * y,

@@ -24,7 +24,7 @@ DEEPEST = 64  # operations inside each other
 
 # name -> how many operands it takes
 OPERATIONS = {
-    **dict.fromkeys(("neg", "abs", "sqrt", "exp", "expm1", "log", "square"), 1),
+    **dict.fromkeys(("neg", "abs", "sqrt", "exp", "expm1", "log", "cos", "sin", "square"), 1),
     **dict.fromkeys(("add", "sub", "mul", "div"), 2),
     **dict.fromkeys(("clamp", "sum", "reshape", "permute", "expand", "repeat"), 1),
 }
@@ -39,10 +39,11 @@ class Replayed(ShapedLaw):
     shape       of the tensor
     expression  JSON text of a node. {"draw": a law, "shape": [...], "name": the address} is a draw of its own name;
                 {"value": number} a number; {"op": name, "of": [nodes]} an operation: neg, abs, sqrt, exp, expm1, log,
-                square, add, sub, mul, div (which broadcast), clamp with "low" and "high", sum with "axes" (which
-                stay, of length 1), reshape and expand with "shape", permute with "axes", repeat with "times" an axis;
-                {"op": "assemble", "of": [nodes], "size", "regions", "view"} writes its operands into memory of so many
-                elements, each through a view [offset, shape, strides], and reads it through another
+                cos and sin (up to 2^18), square, add, sub, mul, div (which broadcast), clamp with "low" and "high",
+                sum with "axes" (which stay, of length 1), reshape and expand with "shape", permute with "axes",
+                repeat with "times" an axis; {"op": "assemble", "of": [nodes], "size", "regions", "view"} writes its
+                operands into memory of so many elements, each through a view [offset, shape, strides], and reads it
+                through another
 
     Computed in float64 of draws in the working precision of the tensor's dtype, and rounded once; by operations, and
     sums in an order, that give the same bits on every machine. It is formed whole, also for a shard. `on(shape)` is the

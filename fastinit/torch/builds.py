@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
+import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -43,10 +44,11 @@ def built(model: Model) -> Built:
         return Built(model, None)
     if not callable(model):
         raise TypeError(f"module is {model!r}; pass a torch.nn.Module, or a callable without arguments that builds one")
-    before = _storages()
-    with record() as recording:
-        module = model()
-    recording.existing = before
+    with _Earlier() as earlier:
+        with record() as recording:
+            module = model()
+        if isinstance(module, nn.Module):
+            recording.existing = earlier.storages(recording.unseen((*module.parameters(), *module.buffers())))
     if not isinstance(module, nn.Module):
         raise TypeError(f"the build gave {module!r:.200}; it must return a torch.nn.Module")
     moved = [name for name in recording.moved if name != "torch"]
@@ -58,16 +60,62 @@ def built(model: Model) -> Built:
     return Built(module, recording)
 
 
-def _storages() -> dict[int, StorageWeakRef]:
-    """The memory of every tensor that there is, by its address, which the references keep from being another's.
+class _Earlier:
+    """Tells memory that was there before the block from memory that code made in it, unseen by the recording.
 
-    A parameter that the build did not write to is one that it was given, or memory that code left as it was.
+    A parameter that the build did not write to is one that it was given, or memory that code left as it was. To have
+    looked at every object beforehand would cost more than to build most models. So the collector sets all objects
+    aside until the block ends (gc.freeze), and those that it still lists are the block's own.
     """
+
+    _one = threading.Lock()  # the collector sets aside once
+
+    def __enter__(self) -> _Earlier:
+        self.aside = self._one.acquire(blocking=False)
+        if self.aside and gc.get_freeze_count():  # the program's own, which must stay so
+            self._one.release()
+            self.aside = False
+        self.found: dict[int, StorageWeakRef] | None = None
+        if self.aside:
+            gc.freeze()
+        else:
+            self.found = _storages(set())
+        return self
+
+    def storages(self, asked: list[torch.Tensor]) -> dict[int, StorageWeakRef]:
+        """The memory from before, by its address; nothing where no tensor is asked for."""
+        if asked:
+            listed = {id(thing) for thing in gc.get_objects()}
+            self._thaw()
+            if self.found is None:
+                self.found = _storages(listed)
+            else:  # what the program itself had set aside is not listed
+                self.found |= _references(one for one in asked if id(one) not in listed)
+        return self.found or {}
+
+    def __exit__(self, *exception: object) -> None:
+        self._thaw()
+
+    def _thaw(self) -> None:
+        if self.aside:
+            gc.unfreeze()
+            self._one.release()
+            self.aside = False
+
+
+def _storages(without: set[int]) -> dict[int, StorageWeakRef]:
+    """The memory of all tensors but those of these identities."""
+    things = gc.get_objects()
+    return _references(one for one in things if issubclass(type(one), torch.Tensor) and id(one) not in without)
+
+
+def _references(tensors: Iterable[torch.Tensor]) -> dict[int, StorageWeakRef]:
+    """The memory of tensors, by its address, which the references keep from being another's."""
     found: dict[int, StorageWeakRef] = {}
-    for thing in gc.get_objects():
-        if issubclass(type(thing), torch.Tensor) and not is_sharded(thing):
+    for tensor in tensors:
+        if not is_sharded(tensor):
             with contextlib.suppress(RuntimeError, NotImplementedError):  # a tensor without storage
-                storage = thing.untyped_storage()
+                storage = tensor.untyped_storage()
                 found[storage._cdata] = StorageWeakRef(storage)
     return found
 

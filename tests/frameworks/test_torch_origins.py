@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import warnings
 
@@ -305,6 +306,29 @@ def test_copies_of_a_layer_have_the_values_of_the_first():
     assert not torch.equal(made.layers[0].linear1.weight.ravel(), made.layers[0].linear2.weight.ravel())
 
 
+def test_a_program_that_has_set_objects_aside_keeps_them_aside():
+    """What a build was given is told by gc.freeze, of which there is one in a process."""
+    given = nn.Parameter(torch.arange(5.0))
+
+    def build():
+        module = nn.Linear(3, 4)
+        module.given = given
+        return module
+
+    gc.freeze()
+    try:
+        before = gc.get_freeze_count()
+        assert torch.equal(materialize_(build, 0).given, given)
+        assert gc.get_freeze_count() > before // 2  # some of them have been freed since
+    finally:
+        gc.unfreeze()
+    assert torch.equal(materialize_(build, 0).given, given)
+    assert gc.get_freeze_count() == 0
+    with pytest.raises(ZeroDivisionError):
+        materialize_(lambda: 1 / 0, 0)
+    assert gc.get_freeze_count() == 0
+
+
 def test_what_shares_a_part_of_a_draw_is_refused_and_disjoint_parts_are_not():
     class Shared(nn.Module):
         def __init__(self, second):
@@ -321,15 +345,16 @@ def test_what_shares_a_part_of_a_draw_is_refused_and_disjoint_parts_are_not():
 
 def test_memory_that_a_build_leaves_as_it_is_is_refused_and_a_tensor_that_it_is_given_stays():
     class Left(nn.Module):
-        def __init__(self, given):
+        def __init__(self, given, memory=torch.Tensor):
             super().__init__()
             self.given, self.mine = nn.Parameter(given), nn.Linear(3, 4)
-            self.left = nn.Parameter(torch.Tensor(8, 8))
+            self.left = nn.Parameter(memory(8, 8))
 
     given = torch.arange(5.0)
     for call in (plan, lambda build: materialize_(build, 0)):
-        with pytest.raises(ValueError, match=r"no law for .*'left' \[8, 8\] of Left \(nothing was written"):
-            call(lambda: Left(given))
+        for memory in (torch.Tensor, torch.FloatTensor):  # of which the second is seen by nobody
+            with pytest.raises(ValueError, match=r"no law for .*'left' \[8, 8\] of Left \(.*nothing was written"):
+                call(lambda: Left(given, memory))  # noqa: B023
     rules = [Rule("left", "ones"), Rule(".*", "default")]
     assert torch.equal(materialize_(lambda: Left(given), 0, rules).given, torch.arange(5.0))
     with pytest.raises(ValueError, match=r"no law for 'given' \[5\]"):

@@ -223,7 +223,7 @@ def branching(w):
 REFUSED = {
     "never written": (lambda: nn.Parameter(torch.empty(3, 4)), "nothing was written"),
     "a part never written": (draws(lambda w: w[:2].normal_()), "never written|nothing was written"),
-    "made by torch.Tensor": (lambda: nn.Parameter(torch.Tensor(8, 8)), "nothing was written to it"),
+    "made by torch.Tensor": (lambda: nn.Parameter(torch.Tensor(8, 8)), "to which nothing was written"),
     "every second column never written": (draws(lambda w: w[:, 0::2].fill_(1.0)), "never written"),
     "no law": (draws(lambda w: w.exponential_()), "exponential_, of which fastinit has no law"),
     "a decomposition": (lambda: torch.linalg.svd(torch.randn(4, 3))[1], "linalg_svd of draws, which is not replayed"),
@@ -274,6 +274,7 @@ REPLAYED = {
     "a norm of rows": lambda: torch.linalg.vector_norm(torch.randn(600, 50), dim=1),
     "variances": lambda: torch.randn(600, 50).var(dim=1),
     "means": lambda: torch.randn(600, 50).mean(1),
+    "rotations": lambda: (lambda a: torch.stack([a.cos() * 0.3, torch.sin(a + math.pi / 2)]))(torch.rand(1500) * 6.0),
     "RG-LRU": draws(lambda w: w.uniform_(0.81, 0.998).log_().mul_(0.5).neg_().exp_().sub_(1.0).log_(), (3000,)),
     "a slice of a clip": lambda: torch.randn(80, 60).clamp(-1, 1)[:, 7:50].contiguous(),
     "every second column": draws(lambda w: (w[:, 0::2].normal_(), w[:, 1::2].uniform_())),
@@ -357,6 +358,52 @@ def test_what_existed_before_keeps_its_values():
     assert found["2.weight"] == Blocks([(1, Constant(3.0)), (1, Constant(0.0)), (2, Normal(0.0, 1.0))])
 
 
+WRITES = {
+    "a view": lambda w: w.view(-1).zero_(),
+    "a row": lambda w: [row.zero_() for row in w],
+    "a transpose": lambda w: w.T.zero_(),
+    "chunks": lambda w: [one.zero_() for one in w.chunk(2)],
+    "a diagonal and the rest": lambda w: w.as_strided((16,), (1,)).zero_(),
+    "narrowed": lambda w: (w.narrow(0, 0, 2).zero_(), w.narrow(0, 2, 2).zero_()),
+    "out=": lambda w: torch.zeros(4, 4, out=w),
+    "out= of arithmetic": lambda w: torch.mul(torch.ones(4, 4), 0.0, out=w),
+    "in place, by a function": lambda w: torch.nn.functional.threshold(w.fill_(-1.0), 0.0, 0.0, inplace=True),
+    "several at once": lambda w: torch._foreach_mul_([w.fill_(-0.0)], -1.0),
+}
+
+
+@pytest.mark.parametrize("parameter", ["that existed", "of the block"])
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_write_is_seen_in_whatever_way_it_is_done(write, parameter):
+    weight = nn.Parameter(torch.full((4, 4), 3.0))
+    with record() as recorded, torch.no_grad():
+        if parameter == "of the block":
+            weight = nn.Linear(4, 4).weight
+        write(weight)
+    assert recorded.law(weight) == Constant(0.0)
+    assert weight.is_meta or (weight == 3.0).all()
+
+
+def test_what_a_function_draws_by_itself_is_no_value():
+    """PyTorch's dropout draws inside; what it makes of a table would count as given, the same for every seed."""
+    with record() as recorded:
+        table = nn.functional.dropout(torch.ones(64), 0.5)
+    with pytest.raises(ValueError, match="dropout, which draws"):
+        recorded.law(table)
+
+
+def test_the_constructor_of_tensors_gives_values_of_a_list_and_memory_of_sizes():
+    with record() as recorded:
+        given, drawn, never = torch.Tensor([2.0, 3.0]), torch.Tensor(400, 300), torch.Tensor(torch.Size((3,)))
+        nn.init.normal_(drawn, std=0.02)
+    assert given.tolist() == [2.0, 3.0]
+    assert torch.equal(recorded.values(given), torch.tensor([2.0, 3.0]))
+    assert recorded.law(drawn) == Normal(0.0, 0.02)
+    with pytest.raises(ValueError, match=r"memory of .*test_torch_record.* to which nothing was written"):
+        recorded.law(never)
+    assert "__init__" not in vars(torch.Tensor)
+
+
 def test_generators_stay_and_one_that_moved_is_named():
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
@@ -369,6 +416,51 @@ def test_generators_stay_and_one_that_moved_is_named():
     assert torch.equal(before[0], torch.get_rng_state())
     assert (before[1] == np.random.get_state()[1]).all()
     assert before[2] == random.getstate()
+
+
+def own_generator(seed=7):
+    return torch.Generator().manual_seed(seed)
+
+
+def chosen():
+    """A mask of chosen places, and the places: as adapters with fixed sparsity make them."""
+    places = torch.randperm(600, generator=own_generator())[:50]
+    mask = torch.zeros(1, 600).scatter_(1, places.unsqueeze(0), torch.ones(1, 50)).view(20, 30)
+    return mask, torch.stack(torch.where(mask == 1.0))
+
+
+def test_what_a_generator_of_the_code_draws_without_a_law_is_a_value():
+    """It comes from the seed that the code says, and is the same whatever seed a model is drawn with."""
+    with record() as recorded:
+        mask, places = chosen()
+        buffer = torch.empty(40).exponential_(generator=own_generator())
+        table = torch.zeros(40).exponential_(generator=torch.Generator())
+    assert torch.equal(recorded.values(mask), chosen()[0])
+    assert torch.equal(recorded.values(places), chosen()[1])
+    assert torch.equal(recorded.values(buffer), torch.empty(40).exponential_(generator=own_generator()))
+    assert torch.equal(recorded.values(table), torch.empty(40).exponential_(generator=torch.Generator()))
+
+
+def by_chance():
+    generator = torch.Generator()
+    generator.seed()
+    return generator
+
+
+@pytest.mark.parametrize("before", [torch.randn, init.trunc_normal_, init.orthogonal_, init.normal_, None])
+def test_a_generator_that_recording_left_behind_or_chance_seeded_gives_no_values(before):
+    """A draw that was recorded has not moved it: what it would draw next is not what the code gets."""
+    generator = own_generator() if before is not None else by_chance()
+    with record() as recorded:
+        if before is torch.randn:
+            torch.randn(8, generator=generator)
+        elif before is not None:
+            before(torch.empty(4, 4), generator=generator)
+        places = torch.randperm(40, generator=generator)
+        buffer = torch.empty(40).exponential_(generator=generator)
+    for tensor in (places, buffer):
+        with pytest.raises(ValueError, match=r"randperm|exponential_"):
+            recorded.law(tensor)
 
 
 def test_other_threads_draw():

@@ -93,14 +93,14 @@ PROGRAM = textwrap.dedent("""
         "tensor parallel": lambda: parallel(on("meta"), line).to_empty(device="cpu"),
         "on an accelerator's mesh": lambda: of_an_accelerator(placed([Shard(0)], other)),
     }
-    if world == 4:
-        grid = init_device_mesh("cpu", (2, 2), mesh_dim_names=("data", "model"))
+    for shape in {4: [(2, 2)], 8: [(2, 4), (4, 2)]}.get(world, []):
+        grid = init_device_mesh("cpu", shape, mesh_dim_names=("data", "model"))
         ways |= {
-            "rows and columns": lambda: placed([Shard(0), Shard(1)], grid),
-            "columns and rows": lambda: placed([Shard(1), Shard(0)], grid),
-            "rows twice": lambda: placed([Shard(0), Shard(0)], grid),
-            "HSDP": lambda: sharded(on("meta"), mesh=grid),
-            "both": lambda: sharded(parallel(on("meta"), grid["model"]), mesh=grid["data"]),
+            f"rows and columns {shape}": lambda grid=grid: placed([Shard(0), Shard(1)], grid),
+            f"columns and rows {shape}": lambda grid=grid: placed([Shard(1), Shard(0)], grid),
+            f"rows twice {shape}": lambda grid=grid: placed([Shard(0), Shard(0)], grid),
+            f"HSDP {shape}": lambda grid=grid: sharded(on("meta"), mesh=grid),
+            f"both {shape}": lambda grid=grid: sharded(parallel(on("meta"), grid["model"]), mesh=grid["data"]),
         }
 
     def whole(tensor):
@@ -162,12 +162,12 @@ PROGRAM = textwrap.dedent("""
     if rank == 0:
         print(json.dumps(found))
 """)
-WAYS = {1: 8, 2: 7, 4: 12}
+WAYS = {1: 8, 2: 7, 4: 12, 8: 17}
 
 
 @pytest.fixture(scope="module")
 def of_worlds():
-    """What 1, 2 and 4 processes make of the model, each asked once."""
+    """What 1, 2, 4 and 8 processes make of the model, each asked once."""
     known = {}
 
     def ask(world):
@@ -179,7 +179,7 @@ def of_worlds():
 
 
 @pytest.mark.parametrize("how", ["seeded", "unseeded", "dropped_in"])
-@pytest.mark.parametrize("world", [1, 2, 4])
+@pytest.mark.parametrize("world", [1, 2, 4, 8])
 def test_the_models_own_code_gives_the_tensors_of_one_process(world, how, of_worlds):
     alone = of_worlds(1)[f"plain, {how}"]
     found = {way: tensors for way, tensors in of_worlds(world).items() if way.endswith(f", {how}")}
@@ -189,14 +189,14 @@ def test_the_models_own_code_gives_the_tensors_of_one_process(world, how, of_wor
     assert len(set(alone.values())) == len(alone)
 
 
-@pytest.mark.parametrize("world", [1, 2, 4])
+@pytest.mark.parametrize("world", [1, 2, 4, 8])
 def test_a_dtensor_that_is_made_of_draws_is_that_of_one_process(world, of_worlds):
     found = of_worlds(world)
     assert found["made"] == found["made plain"] == of_worlds(1)["made"]
 
 
 def test_what_the_page_says_of_pytorchs_own_shards(of_worlds):
-    assert {world: of_worlds(world)["rank"] for world in (1, 2, 4)} == {1: 64, 2: 32, 4: 16}
+    assert {world: of_worlds(world)["rank"] for world in (1, 2, 4, 8)} == {1: 64, 2: 32, 4: 16, 8: 8}
 
 
 # --- which block a rank holds -----------------------------------------------------------------------------------------

@@ -43,14 +43,14 @@ PROGRAM = textwrap.dedent("""
         "fully_shard": lambda: fully_shard(build(), mesh=line),
         "tensor parallel": lambda: parallel(build(), line),
     }
-    if world == 4:
-        grid = init_device_mesh("cpu", (2, 2), mesh_dim_names=("data", "model"))
+    for shape in {4: [(2, 2)], 8: [(2, 4), (4, 2)]}.get(world, []):
+        grid = init_device_mesh("cpu", shape, mesh_dim_names=("data", "model"))
         ways |= {
-            "rows and columns": lambda: placed([Shard(0), Shard(1)], grid),
-            "columns and rows": lambda: placed([Shard(1), Shard(0)], grid),
-            "rows twice": lambda: placed([Shard(0), Shard(0)], grid),
-            "replicated rows": lambda: placed([Replicate(), Shard(0)], grid),
-            "tensor parallel and fully_shard": lambda: fully_shard(
+            f"rows and columns {shape}": lambda grid=grid: placed([Shard(0), Shard(1)], grid),
+            f"columns and rows {shape}": lambda grid=grid: placed([Shard(1), Shard(0)], grid),
+            f"rows twice {shape}": lambda grid=grid: placed([Shard(0), Shard(0)], grid),
+            f"replicated rows {shape}": lambda grid=grid: placed([Replicate(), Shard(0)], grid),
+            f"tensor parallel and fully_shard {shape}": lambda grid=grid: fully_shard(
                 parallel(build(), grid["model"]), mesh=grid["data"]
             ),
         }
@@ -86,9 +86,9 @@ def alone() -> dict[str, str]:
     return digests(1)["plain"]
 
 
-@pytest.mark.parametrize("world", [1, 2, 4])
+@pytest.mark.parametrize("world", [1, 2, 4, 8])
 def test_the_full_tensors_do_not_depend_on_the_ranks(world, alone):
     found = digests(world)
-    assert len(found) == {1: 6, 2: 5, 4: 10}[world]
+    assert len(found) == {1: 6, 2: 5, 4: 10, 8: 15}[world]
     for way, tensors in found.items():
         assert tensors == alone, way

@@ -9,7 +9,7 @@ import pytest
 
 import fastinit
 from fastinit import Shard
-from fastinit.fill.replay import exponential, exponential_less_one, logarithm, total
+from fastinit.fill.replay import cosine, exponential, exponential_less_one, logarithm, total
 from fastinit.laws import Normal, Orthogonal, Replayed
 from fastinit.laws.encoded import from_json, to_json
 from fastinit.plan import Plan, Tensor
@@ -48,6 +48,8 @@ CASES = {
     "exp": (law((6, 5, 4), op("exp", V)), np.exp),
     "expm1": (law((6, 5, 4), op("expm1", V)), np.expm1),
     "log": (law((6, 5, 4), op("log", op("abs", V))), lambda v: np.log(abs(v))),
+    "cos": (law((6, 5, 4), op("cos", op("mul", V, {"value": 40.0}))), lambda v: np.cos(40 * v)),
+    "sin": (law((6, 5, 4), op("sin", op("mul", V, {"value": 40.0}))), lambda v: np.sin(40 * v)),
     "affine": (law((6, 5, 4), op("sub", op("mul", op("neg", V), {"value": 2.0}), {"value": 1})), lambda v: -2 * v - 1),
     "permuted": (law((4, 6, 5), op("permute", V, axes=[2, 0, 1])), lambda v: v.transpose(2, 0, 1)),
     "repeated": (law((12, 5, 4), op("repeat", V, times=[2, 1, 1])), lambda v: np.tile(v, (2, 1, 1))),
@@ -104,6 +106,23 @@ def test_sums_exponentials_and_logarithms_are_exact_to_the_last_bits():
     assert np.allclose(exponential_less_one(tiny), np.expm1(tiny), rtol=1e-14)
     assert np.allclose(logarithm(abs(x)), np.log(abs(x)), rtol=1e-14)
     assert logarithm(np.array([0.0, -1.0]))[0] == -np.inf and np.isnan(logarithm(np.array([-1.0]))[0])
+
+
+def test_cosines_and_sines_are_exact_to_the_last_bits():
+    mpmath = pytest.importorskip("mpmath")
+    mpmath.mp.prec = 120
+    random = np.random.default_rng(0)
+    near = np.arange(-400, 400) * np.pi / 2
+    x = np.concatenate([random.uniform(-7, 7, 1500), random.uniform(-(2.0**18), 2.0**18, 1500), near, [0.0, 2.0**18]])
+    for quarters, exact in ((0, mpmath.cos), (3, mpmath.sin)):
+        off = [
+            abs(float(mpmath.mpf(float(y)) - exact(float(at)))) for at, y in zip(x, cosine(x, quarters), strict=True)
+        ]
+        assert max(off) < 2.0**-52
+    assert np.signbit(cosine(np.array([-1e-300]), 3))[0] and cosine(np.array([1e-300]), 3)[0] == 1e-300
+    for beyond in (2.0**18 + 1, np.inf, np.nan):
+        with pytest.raises(ValueError, match=r"beyond 2\^18"):
+            cosine(np.array([0.0, beyond]))
 
 
 def test_the_law_of_an_element_is_that_of_a_run():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastinit import laws
 from fastinit.torch.record.contents import Draw, Lawful, Unknown, Unwritten, constant, here, number_of
-from fastinit.torch.record.mode import Recorder, handles, run
+from fastinit.torch.record.mode import OF_VALUES, Recorder, handles, run
 
 # Elements: tables of up to so many, if of one number, are made with their values.
 SMALL = 1 << 16
@@ -27,6 +27,11 @@ def _anywhere(kwargs: dict[str, Any], device: str) -> dict[str, Any]:
     """The arguments of a factory, on the device that recording uses."""
     kept = {name: value for name, value in kwargs.items() if name not in ("pin_memory", "generator")}
     return {**kept, "device": device}
+
+
+def _on_cpu(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of what is drawn really, by a generator of the CPU."""
+    return {**kwargs, "device": "cpu"} if "device" in kwargs else kwargs
 
 
 @handles("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted")
@@ -71,9 +76,12 @@ def _normal(recorder: Recorder, func: Any, args: tuple[Any, ...], kwargs: dict[s
     return tensor
 
 
-@handles("randint", "randint_like", "randperm", "multinomial", "bernoulli", "poisson", "binomial", "_standard_gamma")
+@handles(*(name for name in OF_VALUES if not name.endswith("_")))
 def _unknown(recorder: Recorder, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Draws that none of our laws describes."""
+    """Draws that none of our laws describes: values, if from a generator of the code's own."""
+    if recorder.gives_values(kwargs.get("generator")) and recorder.none_recorded(args, kwargs):
+        return recorder.born(func(*args, **_on_cpu(kwargs)))
+    recorder.leaves_behind(kwargs.get("generator"))
     if func.__name__ in ("randint", "randperm"):
         tensor = func(*args, **_anywhere(kwargs, "meta"))
     else:

@@ -30,17 +30,48 @@ class Recorder(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.storages = Storages()
+        self.behind: dict[int, torch.Generator] = {}  # of the code's own, and a draw of theirs was recorded, not drawn
 
     def __torch_function__(
         self, func: Any, kinds: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func.__name__ != "__get__" and _any_sharded((*args, *kwargs.values())):
+        name = func.__name__
+        if name != "__get__" and _any_sharded((*args, *kwargs.values())):
             args, kwargs = self._whole(args), self._whole(kwargs)
-        handler = HANDLERS.get(func.__name__)
+        if kwargs:
+            if "generator" in kwargs and name not in OF_VALUES:
+                self.leaves_behind(kwargs["generator"])
+            if kwargs.get("out") is not None and name not in OF_OUT:
+                return self._into(func, kinds, args, kwargs)
+            if kwargs.get("inplace"):
+                return self._in_place(func, kinds, args, kwargs)
+        handler = HANDLERS.get(name)
         if handler is not None:
             return handler(self, func, args, kwargs)
         return DEFAULT[0](self, func, args, kwargs)
+
+    def _into(self, func: Any, kinds: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A function with out=: its result, and a copy."""
+        outs = kwargs["out"]
+        results = self.__torch_function__(func, kinds, args, {k: v for k, v in kwargs.items() if k != "out"})
+        pairs = zip(outs, results, strict=True) if isinstance(outs, (tuple, list)) else ((outs, results),)
+        for out, result in pairs:
+            if out.shape != result.shape:
+                raise NotRecordableError(
+                    f"{here()}: {func.__name__} into an out= of another shape; give it one of its own"
+                )
+            with self:
+                out.copy_(result)
+        return outs
+
+    def _in_place(self, func: Any, kinds: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A function of torch.nn.functional with inplace=True: its result, and a copy."""
+        result = self.__torch_function__(func, kinds, args, {**kwargs, "inplace": False})
+        tensor = next(iter(self.tensors(args, kwargs)))
+        with self:
+            tensor.copy_(result)
+        return tensor
 
     # --- what handlers ask ------------------------------------------------------------------------------------------
 
@@ -77,6 +108,22 @@ class Recorder(TorchFunctionMode):
                 self.storages.born(tensor)
         return result
 
+    def gives_values(self, generator: torch.Generator | None) -> bool:
+        """Whether what this generator draws next are values that the code itself decides, for every seed.
+
+        So it is for one that the code brings along, with the seed that it says: unless a draw of it was recorded, which
+        left it where it was, or chance has seeded it (Generator.seed draws 53 bits; PyTorch's own start has 46).
+        """
+        if generator is None or generator is torch.default_generator or id(generator) in self.behind:
+            return False
+        seed = generator.initial_seed()
+        return bool(seed < 1 << 32 or seed == torch.Generator().initial_seed()) and generator.device.type == "cpu"
+
+    def leaves_behind(self, generator: torch.Generator | None) -> None:
+        """Note that a draw of this generator is recorded, not drawn."""
+        if generator is not None:
+            self.behind[id(generator)] = generator
+
     def refuse_value(self, name: str) -> NotRecordableError:
         """The error of code that branches on a draw."""
         return NotRecordableError(
@@ -97,6 +144,13 @@ def _any_of(kind: type, values: Iterable[Any]) -> bool:
 
 HANDLERS: dict[str, Handler] = {}
 DEFAULT: list[Handler] = []
+# What has an out= and a handler that looks at it.
+OF_OUT = {"empty", "randn", "rand", "normal", "eye", "empty_permuted"}
+# Draws of which fastinit has no law: those of a generator of the code's own are values.
+OF_VALUES = {
+    *("randint", "randint_like", "randperm", "multinomial", "bernoulli", "poisson", "binomial", "_standard_gamma"),
+    *("exponential_", "log_normal_", "cauchy_", "geometric_", "bernoulli_", "random_"),
+}
 
 
 def handles(*names: str) -> Callable[[Handler], Handler]:

@@ -12,7 +12,17 @@ from torch import Tensor
 
 from fastinit.laws.law import IndependentLaw
 from fastinit.torch.record import algebra
-from fastinit.torch.record.contents import Computed, Content, Input, Lawful, Region, constant, here, number_of
+from fastinit.torch.record.contents import (
+    Computed,
+    Content,
+    Input,
+    Lawful,
+    Region,
+    Unknown,
+    constant,
+    here,
+    number_of,
+)
 from fastinit.torch.record.evaluate import NotComputableError, evaluate
 from fastinit.torch.record.memory import region_of
 from fastinit.torch.record.mode import DEFAULT, Recorder, handles, run
@@ -245,26 +255,46 @@ def _general(recorder: Recorder, func: Any, args: Arguments, kwargs: Named) -> A
     in_place = name.endswith("_") and not name.endswith("__") and name not in _OF_FORM
     if in_place and args and isinstance(args[0], Tensor) and callable(getattr(Tensor, name, None)):
         return in_place_twin(recorder, func, args, kwargs)
-    if not tensors or not any(recorder.storages.is_recorded(one) for one in tensors):
-        result = func(*args, **kwargs)
-        if name != "__get__":
-            recorder.born(result)
-        return result
+    if name.startswith("_foreach_") and in_place:
+        with recorder:
+            for i, one in enumerate(args[0]):
+                getattr(one, name[9:])(*(other[i] if isinstance(other, (list, tuple)) else other for other in args[1:]))
+        return None
     if name == "__get__":
         said = _SAID.get(func)
         return func(*args, **kwargs) if said is None or recorder.storages.find(args[0]) is None else said
-    result = run(func, args, kwargs)
+    real = not any(recorder.storages.is_recorded(one) for one in tensors)
+    state, versions = torch.get_rng_state() if real else None, [_version(one) for one in tensors]
+    result = func(*args, **kwargs) if real else run(func, args, kwargs)
+    if name not in _OF_FORM:
+        for one, version in zip(tensors, versions, strict=True):
+            if _version(one) != version and not recorder.storages.is_real(one):
+                recorder.storages.write(
+                    one, Unknown(f"{name}, which writes into it in a way that is not known", here())
+                )
     outs = recorder.tensors(result)
+    if state is not None and not torch.equal(state, torch.get_rng_state()):
+        for one in outs:
+            recorder.storages.write(one, Unknown(f"{name}, which draws", here()))
+        return result
     sources = {one.untyped_storage()._cdata for one in tensors}
     arguments = None
     for i, out in enumerate(outs):
         if not out.numel() or out.untyped_storage()._cdata in sources:  # a view
+            continue
+        if real:
+            recorder.born(out)
             continue
         if arguments is None:
             arguments = as_inputs(recorder, args), as_inputs(recorder, kwargs)
         pick = None if isinstance(result, Tensor) else i
         recorder.storages.write(out, _known(expression(name, func, *arguments, pick=pick), out))
     return result
+
+
+def _version(tensor: Tensor) -> int:
+    """The count of what was written into a tensor; inference tensors have none."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 # Code asks a tensor for its device, to leave out on the meta device what it cannot compute there: it can, here.

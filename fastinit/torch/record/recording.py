@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,6 +72,11 @@ class Recording:
             if is_sharded(tensor):
                 return not self.has_written(tensor)
             return not self.has_written(tensor) and tensor.untyped_storage()._cdata in self.existing
+
+    def unseen(self, tensors: Iterable[Tensor]) -> list[Tensor]:
+        """Those with values of whose memory nothing is known."""
+        with torch._C.DisableTorchFunction():
+            return [one for one in tensors if not one.is_meta and not self.has_written(one)]
 
     def has_written(self, tensor: Tensor) -> bool:
         """Whether anything was written to it, or it was made here with its values."""

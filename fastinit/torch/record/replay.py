@@ -315,7 +315,7 @@ def _sigmoid(of: list[Any], named: dict[str, Any], shapes: list[tuple[int, ...]]
 
 
 _MAKERS: dict[str, Maker] = {
-    **{name: _unary(name) for name in ("neg", "abs", "sqrt", "exp", "expm1", "log", "square")},
+    **{name: _unary(name) for name in ("neg", "abs", "sqrt", "exp", "expm1", "log", "cos", "sin", "square")},
     **{name: _binary(name) for name in ("add", "sub", "mul", "div")},
     "pow": _power,
     "__pow__": _power,

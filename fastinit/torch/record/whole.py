@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import init
 
 from fastinit import laws
-from fastinit.torch.record.contents import Lawful, Unknown, here
+from fastinit.torch.record.contents import Lawful, Unknown, Unwritten, here
 from fastinit.torch.record.mode import Recorder
 from fastinit.torch.record.writes import note_draw
 
@@ -105,6 +105,17 @@ def _from_numpy(array: Any) -> Tensor:
     return tensor
 
 
+def _init(self: Tensor, *args: Any, **kwargs: Any) -> None:
+    """torch.Tensor(...), which no mode sees: of a list its values, of sizes memory that nobody has written."""
+    if type(self) is torch.Tensor and recorders() and args and not isinstance(args[0], Tensor):
+        recorder = recorders()[-1]
+        with torch._C.DisableTorchFunction():
+            if isinstance(args[0], (list, tuple)) and not isinstance(args[0], torch.Size):
+                recorder.born(self)
+            elif isinstance(args[0], (int, torch.Size)):
+                recorder.storages.write(self, Unwritten(here()))
+
+
 class _InPlace:
     """Gives the functions their other code when the first recording of any thread begins, and takes it back."""
 
@@ -126,6 +137,7 @@ class _InPlace:
                     self.changed.append((function, function.__code__))
                     function.__code__ = other.__code__
                 torch.from_numpy = _from_numpy
+                torch.Tensor.__init__ = _init
 
     def __exit__(self, *exception: object) -> None:
         with self.lock:
@@ -136,6 +148,7 @@ class _InPlace:
                     function.__code__ = code
                     function.__globals__.pop(_HOOK, None)
                 torch.from_numpy = _original_from_numpy
+                del torch.Tensor.__init__
 
 
 class _Hook:
@@ -148,6 +161,7 @@ class _Hook:
         if not recorders():
             return self.originals[key](tensor, *numbers, **options)
         recorder = recorders()[-1]
+        recorder.leaves_behind(options.get("generator"))
         tensor, given = recorder.storages.whole(tensor), tensor
         if tensor.numel():
             without_mode(recorder, key, tensor, numbers)

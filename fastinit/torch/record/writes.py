@@ -26,7 +26,8 @@ from fastinit.torch.record.contents import (
     here,
     number_of,
 )
-from fastinit.torch.record.mode import Recorder, handles
+from fastinit.torch.record.evaluate import LARGEST
+from fastinit.torch.record.mode import OF_VALUES, Recorder, handles
 
 Arguments = tuple[Any, ...]
 Named = dict[str, Any]
@@ -109,8 +110,19 @@ def _kaiming_uniform(recorder: Recorder, func: Any, args: Arguments, kwargs: Nam
     return tensor
 
 
-@handles("exponential_", "log_normal_", "cauchy_", "geometric_", "bernoulli_", "random_")
+@handles(*(name for name in OF_VALUES if name.endswith("_")))
 def _other_draw(recorder: Recorder, func: Any, args: Arguments, kwargs: Named) -> Any:
+    """Draws in place that none of our laws describes: values, if from a generator of the code's own."""
+    tensor: Tensor = args[0]
+    if recorder.gives_values(kwargs.get("generator")) and recorder.none_recorded(args[1:]):
+        if recorder.storages.is_real(tensor):
+            return func(*args, **kwargs)
+        if tensor.numel() <= LARGEST:
+            values = torch.empty(tensor.shape, dtype=tensor.dtype)
+            func(values, *args[1:], **kwargs)
+            recorder.storages.write(tensor, Values(values, here()))
+            return tensor
+    recorder.leaves_behind(kwargs.get("generator"))
     recorder.storages.write(args[0], Unknown(f"{func.__name__}, of which fastinit has no law", here()))
     return args[0]
 

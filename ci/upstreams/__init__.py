@@ -1,0 +1,1 @@
+"""What ci/upstream puts around the tests of other projects."""
