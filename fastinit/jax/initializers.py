@@ -20,8 +20,9 @@ import jax.numpy as jnp
 
 import fastinit
 from fastinit import schemes, structures
-from fastinit.fans import Axes, Fans, fans
+from fastinit.fans import Axes, Fans
 from fastinit.jax import arrays
+from fastinit.jax.counting import fans_of
 from fastinit.jax.keys import seed_of_words, words_of
 from fastinit.laws import Constant, Law
 
@@ -123,7 +124,8 @@ def variance_scaling(
                   "normal" or "uniform"
     in_axis, out_axis, batch_axis
                   the axes of inputs, outputs and independent copies, each one or several; all others are the receptive
-                  field, which counts in both fans
+                  field, which counts in both fans. An axis may be named for two, as in Flax's embeddings
+                  (out_axis=0): the field is then what is left of the number of elements, a fraction
 
     Raises ValueError for another mode or distribution and, at the call, for axes that the shape does not have.
     """
@@ -145,7 +147,7 @@ def _units(mode: str, fan_in: int, fan_out: int) -> float:
 
 def _by_fans(law: Callable[[Fans], Law], in_axis: Axes, out_axis: Axes, batch_axis: Axes, dtype: Any) -> Initializer:
     """The initialiser whose law follows from the fans of the shape."""
-    return Initializer(lambda shape: law(fans(shape, in_axis=in_axis, out_axis=out_axis, batch_axis=batch_axis)), dtype)
+    return Initializer(lambda shape: law(fans_of(shape, in_axis, out_axis, batch_axis)), dtype)
 
 
 def glorot_uniform(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
