@@ -7,6 +7,8 @@ docs/frameworks.md shows it at work.
 from fastinit.jax import initializers as initializers
 from fastinit.jax.arrays import sharded as sharded
 from fastinit.jax.keys import seed_of as seed_of
+from fastinit.jax.record import Recording as Recording
+from fastinit.jax.record import record as record
 from fastinit.jax.trees import FLAX as FLAX
 from fastinit.jax.trees import initialize as initialize
 from fastinit.jax.trees import plan as plan

@@ -24,6 +24,7 @@ from fastinit.fans import Axes, Fans
 from fastinit.jax import arrays
 from fastinit.jax.counting import fans_of
 from fastinit.jax.keys import seed_of_words, words_of
+from fastinit.jax.record.marks import is_recording, mark
 from fastinit.laws import Constant, Law
 
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
@@ -70,6 +71,8 @@ def _drawn(key: Any, shape: tuple[int, ...], law: Law, dtype: Any, out_sharding:
         value = fastinit.new((), law, dtype=dtype.name)
         return arrays.laid_out(jnp.full(shape, value, dtype), out_sharding)
     words = words_of(key)
+    if is_recording():
+        return arrays.laid_out(mark(words, law, shape, dtype), out_sharding)
     if isinstance(words, jax.core.Tracer):
         return arrays.laid_out(arrays.traced(words, shape, law, dtype), out_sharding)
     seed = seed_of_words(words)
