@@ -94,12 +94,12 @@ def concrete(sharding: Any) -> Any:
     return jax.sharding.NamedSharding(mesh, spec)
 
 
-def traced(words: Any, shape: tuple[int, ...], law: Law, dtype: np.dtype[Any]) -> jax.Array:
+def traced(words: Any, shape: tuple[int, ...], law: Law, dtype: np.dtype[Any], name: str | int = "") -> jax.Array:
     """The array as part of a function that JAX traces: the host draws it, whole, when the compiled function runs."""
     Tensor("drawn under jax.jit", shape, dtype.name, law)  # refuse here what would fail inside XLA
 
     def draw(words: Any) -> Array:
-        return filled(shape, law, dtype, seed_of_words(words), "", None)
+        return filled(shape, law, dtype, seed_of_words(words), name, None)
 
     return jax.pure_callback(draw, jax.ShapeDtypeStruct(shape, dtype), words, vmap_method="sequential")
 
