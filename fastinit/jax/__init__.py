@@ -1,7 +1,7 @@
 """JAX: its initialisers by name, sharded arrays, whole trees of weights; the same bits for every sharding.
 
 Importing this module imports JAX, importing fastinit does not. Needs `pip install 'fastinit-kernels[jax]'`.
-docs/frameworks.md shows it at work.
+docs/jax.md shows it at work.
 """
 
 from fastinit.jax import initializers as initializers

@@ -1,4 +1,4 @@
-"""docs/frameworks.md leaves out no initialiser, promises none that is not there, and its code runs."""
+"""docs/frameworks.md leaves out no initialiser, promises none that is not there; its code runs, and that of jax.md."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from processes import needs, run_python
 
 import fastinit
 
-PAGE = (Path(__file__).parents[2] / "docs" / "frameworks.md").read_text(encoding="utf-8")
-SECTIONS = {text.split("\n")[0]: text for text in PAGE.split("\n## ")[1:]}
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "frameworks.md").read_text(encoding="utf-8")
+SECTIONS = {
+    f"{page}: {text.splitlines()[0]}": text
+    for page in ("frameworks.md", "jax.md")
+    for text in (DOCS / page).read_text(encoding="utf-8").split("\n## ")[1:]
+}
 
 
 def table(framework):
