@@ -63,6 +63,8 @@ def test_the_table_of_keras_is_complete():
 @pytest.mark.parametrize("section", [name for name, text in SECTIONS.items() if "```python" in text])
 def test_the_code_of_a_section_runs(section):
     blocks = re.findall(r"```python\n(.*?)```", SECTIONS[section], flags=re.DOTALL)
+    if "equinox" in SECTIONS[section]:
+        pytest.importorskip("equinox")
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu", "KERAS_BACKEND": "jax"}
     done = run_python("\n".join(blocks), **flags)
     assert done.returncode == 0, done.stderr
