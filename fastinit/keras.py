@@ -350,13 +350,11 @@ def _tensor(shape: tuple[int, ...], law: laws.Law, dtype: Any, words: Any, name:
 
 
 def _of_jax(shape: tuple[int, ...], law: laws.Law, dtype: str, words: Any, name: str | int, layout: Any) -> Any:
-    import jax
-
-    from fastinit.jax import arrays
+    from fastinit.jax import arrays, drawing
 
     sharding, kind = getattr(layout, "backend_layout", layout), arrays.canonical(dtype)
-    if isinstance(words, jax.core.Tracer) or isinstance(jax.numpy.zeros(()), jax.core.Tracer):
-        return arrays.laid_out(arrays.traced(jax.numpy.asarray(words, "uint32"), shape, law, kind, name), sharding)
+    if _is_traced(words):
+        return arrays.laid_out(drawing.drawn(words.astype("uint32"), shape, law, kind, name), sharding)
     if sharding is None:
         return arrays.new(shape, law, kind, seed=_seed(words), name=name)
     return arrays.sharded(shape, kind, law, sharding, seed=_seed(words), name=name)

@@ -6,6 +6,7 @@ docs/jax.md shows it at work.
 
 from fastinit.jax import initializers as initializers
 from fastinit.jax.arrays import sharded as sharded
+from fastinit.jax.drawing import drawn_by as drawn_by
 from fastinit.jax.keys import seed_of as seed_of
 from fastinit.jax.record import Recording as Recording
 from fastinit.jax.record import record as record

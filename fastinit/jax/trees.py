@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.tree_util import tree_flatten_with_path
 
 from fastinit.address import stream_words
@@ -48,17 +47,11 @@ def initialize(tree: Any, seed: int, rules: Iterable[Rule] | None = None, *, sha
     came; so are, of a recording, keys and what is no array. Raises ValueError for a leaf without a law, for two leaves
     of one name, for a kernel of three or more dimensions of which neither its rule nor the shape of the bias beside it
     says what they are, and what the laws refuse, all before the first array is made; TypeError for a leaf without shape
-    and dtype; RuntimeError under jit, eval_shape and the like, where weights would be constants of the program.
+    and dtype. Under jit the draws are part of the program, and no constants of it.
     Guarantee: a leaf depends only on seed, name, shape, dtype and law: not on other leaves, devices or shardings. It
     has the bits of that name in a checkpoint that `fastinit.write.write(plan(tree, rules), ..., seed=seed)` writes.
     """
     stream_words(seed, "")  # a seed that is none is refused here
-    if isinstance(jnp.zeros(()), jax.core.Tracer):
-        raise RuntimeError(
-            "initialize is called while JAX traces a function: its weights would become constants of the compiled "
-            "program. Call it outside of jit, with `shardings` for arrays over many devices, and pass the weights in; "
-            "inside of jit use fastinit.jax.initializers, which draw when the program runs"
-        )
     tensors = {tensor.name: tensor for tensor in plan(tree, rules).tensors}
     kept = tree.kept if isinstance(tree, Recording) else {}
     shapes = tree.tree if isinstance(tree, Recording) else tree

@@ -229,8 +229,8 @@ def test_our_own_initializers_are_read_as_they_are_under_jit_and_vmap():
         "cell": laws.Orthogonal(2.0, flatten="jax", batch_axis=0),
     }
     assert record(build).laws == expected
-    assert build()["kernel"].shape == (3, 4, 6)  # the marks of a recording are not run
-    assert record(build).laws == expected  # nor is what was traced to run taken for a recording
+    assert build()["kernel"].shape == (3, 4, 6)
+    assert record(build).laws == expected  # also of functions that JAX has traced before
 
 
 def test_nothing_is_made_of_a_model_of_any_size():
@@ -389,10 +389,12 @@ def test_embeddings_that_are_stacked_are_refused_too():
         plan({"embedding": jax.ShapeDtypeStruct((6, 100, 64), jnp.float32)})
 
 
-def test_initialize_inside_jit_is_refused_for_its_weights_would_be_constants_of_the_program():
-    tree = {"kernel": jax.ShapeDtypeStruct((4, 4), jnp.float32)}
-    with pytest.raises(RuntimeError, match=r"constants of the compiled program. Call it outside of jit"):
-        jax.jit(lambda: initialize(tree, 0))()
+def test_what_was_recorded_is_drawn_inside_jit_with_the_same_bits():
+    recorded = record(KINDS["NNX: vmap"])
+    inside, outside = (
+        arrays_of(make()) for make in (jax.jit(lambda: initialize(recorded, 0)), lambda: initialize(recorded, 0))
+    )
+    assert (inside["kernel"] == outside["kernel"]).all()
 
 
 def test_all_four_modes_of_jax_are_rules():

@@ -57,31 +57,30 @@ def _bits(equation: Any, operands: list[Content]) -> list[Content] | None:
 
 
 @handles("fastinit_draw")
-def _mark(equation: Any, operands: list[Content]) -> list[Content] | None:
-    params, copies = equation.params, len(equation.params["copies"])
-    law, shape = params["law"], equation.outvars[0].aval.shape
-    key, repeats = operands[0], frozenset[int]()
-    draw = Draw(object(), shape)
+def _own(equation: Any, operands: list[Content]) -> list[Content] | None:
+    """A draw of our own initialisers (fastinit/jax/drawing.py), of one key or of a batch of them."""
+    law, shape, key = equation.params["law"], equation.params["shape"], operands[0]
+    whole = equation.outvars[0].aval.shape
+    copies = len(whole) - len(shape)
+    draw, repeats = Draw(object(), whole), frozenset[int]()
     if isinstance(key, DETERMINED):
         found = _repeats(np.asarray(array_of(key, equation.invars[0].aval)), copies)
         if found is None:
             return [Unknown("draws of a batch of keys some of which are the same", "an initialiser")]
         words, repeats = found
-        draw = Draw(("fastinit", words), shape)
-    if isinstance(law, laws.Constant):
-        return [Number(law.value)]
+        draw = Draw(("fastinit", words, equation.params["name"]), whole)
     if isinstance(law, IndependentLaw):
         return [Lawful(law, draw, repeats=repeats)]
     if repeats:
         return None
     batch = frozenset(range(copies))
     if isinstance(law, laws.Orthogonal):
-        own = [axis + copies for axis in law.own_axes(params["shape"])]
-        batch |= {axis + copies for axis in law.batch_axes(params["shape"])}
+        own = [axis + copies for axis in law.own_axes(shape)]
+        batch |= {axis + copies for axis in law.batch_axes(shape)}
         sides = ({own[0]}, set(own[1:])) if law.flatten == "torch" else (set(own[:-1]), {own[-1]})
         return [Haar(law.gain, draw, frozenset(sides[0]), frozenset(sides[1]), batch)]
     if copies and isinstance(law, laws.DeltaOrthogonal):
-        law = replace(law, batch_axis=tuple(batch) + tuple(axis + copies for axis in law.batch_axes(params["shape"])))
+        law = replace(law, batch_axis=tuple(batch) + tuple(axis + copies for axis in law.batch_axes(shape)))
     elif copies:
         return None
     return [Shaped(law, draw)]

@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from fastinit.jax.drawing import drawn_by
 from fastinit.jax.naming import name_of
 from fastinit.jax.record import moves as _moves  # noqa: F401  (each registers what it handles)
 from fastinit.jax.record import operations as _operations  # noqa: F401
 from fastinit.jax.record.answer import NoLawError, laws_of
 from fastinit.jax.record.contents import Unknown
-from fastinit.jax.record.marks import marking
 from fastinit.jax.record.program import follow, forget
 from fastinit.laws import Law
 
@@ -73,7 +73,7 @@ def record(build: Callable[..., Any], *args: Any, **kwargs: Any) -> Recording:
         return [leaf for _, leaf in found if _is_array(leaf)]
 
     inputs = [leaf for leaf, one in zip(leaves, abstract, strict=True) if one]
-    with marking():
+    with drawn_by("host"):  # by one primitive, which names the law
         program, shapes = jax.make_jaxpr(traced, return_shape=True)(*inputs)
         arguments = [Unknown("it depends on an argument that has no values", "record") for _ in inputs]
         try:
