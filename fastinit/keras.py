@@ -12,29 +12,41 @@ Those that draw take a `name` besides, and mean by `seed`:
     an integer       in [0, 2^64): every call gives what `fastinit.fill` draws with this seed and `name`. Layers that
                      share such an initialiser get the same weights (the smaller the beginning of the larger): that is
                      what was asked for. For different ones give each its own `name`.
-    a SeedGenerator  every call takes the next state: its two words (high, low) are the seed high * 2^32 + low.
+    a SeedGenerator  every call takes the next state: its two words (high, low) are the seed high * 2^32 + low. Inside a
+                     function that JAX or TensorFlow traces they are those of the run, and the host draws then.
+
+Every class takes `layout`, a keras.distribution.TensorLayout or a sharding of JAX: then each device draws its own block
+and nothing else, also where Keras passes it, under keras.distribution.ModelParallel and DataParallel.
 
 Importing this module imports Keras and registers the classes under the package "fastinit", by which saved models name
 them: import it before loading one. Importing fastinit does neither. Needs `pip install 'fastinit-kernels[keras]'` and a
-backend. docs/frameworks.md shows it at work.
+backend: JAX, PyTorch or TensorFlow. docs/frameworks.md shows it at work.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import initializers
 
 import fastinit
 from fastinit import laws, schemes, structures
 from fastinit.dtypes import storage_dtype
 from fastinit.fans import Fans, fans
+from fastinit.floating_point import default_mode, is_default
 
 _registered = keras.saving.register_keras_serializable(package="fastinit")
+
+
+# A stranger to Keras' own classes, which Keras takes where ours are not registered; its error then says what to do.
+HINT = "import fastinit.keras before loading this model"
+MARTENS = 15  # incoming weights a unit (Martens 2010, section 5)
 
 
 class _Filled:
@@ -44,27 +56,9 @@ class _Filled:
         """The law of a tensor of this shape."""
         raise NotImplementedError
 
-    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
-        """Draw a tensor of `shape`, of `dtype` or else keras.config.floatx()."""
-        return self._filled(tuple(shape), dtype, seed=0, name="")
-
-    def _filled(self, shape: tuple[int, ...], dtype: Any, seed: int, name: str | int) -> Any:
-        return _tensor(shape, self.law(shape), keras.backend.standardize_dtype(dtype), seed, name)
-
-
-def _tensor(shape: tuple[int, ...], law: laws.Law, dtype: str, seed: int, name: str | int) -> Any:
-    """A filled tensor of the backend. JAX and PyTorch take over the memory that is filled; Keras itself would copy."""
-    backend = keras.config.backend()
-    if backend == "jax":
-        from fastinit.jax import arrays
-
-        return arrays.new(shape, law, arrays.canonical(dtype), seed=seed, name=name)
-    array: Any = fastinit.new(shape, law, dtype=dtype, seed=seed, name=name)
-    if backend == "torch":
-        import torch
-
-        array = torch.from_numpy(array.view(storage_dtype(dtype))).view(getattr(torch, dtype))
-    return keras.ops.convert_to_tensor(array, dtype=dtype)
+    def __call__(self, shape: Sequence[int], dtype: Any = None, layout: Any = None) -> Any:
+        """Draw a tensor of `shape`, of `dtype` or else keras.config.floatx(), over the devices of `layout`."""
+        return _tensor(tuple(shape), self.law(tuple(shape)), dtype, (0, 0), "", layout)
 
 
 class _Drawn(_Filled):
@@ -73,26 +67,27 @@ class _Drawn(_Filled):
     seed: Any
 
     def __init__(self, *args: Any, name: str | int = "", **kwargs: Any) -> None:
+        kwargs.pop(HINT, None)
         super().__init__(*args, **kwargs)
         self.name = name
         # Keras fixes a seed where it is given none, so that every call would draw the same values.
         self.seed = None if self.get_config()["seed"] is None else self.seed
 
-    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
-        """Draw a tensor of `shape`, of `dtype` or else keras.config.floatx()."""
-        return self._filled(tuple(shape), dtype, self._next_seed(), self.name)
+    def __call__(self, shape: Sequence[int], dtype: Any = None, layout: Any = None) -> Any:
+        """Draw a tensor of `shape`, of `dtype` or else keras.config.floatx(), over the devices of `layout`."""
+        return _tensor(tuple(shape), self.law(tuple(shape)), dtype, self._next_words(), self.name, layout)
 
-    def _next_seed(self) -> int:
-        if self.seed is None:
-            return random.getrandbits(64)
+    def _next_words(self) -> Any:
+        """High and low word of the seed of this call: two integers, or a tensor that is traced."""
         if isinstance(self.seed, keras.random.SeedGenerator):
-            high, low = (int(word) & 0xFFFFFFFF for word in self.seed.next())
-            return high << 32 | low
-        return int(self.seed)
+            state = self.seed.next()
+            return state if _is_traced(state) else tuple(int(word) & 0xFFFFFFFF for word in state)
+        seed = random.getrandbits(64) if self.seed is None else int(self.seed)
+        return seed >> 32, seed & 0xFFFFFFFF
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, as Keras saves them."""
-        return {**super().get_config(), "name": self.name}  # type: ignore[misc]
+        return {**super().get_config(), HINT: True, "name": self.name}  # type: ignore[misc]
 
 
 class _Scaled(_Drawn):
@@ -135,11 +130,33 @@ class Ones(_Filled, initializers.Ones):
 
 @_registered
 class Constant(_Filled, initializers.Constant):
-    """Constant(value=0.0): one number everywhere."""
+    """Constant(value=0.0): one number everywhere, or an array that is broadcast to the shape."""
 
     def law(self, shape: tuple[int, ...]) -> laws.Law:
-        """Constant(value)."""
-        return schemes.constant(self.value)
+        """Constant(value), or Given of the array."""
+        if not _has_axes(self.value):
+            return schemes.constant(self.value)
+        return laws.Given.of(np.broadcast_to(np.asarray(keras.ops.convert_to_numpy(self.value)), shape))
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None, layout: Any = None) -> Any:
+        """The constant tensor of `shape`, of `dtype` or else keras.config.floatx(), over the devices of `layout`."""
+        if not _has_axes(self.value):
+            return super().__call__(shape, dtype, layout)
+        return _laid_out(initializers.Constant.__call__(self, tuple(shape), dtype), layout)
+
+
+def _has_axes(value: Any) -> bool:
+    """Whether a constant is an array, and not one number."""
+    return isinstance(value, (list, tuple)) or len(getattr(value, "shape", ())) > 0
+
+
+@_registered
+class STFT(initializers.STFT):
+    """STFT(side="real", window="hann", scaling="density", periodic=False): Keras' own, which draws nothing."""
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None, layout: Any = None) -> Any:
+        """The kernel of Keras, over the devices of `layout`."""
+        return _laid_out(super().__call__(tuple(shape), dtype), layout)
 
 
 @_registered
@@ -274,13 +291,14 @@ class Sparse(_Drawn, initializers.RandomNormal):
     """Normal values of which exactly so many are zero on every line along `axis`; Keras has no such initialiser.
 
     sparsity      share of zeros, in [0, 1]: ceil(sparsity n) of the n elements of a line
-    nonzeros      survivors on a line, instead: Martens' 15 incoming weights a unit, along axis 0 of a Dense kernel
+    nonzeros      survivors on a line, instead; 15 where neither is given, as of "fastinit>Sparse": Martens' incoming
+                  weights of a unit, along axis 0 of a Dense kernel
     mean, stddev  of the values that are not zero
     axis          along which zeros are counted; 0 is the inputs of a unit of a Dense kernel (in, out). The transposed
                   twin of torch.nn.init.sparse_, which counts the outputs of an input, has axis=1
     seed, name    as above
 
-    Raises ValueError for both or neither of sparsity and nonzeros, and, at the call, for what the shape does not have.
+    Raises ValueError for both of sparsity and nonzeros, and, at the call, for what the shape does not have.
     """
 
     def __init__(
@@ -292,9 +310,12 @@ class Sparse(_Drawn, initializers.RandomNormal):
         axis: int = 0,
         seed: Any = None,
         name: str | int = "",
+        **hint: Any,
     ) -> None:
+        if sparsity is None and nonzeros is None:
+            nonzeros = MARTENS
         self.sparsity, self.nonzeros, self.axis = sparsity, nonzeros, axis
-        super().__init__(mean, stddev, seed, name=name)
+        super().__init__(mean, stddev, seed, name=name, **hint)
         self.law(())  # its numbers are checked here, its shape at the call
 
     def law(self, shape: tuple[int, ...]) -> laws.Law:
@@ -305,3 +326,74 @@ class Sparse(_Drawn, initializers.RandomNormal):
     def get_config(self) -> dict[str, Any]:
         """The arguments, as Keras saves them."""
         return {**super().get_config(), "sparsity": self.sparsity, "nonzeros": self.nonzeros, "axis": self.axis}
+
+
+# --- tensors of the backends ------------------------------------------------------------------------------------------
+
+
+def _tensor(shape: tuple[int, ...], law: laws.Law, dtype: Any, words: Any, name: str | int, layout: Any) -> Any:
+    """A filled tensor of the backend. JAX and PyTorch take over the memory that is filled; Keras itself would copy."""
+    dtype = keras.backend.standardize_dtype(dtype)
+    backend = keras.config.backend()
+    if backend == "jax":
+        return _of_jax(shape, law, dtype, words, name, layout)
+    if layout is not None:
+        raise ValueError(f"layout is {layout!r}, and the backend {backend}; Keras lays tensors out on JAX alone")
+    if backend == "tensorflow" and _is_traced(words):
+        return _of_tensorflow(shape, law, dtype, words, name)
+    array: Any = fastinit.new(shape, law, dtype=dtype, seed=_seed(words), name=name)
+    if backend == "torch":
+        import torch
+
+        array = torch.from_numpy(array.view(storage_dtype(dtype))).view(getattr(torch, dtype))
+    return keras.ops.convert_to_tensor(array, dtype=dtype)
+
+
+def _of_jax(shape: tuple[int, ...], law: laws.Law, dtype: str, words: Any, name: str | int, layout: Any) -> Any:
+    from fastinit.jax import arrays, drawing
+
+    sharding, kind = getattr(layout, "backend_layout", layout), arrays.canonical(dtype)
+    if _is_traced(words):
+        return arrays.laid_out(drawing.drawn(words.astype("uint32"), shape, law, kind, name), sharding)
+    if sharding is None:
+        return arrays.new(shape, law, kind, seed=_seed(words), name=name)
+    return arrays.sharded(shape, kind, law, sharding, seed=_seed(words), name=name)
+
+
+def _of_tensorflow(shape: tuple[int, ...], law: laws.Law, dtype: str, words: Any, name: str | int) -> Any:
+    """A tensor of a function that TensorFlow traces: the host draws it when the function runs."""
+    import tensorflow as tf
+
+    def draw(state: Any) -> Any:
+        seed = _seed([int(word) & 0xFFFFFFFF for word in state])
+        with contextlib.nullcontext() if is_default() else default_mode(warn=False):  # their threads flush subnormals
+            return fastinit.new(shape, law, dtype=dtype, seed=seed, name=name)
+
+    drawn = tf.numpy_function(draw, [words], tf.dtypes.as_dtype(dtype))
+    return tf.ensure_shape(drawn, shape)
+
+
+def _laid_out(tensor: Any, layout: Any) -> Any:
+    """A tensor of the backend over the devices of a layout."""
+    if layout is None:
+        return tensor
+    if keras.config.backend() != "jax":
+        raise ValueError(f"layout is {layout!r}; Keras lays tensors out on JAX alone")
+    from fastinit.jax import arrays
+
+    return arrays.laid_out(tensor, getattr(layout, "backend_layout", layout))
+
+
+def _seed(words: Any) -> int:
+    """The seed of its high and low word."""
+    high, low = words
+    return int(high) << 32 | int(low)
+
+
+def _is_traced(state: Any) -> bool:
+    """Whether a state has no values yet."""
+    if keras.config.backend() == "jax":
+        import jax
+
+        return isinstance(state, jax.core.Tracer)
+    return keras.config.backend() == "tensorflow" and not isinstance(state, tuple) and not hasattr(state, "numpy")

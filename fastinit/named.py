@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,10 @@ SCHEMES: dict[str, Callable[..., Law]] = {
     if name.startswith("fill_")
 }
 SIDES = ("fan_in", "fan_out")
+MEANS: dict[str, Callable[[float, float], float]] = {
+    "fan_avg": lambda fan_in, fan_out: (fan_in + fan_out) / 2,
+    "fan_geo_avg": lambda fan_in, fan_out: math.sqrt(fan_in * fan_out),
+}
 AXES = ("layout", "in_axis", "out_axis", "batch_axis")  # any of them says what the dimensions are
 PADDING = "padding_idx"  # the row that stays zero: of every scheme that draws element by element
 # Of a tensor of three dimensions these schemes need one of the numbers: their default would guess what it is.
@@ -47,10 +52,10 @@ def law_of(scheme: str, numbers: Mapping[str, Any], shape: tuple[int, ...] | Non
     """The law that a scheme gives for a tensor of `shape` (None: unknown); `spell` writes a number's name in errors.
 
     A fan that is not given is that of the shape, by `layout` ("torch" if nothing is said), `groups`, `in_axis`,
-    `out_axis` and `batch_axis`, as `fastinit.fans` takes them. A scheme of one fan takes that of `mode` (fan_in,
-    fan_out or fan_avg; fan_in if not given). `padding_idx`, a number of every scheme that draws element by element,
-    names a row of zeros, as in torch.nn.Embedding. The scheme "blocks" takes `parts`: tables of a size, a scheme and
-    its numbers, whose fans are those of the slice.
+    `out_axis` and `batch_axis`, as `fastinit.fans` takes them. A scheme of one fan takes that of `mode`: fan_in (if not
+    given), fan_out, or their mean, fan_avg, or geometric mean, fan_geo_avg. `padding_idx`, a number of every scheme
+    that draws element by element, names a row of zeros, as in torch.nn.Embedding. The scheme "blocks" takes `parts`:
+    tables of a size, a scheme and its numbers, whose fans are those of the slice.
 
     Raises ValueError for an unknown scheme, for a number that the scheme has no use for, and for one that is missing:
     what is passed over would be a silent error. So would be a guess: of a tensor of three dimensions, which may be a
@@ -111,9 +116,9 @@ def _fans(scheme: str, numbers: Mapping[str, Any], shape: tuple[int, ...] | None
     elif chosen != "fan" or chosen not in numbers:
         used.add("mode")
         mode = numbers.get("mode", "fan_in")
-        if mode not in (*SIDES, "fan_avg"):
-            raise ValueError(f"{spell('mode')} is {mode!r}; it can be fan_in, fan_out or fan_avg")
-        found[chosen] = (side("fan_in") + side("fan_out")) / 2 if mode == "fan_avg" else side(mode)
+        if mode not in (*SIDES, *MEANS):
+            raise ValueError(f"{spell('mode')} is {mode!r}; it can be fan_in, fan_out, fan_avg or fan_geo_avg")
+        found[chosen] = MEANS[mode](side("fan_in"), side("fan_out")) if mode in MEANS else side(mode)
     for name in (*SIDES, *AXES, "groups", "mode"):
         if name in numbers and name not in used | (parameters - {*SIDES}):
             beside = f"{spell('mode')} {numbers['mode']}" if "mode" in numbers else "the fan that is given"

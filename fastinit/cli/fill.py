@@ -75,7 +75,9 @@ def add_to(commands: Any) -> None:
     numbers.add_argument("--corrected", action="store_true", default=None, help="widen the parent: std after the cut")
     numbers.add_argument("--scale", type=float, metavar="X", help="of variance_scaling: variance = scale / fan")
     numbers.add_argument(
-        "--mode", choices=("fan_in", "fan_out", "fan_avg"), help="which fan the scheme takes; default fan_in"
+        "--mode",
+        choices=("fan_in", "fan_out", "fan_avg", "fan_geo_avg"),
+        help="which fan the scheme takes; default fan_in",
     )
     numbers.add_argument("--sparsity", type=float, metavar="X", help="of sparse: share of zeros on a line")
     numbers.add_argument("--nonzeros", type=int, metavar="N", help="of sparse: survivors on a line, instead")

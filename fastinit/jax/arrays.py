@@ -15,9 +15,8 @@ import numpy as np
 from fastinit.address import Shard
 from fastinit.fill import fill
 from fastinit.floating_point import default_mode, is_default
-from fastinit.jax.keys import seed_of_words
+from fastinit.jax import drawing
 from fastinit.laws import Law
-from fastinit.plan import Tensor
 
 Array = np.ndarray[Any, Any]
 # JAX's CPU backend takes host memory that begins at a multiple of 64 bytes as it is, and copies any other: 256 MiB in
@@ -25,9 +24,19 @@ Array = np.ndarray[Any, Any]
 ALIGNMENT = 64
 
 
-def exact(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape as Python integers."""
-    return tuple(operator.index(length) for length in shape)
+def exact(shape: Any) -> tuple[Any, ...]:
+    """A shape as Python integers, symbolic dimensions of jax.export as they are; an integer is one dimension."""
+    try:
+        lengths = tuple(shape)
+    except TypeError:
+        lengths = (shape,)
+    try:
+        exact = tuple(n if jax.export.is_symbolic_dim(n) else operator.index(n) for n in lengths)
+    except TypeError:
+        raise TypeError(f"shape is {shape!r}; pass a tuple of integers, such as (784, 512), or one integer") from None
+    if any(isinstance(n, int) and n < 0 for n in exact):
+        raise ValueError(f"shape {exact} has a negative entry")
+    return exact
 
 
 def canonical(dtype: Any) -> np.dtype[Any]:
@@ -51,7 +60,12 @@ def filled(shape: tuple[int, ...], law: Law, dtype: np.dtype[Any], seed: int, na
 
 
 def new(shape: tuple[int, ...], law: Law, dtype: np.dtype[Any], *, seed: int, name: str | int = "") -> jax.Array:
-    """An array on JAX's default device. On the CPU it is the memory that was filled, without a copy."""
+    """An array on JAX's default device. On the CPU it is the memory that was filled, without a copy.
+
+    Where JAX traces, the draw becomes part of the program: an array would be one of its constants.
+    """
+    if drawing.is_traced():
+        return drawing.drawn(drawing.words_of_seed(seed), shape, law, dtype, name)
     return jax.device_put(filled(shape, law, dtype, seed, name, None))
 
 
@@ -66,11 +80,14 @@ def sharded(shape: Sequence[int], dtype: Any, law: Law, sharding: Any, *, seed: 
     seed, name  the address of the tensor, as in `fastinit.fill`; the same on every process
 
     The whole array is nowhere in memory, unless a device holds all of it; a block that several devices hold is drawn
-    for each. Raises what `fastinit.fill` and `jax.make_array_from_callback` raise.
+    for each. Where JAX traces, under `jit`, the draw is part of the program, laid out by a constraint. Raises what
+    `fastinit.fill` and `jax.make_array_from_callback` raise.
     Guarantee: every sharding gives the same bits, those of `fill` on a NumPy array. Orthogonal laws hold it to a
     tolerance, and each block forms its matrix whole (docs/guarantees.md).
     """
     shape, dtype = exact(shape), canonical(dtype)
+    if drawing.is_traced():
+        return laid_out(drawing.drawn(drawing.words_of_seed(seed), shape, law, dtype, name), sharding)
 
     def block(index: tuple[slice, ...]) -> Array:
         extents = [part.indices(length) for part, length in zip(index, shape, strict=True)]
@@ -94,14 +111,17 @@ def concrete(sharding: Any) -> Any:
     return jax.sharding.NamedSharding(mesh, spec)
 
 
-def traced(words: Any, shape: tuple[int, ...], law: Law, dtype: np.dtype[Any]) -> jax.Array:
-    """The array as part of a function that JAX traces: the host draws it, whole, when the compiled function runs."""
-    Tensor("drawn under jax.jit", shape, dtype.name, law)  # refuse here what would fail inside XLA
+def placement(words: Any) -> Any:
+    """Where JAX puts what it computes from a key with these words; None where it is free, on the default device.
 
-    def draw(words: Any) -> Array:
-        return filled(shape, law, dtype, seed_of_words(words), "", None)
-
-    return jax.pure_callback(draw, jax.ShapeDtypeStruct(shape, dtype), words, vmap_method="sequential")
+    An ambient mesh decides, and a key that is committed to a device or a mesh; JAX itself is asked. Raises its
+    ValueError where both speak and differ.
+    """
+    computed = words | np.uint32(0)
+    if not computed.committed:
+        return None
+    mesh = getattr(computed.sharding, "mesh", None)
+    return computed.sharding if mesh is None else jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
 def laid_out(array: jax.Array, sharding: Any) -> jax.Array:

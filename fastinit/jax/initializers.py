@@ -4,26 +4,32 @@
     weights = init(jax.random.key(0), (784, 512))
 
 The seed comes from the key, as `fastinit.jax.seed_of` says, and the name is empty: the values are those of
-`fastinit.fill` with that seed. Other than in JAX a complex dtype is refused by what draws, and `constant` takes one
-number.
+`fastinit.fill` with that seed. Other than in JAX a complex dtype is refused by what draws.
+
+A scale may be traced or an array, under jit, vmap and grad: then what is drawn with scale 1 is multiplied by it in
+float32 (float64 where that is drawn). A scale below 0 draws what its magnitude draws, negated.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import fastinit
 from fastinit import schemes, structures
-from fastinit.fans import Axes, Fans, fans
-from fastinit.jax import arrays
+from fastinit.address import axes
+from fastinit.fans import Axes, Fans
+from fastinit.jax import arrays, drawing, scaled
+from fastinit.jax.counting import fans_of
 from fastinit.jax.keys import seed_of_words, words_of
 from fastinit.laws import Constant, Law
+from fastinit.laws.law import real
 
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 
@@ -35,25 +41,33 @@ class Initializer:
     law          shape -> the law of a tensor of that shape
     dtype        where a call names none; None is JAX's default float
     column_axis  the axis of the tensor that its law takes for the last
+    factor       what the draw of the law is multiplied by; None is 1
+    units        the mode and the axes by which the law counts fans, for symbolic dimensions; None where it does not
 
-    A call draws on the host. Outside of a transformation the array lies on JAX's default device or, with
-    `out_sharding`, a NamedSharding or PartitionSpec, on the devices of a mesh, each block drawn alone. Under jit, scan
-    and vmap a callback draws the whole array when the compiled function runs; eval_shape and make_jaxpr draw nothing.
-    The key is one key, old or new; constants do not look at it. Raises TypeError or ValueError for what is no key,
-    for a batch of keys, for a dtype or a shape that the law cannot have.
+    Outside of a transformation the host draws, and the array lies where JAX's own would: on the mesh of the context,
+    where the key is committed, else on the default device. With `out_sharding`, a NamedSharding or PartitionSpec, it
+    lies on the devices of a mesh, each block drawn alone. Under jit, scan and vmap the draw is part of the program, as
+    fastinit.jax.drawn_by says; eval_shape and make_jaxpr draw nothing. The key is one key, old or new, and used up;
+    constants do not look at it. `shape` is a tuple, or an integer for one dimension. Dtypes are those of `fill` and the
+    other float8 of JAX. Raises TypeError or ValueError for what is no key, for a batch of keys, for a dtype or a shape
+    that the law cannot have.
     Guarantee: the bits depend on key, shape, dtype and law; not on jit, vmap, devices or sharding.
     """
 
     law: Callable[[tuple[int, ...]], Law]
     dtype: Any = None
     column_axis: int = -1
+    factor: Any = None
+    units: tuple[str, Axes, Axes, Axes] | None = None
 
-    def __call__(self, key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+    def __call__(self, key: Any, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
         """Draw an array of `shape` with the seed of `key`."""
         shape = arrays.exact(shape)
         dtype = arrays.canonical(self.dtype if dtype is None else dtype)
+        if self.units is not None and not all(isinstance(n, int) for n in shape):
+            return _drawn(key, shape, self.law((1, 1)), dtype, out_sharding, self._symbolic_factor(shape))
         if self.column_axis in (-1, len(shape) - 1):
-            return _drawn(key, shape, self.law(shape), dtype, out_sharding)
+            return _drawn(key, shape, self.law(shape), dtype, out_sharding, self.factor)
         if out_sharding is not None:
             raise NotImplementedError(
                 f"out_sharding with column_axis={self.column_axis}; make the last axis the columns"
@@ -61,27 +75,57 @@ class Initializer:
         others = [*shape]
         others.append(others.pop(self.column_axis))
         moved = tuple(others)
-        return jnp.moveaxis(_drawn(key, moved, self.law(moved), dtype, None), -1, self.column_axis)
+        return jnp.moveaxis(_drawn(key, moved, self.law(moved), dtype, None, self.factor), -1, self.column_axis)
+
+    def _symbolic_factor(self, shape: tuple[Any, ...]) -> Any:
+        """Of a law whose fans are both 1, where they are known only when the program runs."""
+        mode, *several = self.units  # type: ignore[misc]
+        of_inputs, of_outputs, of_batch = (axes(one, "an axis") for one in several)
+
+        def product(places: Iterable[int]) -> jax.Array:
+            found = jnp.float32(1)
+            for place in places:
+                found = found * jnp.asarray(shape[place]).astype(jnp.float32)
+            return found
+
+        field = product(range(len(shape))) / product(of_inputs) / product(of_outputs) / product(of_batch)
+        factor = jnp.sqrt(1 / _units(mode, product(of_inputs) * field, product(of_outputs) * field))
+        return factor if self.factor is None else self.factor * factor
 
 
-def _drawn(key: Any, shape: tuple[int, ...], law: Law, dtype: Any, out_sharding: Any) -> jax.Array:
+def _drawn(key: Any, shape: tuple[Any, ...], law: Law, dtype: Any, out_sharding: Any, factor: Any) -> jax.Array:
     if isinstance(law, Constant):
-        value = fastinit.new((), law, dtype=dtype.name)
+        value = fastinit.new((), law, dtype=dtype.name) if factor is None else factor
         return arrays.laid_out(jnp.full(shape, value, dtype), out_sharding)
     words = words_of(key)
-    if isinstance(words, jax.core.Tracer):
-        return arrays.laid_out(arrays.traced(words, shape, law, dtype), out_sharding)
+    drawn_in = scaled.drawn_in(dtype, factor)
+    if isinstance(words, jax.core.Tracer) or not all(isinstance(n, int) for n in shape):
+        values = drawing.drawn(words, shape, law, drawn_in)
+        return arrays.laid_out(scaled.finished(values, law, dtype, factor), out_sharding)
     seed = seed_of_words(words)
-    if out_sharding is None:
-        return arrays.new(shape, law, dtype, seed=seed)
-    return arrays.sharded(shape, dtype, law, out_sharding, seed=seed, name="")
+    sharding = arrays.placement(words) if out_sharding is None else out_sharding
+    if sharding is None:
+        values = arrays.new(shape, law, drawn_in, seed=seed)
+    else:
+        values = arrays.sharded(shape, drawn_in, law, sharding, seed=seed, name="")
+    return scaled.finished(values, law, dtype, factor)
+
+
+def _scale(value: Any, what: str) -> tuple[float, Any]:
+    """The scale of a law, not negative, and what its draw is multiplied by: what is traced, an array, a sign."""
+    if isinstance(value, jax.core.Tracer) or np.ndim(value) > 0:
+        return 1.0, value
+    number = real(value, what)
+    return (-number, -1.0) if number < 0 else (number, None)
 
 
 # --- without fans -----------------------------------------------------------------------------------------------------
 
 
 def constant(value: Any, dtype: Any = None) -> Initializer:
-    """Every element is `value`, one number."""
+    """Every element is `value`: a number, or an array, traced or not, that is broadcast to the shape."""
+    if isinstance(value, jax.core.Tracer) or np.ndim(value) > 0:
+        return Initializer(lambda shape: schemes.constant(1), dtype, factor=value)
     return Initializer(lambda shape: schemes.constant(value), dtype)
 
 
@@ -90,18 +134,21 @@ ones = constant(1)
 
 
 def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
-    """Uniform on [0, scale): not symmetric, as in JAX."""
-    return Initializer(lambda shape: schemes.uniform(0.0, scale), dtype)
+    """Uniform on [0, scale): not symmetric, as in JAX. A scale of 0 gives zeros, one below 0 values in (scale, 0]."""
+    size, factor = _scale(scale, "uniform: scale")
+    return Initializer(lambda shape: schemes.uniform(0.0, size) if size else Constant(0.0), dtype, factor=factor)
 
 
 def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
     """Normal of mean 0 and standard deviation `stddev`."""
-    return Initializer(lambda shape: schemes.normal(0.0, stddev), dtype)
+    size, factor = _scale(stddev, "normal: stddev")
+    return Initializer(lambda shape: schemes.normal(0.0, size), dtype, factor=factor)
 
 
 def truncated_normal(stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, upper: Any = 2.0) -> Initializer:
     """Normal of mean 0, cut to [lower, upper] times `stddev`, which is that of the normal before the cut."""
-    return Initializer(lambda shape: schemes.truncated_normal(0.0, stddev, sigmas=(lower, upper)), dtype)
+    size, factor = _scale(stddev, "truncated_normal: stddev")
+    return Initializer(lambda shape: schemes.truncated_normal(0.0, size, sigmas=(lower, upper)), dtype, factor=factor)
 
 
 # --- by fans ----------------------------------------------------------------------------------------------------------
@@ -123,61 +170,85 @@ def variance_scaling(
                   "normal" or "uniform"
     in_axis, out_axis, batch_axis
                   the axes of inputs, outputs and independent copies, each one or several; all others are the receptive
-                  field, which counts in both fans
+                  field, which counts in both fans. An axis may be named for two, as in Flax's embeddings
+                  (out_axis=0): the field is then what is left of the number of elements, a fraction
+    scale         may be traced: then its square root is taken in float32
 
     Raises ValueError for another mode or distribution and, at the call, for axes that the shape does not have.
     """
     if mode not in MODES:
         raise ValueError(f"variance_scaling: mode is {mode!r}; it can be {', '.join(MODES)}")
 
+    traced = isinstance(scale, jax.core.Tracer)
+    size = 1.0 if traced else real(scale, "variance_scaling: scale")
+
     def law(both: Fans) -> Law:
-        return schemes.variance_scaling(scale, _units(mode, *both), distribution=distribution)
+        if size == 0:
+            return Constant(0.0)
+        return schemes.variance_scaling(size, _units(mode, *both), distribution=distribution)
 
-    return _by_fans(law, in_axis, out_axis, batch_axis, dtype)
+    return _by_fans(law, mode, in_axis, out_axis, batch_axis, dtype, factor=jnp.sqrt(scale) if traced else None)
 
 
-def _units(mode: str, fan_in: int, fan_out: int) -> float:
+def _units(mode: str, fan_in: Any, fan_out: Any) -> Any:
     """What the variance is divided by."""
     if mode == "fan_geo_avg":
-        return math.sqrt(fan_in * fan_out)
+        return math.sqrt(fan_in * fan_out) if isinstance(fan_in, (int, float)) else jnp.sqrt(fan_in * fan_out)
     return {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
 
 
-def _by_fans(law: Callable[[Fans], Law], in_axis: Axes, out_axis: Axes, batch_axis: Axes, dtype: Any) -> Initializer:
-    """The initialiser whose law follows from the fans of the shape."""
-    return Initializer(lambda shape: law(fans(shape, in_axis=in_axis, out_axis=out_axis, batch_axis=batch_axis)), dtype)
+def _by_fans(
+    law: Callable[[Fans], Law],
+    mode: str,
+    in_axis: Axes,
+    out_axis: Axes,
+    batch_axis: Axes,
+    dtype: Any,
+    factor: Any = None,
+) -> Initializer:
+    """The initialiser whose law follows from the fans of the shape; of fans of 1, it is to be divided by the root."""
+    return Initializer(
+        lambda shape: law(fans_of(shape, in_axis, out_axis, batch_axis)),
+        dtype,
+        factor=factor,
+        units=(mode, in_axis, out_axis, batch_axis),
+    )
 
 
 def glorot_uniform(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
     """Uniform on (-a, a) with a = sqrt(6 / (fan_in + fan_out))."""
-    return _by_fans(lambda both: schemes.xavier_uniform(*both), in_axis, out_axis, batch_axis, dtype)
+    return _by_fans(lambda both: schemes.xavier_uniform(*both), "fan_avg", in_axis, out_axis, batch_axis, dtype)
 
 
 def glorot_normal(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
     """Truncated normal with std = sqrt(2 / (fan_in + fan_out)) after the cut at 2 standard deviations."""
-    return _by_fans(lambda both: schemes.xavier_normal(*both, truncated=True), in_axis, out_axis, batch_axis, dtype)
+    return _by_fans(
+        lambda both: schemes.xavier_normal(*both, truncated=True), "fan_avg", in_axis, out_axis, batch_axis, dtype
+    )
 
 
 def lecun_uniform(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
     """Uniform on (-a, a) with a = sqrt(3 / fan_in)."""
-    return _by_fans(lambda both: schemes.lecun_uniform(both.fan_in), in_axis, out_axis, batch_axis, dtype)
+    return _by_fans(lambda both: schemes.lecun_uniform(both.fan_in), "fan_in", in_axis, out_axis, batch_axis, dtype)
 
 
 def lecun_normal(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
     """Truncated normal with std = sqrt(1 / fan_in) after the cut at 2 standard deviations."""
     return _by_fans(
-        lambda both: schemes.lecun_normal(both.fan_in, truncated=True), in_axis, out_axis, batch_axis, dtype
+        lambda both: schemes.lecun_normal(both.fan_in, truncated=True), "fan_in", in_axis, out_axis, batch_axis, dtype
     )
 
 
 def he_uniform(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
     """Uniform on (-a, a) with a = sqrt(6 / fan_in)."""
-    return _by_fans(lambda both: schemes.he_uniform(both.fan_in), in_axis, out_axis, batch_axis, dtype)
+    return _by_fans(lambda both: schemes.he_uniform(both.fan_in), "fan_in", in_axis, out_axis, batch_axis, dtype)
 
 
 def he_normal(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
     """Truncated normal with std = sqrt(2 / fan_in) after the cut at 2 standard deviations."""
-    return _by_fans(lambda both: schemes.he_normal(both.fan_in, truncated=True), in_axis, out_axis, batch_axis, dtype)
+    return _by_fans(
+        lambda both: schemes.he_normal(both.fan_in, truncated=True), "fan_in", in_axis, out_axis, batch_axis, dtype
+    )
 
 
 xavier_uniform, xavier_normal = glorot_uniform, glorot_normal
@@ -192,7 +263,8 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> In
 
     Its columns are orthonormal if they are the fewer, else its rows. Raises ValueError, at the call, below rank 2.
     """
-    return Initializer(lambda shape: structures.orthogonal(scale, flatten="jax"), dtype, column_axis)
+    size, factor = _scale(scale, "orthogonal: scale")
+    return Initializer(lambda shape: structures.orthogonal(size, flatten="jax"), dtype, column_axis, factor)
 
 
 def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:

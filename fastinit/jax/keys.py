@@ -13,6 +13,7 @@ import numpy as np
 def words_of(key: Any) -> Any:
     """The uint32 words of one key, new-style (`jax.random.key`) or old-style (`PRNGKey`), traced where JAX traces.
 
+    The key is used up by this, where jax_debug_key_reuse is on: a second call with it raises JAX's KeyReuseError.
     Raises TypeError for what is no key, ValueError for a batch of keys.
     """
     dtype = getattr(key, "dtype", None)
@@ -25,6 +26,8 @@ def words_of(key: Any) -> Any:
             f"key is a batch of keys of shape {batch}, and a tensor takes one; split off one for each tensor, or map: "
             "jax.vmap(lambda key: init(key, shape))(keys)"
         )
+    if typed and jax.config.jax_debug_key_reuse:
+        jax.random.bits(key)  # looking at the data of a key does not count as a use of it
     # A step that JAX traces where it traces, for a key from outside of the function too: weights that were drawn while
     # the function is traced would be constants of the compiled program.
     return jax.random.key_data(key)

@@ -113,7 +113,17 @@ def test_a_truncated_law_is_corrected_where_jax_corrects_it(name, arguments):
         assert law.high == pytest.approx(2 * law.std / 0.87962566103423978, rel=1e-12)
 
 
-@pytest.mark.parametrize("axes", [{"batch_axis": 0}, {"in_axis": 0, "out_axis": (1, 2)}, {"in_axis": (0, 1)}])
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"batch_axis": 0},
+        {"in_axis": 0, "out_axis": (1, 2)},
+        {"in_axis": (0, 1)},
+        {"out_axis": 0},
+        {"out_axis": -2},
+        {"in_axis": (0, 1), "out_axis": 1, "batch_axis": (1, 2)},
+    ],
+)
 def test_axes_count_as_in_jax(axes):
     shape = (40, 50, 60)
     ours = made(initializers, "he_normal", axes).law(shape).std

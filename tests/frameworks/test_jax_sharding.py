@@ -2,42 +2,10 @@
 
 from __future__ import annotations
 
-from processes import needs, run_python
+from eight_devices import on_eight_devices
+from processes import needs
 
 pytestmark = needs("jax")
-
-SETTING = """
-import jax, jax.numpy as jnp, numpy as np
-import fastinit, fastinit.jax
-from fastinit import laws
-from fastinit.jax import arrays, initializers
-from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-
-assert len(jax.devices()) == 8
-SHAPE, KEY = (16, 24), jax.random.key(3)
-
-def mesh(grid, type=AxisType.Auto):
-    names = ("x", "y")[: len(grid)]
-    devices = jax.devices()[: int(np.prod(grid))]
-    return jax.make_mesh(grid, names, axis_types=(type,) * len(grid), devices=devices)
-
-def raised(call):
-    try:
-        call()
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    raise AssertionError("nothing was raised")
-"""
-
-
-def on_eight_devices(code):
-    """Run code on a mesh, warnings being errors."""
-    done = run_python(
-        "import warnings\nwarnings.simplefilter('error')\n" + SETTING + code,
-        XLA_FLAGS="--xla_force_host_platform_device_count=8",
-        JAX_PLATFORMS="cpu",
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_every_sharding_has_the_bits_of_numpy():
@@ -164,5 +132,56 @@ with jax.set_mesh(mesh((4, 2), AxisType.Explicit)):  # the leaves lie on an abst
     made = fastinit.jax.initialize(abstract, 5)
 assert made["a"]["kernel"].sharding.spec == P("x", "y")
 assert (np.asarray(made["a"]["kernel"]) == np.asarray(plain["a"]["kernel"])).all()
+"""
+    )
+
+
+def test_an_array_lies_where_jax_puts_its_own():
+    on_eight_devices(
+        """
+from contextlib import nullcontext
+ours, theirs = initializers.lecun_normal(), jax.nn.initializers.lecun_normal()
+expected = np.asarray(ours(KEY, SHAPE))
+auto, explicit, two = mesh((4, 2)), mesh((4, 2), AxisType.Explicit), mesh((2,))
+device = jax.devices()[3]
+contexts = {
+    "none": nullcontext, "auto": lambda: jax.set_mesh(auto), "explicit": lambda: jax.set_mesh(explicit),
+    "two": lambda: jax.set_mesh(two), "default": lambda: jax.default_device(device),
+}
+for old in (False, True):
+    key = jax.random.PRNGKey(3) if old else KEY
+    keys = {
+        "free": key, "on a device": jax.device_put(key, device),
+        "on a mesh": jax.device_put(key, NamedSharding(auto, P())),
+        "of a cut batch": jax.device_put(jnp.stack([key] * 8), NamedSharding(auto, P("x")))[1],
+    }
+    for context, enter in contexts.items():
+        for place, each in keys.items():
+            with enter():
+                try:
+                    original = theirs(each, SHAPE)
+                except ValueError:  # the key is committed to another place than the mesh
+                    assert raised(lambda: ours(each, SHAPE)).startswith("ValueError"), (context, place)
+                    continue
+                made = ours(each, SHAPE)
+            assert made.sharding.is_equivalent_to(original.sharding, 2), (context, place, made.sharding)
+            assert type(made.sharding) is type(original.sharding) and made.committed == original.committed
+            assert (np.asarray(made) == expected).all()
+"""
+    )
+
+
+@needs("flax")
+def test_a_layer_of_nnx_with_metadata_is_made_on_the_mesh_of_the_context():
+    on_eight_devices(
+        """
+warnings.simplefilter("default")
+from flax import nnx
+def layer(init):
+    with jax.set_mesh(mesh((2, 4))):
+        return nnx.Linear(8, 8, kernel_init=nnx.with_partitioning(init, ("x", "y")), rngs=nnx.Rngs(0))
+made, original = (layer(module.lecun_normal()).kernel for module in (initializers, jax.nn.initializers))
+assert made.get_value().sharding == original.get_value().sharding
+assert made.get_value().sharding.shard_shape((8, 8)) == (4, 2)
 """
     )

@@ -30,7 +30,7 @@ from fastinit.plan import Plan, Tensor
 from fastinit.write import write
 
 ROOT = Path(__file__).resolve().parents[2]
-ELSEWHERE = {"docs/frameworks.md"}  # runs section by section, in tests/frameworks/test_frameworks_page.py
+ELSEWHERE = {"docs/frameworks.md", "docs/jax.md"}  # section by section, in tests/frameworks/test_frameworks_page.py
 PAGES = [
     "README.md",
     *sorted({str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")} - ELSEWHERE),

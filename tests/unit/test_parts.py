@@ -251,7 +251,7 @@ def test_mode_chooses_the_fan_of_every_scheme_that_takes_one():
         ("mup_normal", {"base_fan_in": 8}),
         ("variance_scaling", {"scale": 2.0}),
     ]:
-        for mode, fan in (("fan_in", 20), ("fan_out", 30), ("fan_avg", 25)):
+        for mode, fan in (("fan_in", 20), ("fan_out", 30), ("fan_avg", 25), ("fan_geo_avg", 600**0.5)):
             name = "fan" if scheme == "variance_scaling" else "fan_in"
             assert law_of(scheme, {"mode": mode, **more}, (30, 20)) == law_of(scheme, {name: fan, **more}, None)
     assert law_of("he_normal", {"mode": "fan_out", "fan_out": 9}, None) == law_of("he_normal", {"fan_in": 9}, None)
@@ -261,7 +261,7 @@ def test_mode_chooses_the_fan_of_every_scheme_that_takes_one():
     ("scheme", "numbers", "message"),
     [
         ("xavier_normal", {"mode": "fan_in"}, "xavier_normal has no use for 'mode'"),
-        ("he_normal", {"mode": "fan_both"}, "'mode' is 'fan_both'; it can be fan_in, fan_out or fan_avg"),
+        ("he_normal", {"mode": "fan_both"}, "'mode' is 'fan_both'; it can be fan_in, fan_out, fan_avg or fan_geo_avg"),
         ("he_normal", {"fan_in": 3, "mode": "fan_out"}, "has no use for 'fan_in' beside 'mode' fan_out"),
         ("he_normal", {"fan_out": 3}, "he_normal has no use for 'fan_out' beside the fan that is given"),
         ("variance_scaling", {"scale": 1.0, "fan": 3, "fan_in": 3}, "no use for 'fan_in' beside the fan that is given"),

@@ -11,7 +11,8 @@ from dataclasses import replace
 import torch
 
 from fastinit import laws
-from fastinit.laws.law import IndependentLaw
+from fastinit.laws.arithmetic import affine as affine_law
+from fastinit.laws.arithmetic import within
 from fastinit.laws.mamba import SMALLEST
 from fastinit.torch.record.contents import Computed, Content, Draw, Input, Lawful, Place, constant, number_of
 
@@ -28,29 +29,10 @@ def affine(content: Content, scale: float, shift: float, where: Place | str) -> 
         return None
     if scale == 0.0:
         return constant(shift, where)
-    law = _affine_law(content.law, scale, shift)
+    law = affine_law(content.law, scale, shift)
     if law is None:
         return None
     return replace(content, law=law, scale=content.scale * scale, shift=content.shift * scale + shift)
-
-
-def _affine_law(law: laws.Law, scale: float, shift: float) -> laws.Law | None:
-    if isinstance(law, laws.Normal):
-        return laws.Normal(law.mean * scale + shift, abs(scale) * law.std)
-    if isinstance(law, laws.Uniform):
-        low, high = sorted((law.low * scale + shift, law.high * scale + shift))
-        return laws.Uniform(low, high) if low < high else None
-    if isinstance(law, laws.TruncatedNormal):
-        low, high = sorted((law.low * scale + shift, law.high * scale + shift))
-        return laws.TruncatedNormal(law.parent_mean * scale + shift, abs(scale) * law.parent_std, low, high)
-    if shift == 0.0 and isinstance(law, laws.Orthogonal):
-        return replace(law, gain=law.gain * abs(scale))  # minus a Haar matrix is a Haar matrix
-    if shift == 0.0 and isinstance(law, laws.Identity):
-        return replace(law, gain=law.gain * scale)
-    if shift == 0.0 and isinstance(law, laws.Sparse):
-        values = _affine_law(law.values, scale, 0.0)
-        return replace(law, values=values) if isinstance(values, IndependentLaw) else None
-    return None
 
 
 def clamped(content: Content, low: float, high: float, where: Place | str) -> Content | None:
@@ -60,12 +42,7 @@ def clamped(content: Content, low: float, high: float, where: Place | str) -> Co
         return constant(min(max(number, low), high), where)
     if not isinstance(content, Lawful):
         return None
-    law = content.law
-    if isinstance(law, (laws.Uniform, laws.TruncatedNormal)):
-        least, most = law.support
-        if least >= low - SLACK * abs(low) and most <= high + SLACK * abs(high):
-            return content
-    return None
+    return content if within(content.law, low, high, SLACK) else None
 
 
 def erfinv(content: Content, where: Place | str) -> Content | None:
