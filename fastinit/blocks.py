@@ -19,6 +19,7 @@ from fastinit.address import Shard, boxes, stream_words
 from fastinit.dtypes import FORMATS, Format, storage_dtype
 from fastinit.engines.interface import one_row
 from fastinit.files.safetensors import Slot
+from fastinit.files.system import flush_map
 from fastinit.fill import fill
 from fastinit.fill.parts import Parts
 from fastinit.fill.runs import Job
@@ -182,6 +183,7 @@ class Source:
         file = mmap.mmap(fd, begin - page + tensor.bytes, offset=page)
         line = np.frombuffer(file, storage_dtype(tensor.dtype), tensor.elements, begin - page)
         self.fill(line.reshape(tensor.shape), tensor, threads=threads)
+        flush_map(file)
 
     def _parts(self, tensor: Tensor) -> Parts:
         """The same for the parts of a shaped law, which may be one."""

@@ -54,25 +54,23 @@ def edit_elsewhere(
     made = not output.exists()
     there.make()
     with ExitStack() as stack:
+        if made:  # after the locks, which on Windows are files in it
+            stack.push(lambda kind, error, trace: _remove_empty(output) if kind is not None else None)
         for folder in sorted((here, there), key=lambda one: real_folder(Path(one.address))):  # two never wait in a ring
             stack.enter_context(folder.alone())
         with contextlib.suppress(PermissionError):
             recover(here, root, durable=how.durable)
-        try:
-            checkpoint, state = start(path, operations, seed)
-            layout = lay_out_files(state, how.shard_size, None)
-            others = others_of(checkpoint, layout)
-            changes = changes_of(state, layout, others, elsewhere=True)
-        except BaseException:
-            _remove_folder(output, made)
-            raise
+        checkpoint, state = start(path, operations, seed)
+        layout = lay_out_files(state, how.shard_size, None)
+        others = others_of(checkpoint, layout)
+        changes = changes_of(state, layout, others, elsewhere=True)
         ours = [*(one.name for one in others), *([] if layout.config is None else [CONFIG])]
         ours += [one.name for one in layout.outputs]
         ours += [] if checkpoint.listed is None else [checkpoint.listed]
         mark = _mark(checkpoint, layout, others)
         if not _resumes(output, mark):
             _refuse_occupied(output, ours)
-        _write(there, output, checkpoint, layout, others, ours, mark, made, how)
+        _write(there, output, checkpoint, layout, others, ours, mark, how)
     return changes
 
 
@@ -84,7 +82,6 @@ def _write(
     others: Sequence[FileChange],
     ours: Sequence[str],
     mark: bytes,
-    made: bool,
     how: How,
 ) -> None:
     """The files, with a journal beside them until all are there; after an error none of them is."""
@@ -106,17 +103,15 @@ def _write(
             for name in reversed(ours):  # the index first
                 there.remove(name)
             there.remove(JOURNAL)
-            _remove_folder(output, made)
         except OSError as trouble:
             error.add_note(f"What was written to {output} could not be removed: {trouble}")
         raise
 
 
-def _remove_folder(output: Path, made: bool) -> None:
+def _remove_empty(output: Path) -> None:
     """Remove a folder that was made for the checkpoint, if nothing is in it."""
-    if made:
-        with contextlib.suppress(OSError):
-            output.rmdir()
+    with contextlib.suppress(OSError):
+        output.rmdir()
 
 
 def _mark(checkpoint: Checkpoint, layout: Layout, others: Sequence[FileChange]) -> bytes:

@@ -23,7 +23,8 @@ from fastinit.files.anyones import ENDING
 from fastinit.files.folder import Folder
 from fastinit.files.place import held_folder, look
 from fastinit.files.safetensors import refuse
-from fastinit.files.temporary import names_in, remove_leftovers
+from fastinit.files.system import Handle, names_in
+from fastinit.files.temporary import remove_leftovers
 from fastinit.provenance import BESIDE
 
 JOURNAL = ".fastinit-edit.json"
@@ -68,7 +69,7 @@ class Journal:
         folder.put(JOURNAL, content, durable=durable, overwrite=True)
 
 
-def identity(name: str, folder: int) -> str:
+def identity(name: str, folder: Handle) -> str:
     """What tells a file apart from another that gets its name later; "" where there is none."""
     found = look(name, folder)
     return "" if found is None else f"{found.st_dev}-{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
@@ -132,7 +133,7 @@ def recover(folder: Folder, path: Path, *, durable: bool = True, with_config: bo
     return journal is not None
 
 
-def _of_edits(folder: int, journal: Journal | None) -> Callable[[str], bool]:
+def _of_edits(folder: Handle, journal: Journal | None) -> Callable[[str], bool]:
     """Whether a temporary file for a target, of which it shows 50 characters, is one that edits of this folder make.
 
     A journal alone does not tell: an edit that replaces one file by one rename needs none, and the one after a killed

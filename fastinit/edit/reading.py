@@ -19,6 +19,7 @@ from fastinit.edit.contents import Beginning, Content, Converted, Drawn, Estimat
 from fastinit.edit.rounding import check_finite, encoded, numbers, working
 from fastinit.edit.rows import ROWS, Moments, Normals
 from fastinit.files.safetensors import read_at
+from fastinit.files.system import BYTES
 from fastinit.laws import Normal
 from fastinit.plan import Tensor
 
@@ -175,6 +176,6 @@ def reader(engine: str, threads: int, paths: set[str]) -> Iterator[Reader]:
     with ExitStack() as stack:
         files = {}
         for path in sorted(paths):
-            files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            files[path] = os.open(path, os.O_RDONLY | BYTES)
             stack.callback(os.close, files[path])
         yield Reader(engine, threads, files)

@@ -59,8 +59,9 @@ def run(task: FileTask, progress: Progress | None = None) -> None:
     paths = {one.path for content in task.tensors.values() for one in stored_in(content)}
     threads = resolve(task.threads)
     with (
-        reader(task.engine, threads, paths if task.source is None else {task.source}) as source,
         publishing(path, size, overwrite=task.overwrite, durable=task.durable) as fd,
+        # Closed before the file takes its name: of a file that is open, Windows refuses the replacement.
+        reader(task.engine, threads, paths if task.source is None else {task.source}) as source,
     ):
         try:
             if task.source is not None:

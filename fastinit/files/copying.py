@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 
-from fastinit.files.failures import NOT_SUPPORTED
 from fastinit.files.publish import write_at
+from fastinit.files.system import NOT_SUPPORTED, read_some
 
 FICLONE = 0x40049409  # linux/fs.h: share all blocks of another file
 AT_ONCE = 1 << 26  # bytes of a call: progress is seen, and Ctrl-C heard
@@ -20,6 +21,8 @@ def share(source: int, target: int) -> bool:
 
     Each keeps its own content when the other is written to, unlike a hard link.
     """
+    if not sys.platform.startswith("linux"):
+        return False
     import fcntl
 
     try:
@@ -50,7 +53,7 @@ def copy(source: int, begin: int, target: int, at: int, nbytes: int, ended: Call
                 continue
         else:
             buffer = buffer or bytearray(min(nbytes, 1 << 24))
-            copied = os.preadv(source, [memoryview(buffer)[: min(count, len(buffer))]], begin + done)
+            copied = read_some(source, memoryview(buffer)[: min(count, len(buffer))], begin + done)
             write_at(target, memoryview(buffer)[:copied], at + done)
         if copied == 0:
             ended()

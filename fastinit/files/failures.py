@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-# What a file system answers when it has no fallocate, hard links, locks, owners, or folders that can be synced.
-NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENOLCK})
+from fastinit.files.system import POSIX
 
 
 @contextlib.contextmanager
@@ -52,6 +52,8 @@ def cannot_write(error: OSError, target: Path, size: int) -> OSError:
             text = f"{folder} is not a directory, so {target.name} cannot be made in it"
         case errno.EACCES | errno.EPERM | errno.EROFS | errno.ENOENT:
             text = f"{target} cannot be written ({os.strerror(number)}); choose a folder that this user may write to"
+            if not POSIX and number == errno.EACCES:
+                text += ", or close the programs that have it open"
         case _:
             text = f"{target} cannot be written: {error.strerror}"
     return OSError(number, text)
@@ -60,7 +62,6 @@ def cannot_write(error: OSError, target: Path, size: int) -> OSError:
 def _free(folder: Path) -> str:
     """The free bytes of a folder; it may have been renamed meanwhile."""
     try:
-        disk = os.statvfs(folder)
+        return f"{shutil.disk_usage(folder).free:,}"
     except OSError:
         return "an unknown number of"
-    return f"{disk.f_bavail * disk.f_frsize:,}"

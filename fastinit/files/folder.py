@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import enum
 import errno
-import fcntl
 import os
 import re
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from fastinit.files import system
 from fastinit.files.failures import saying
 from fastinit.files.place import held, held_folder, let_go
 from fastinit.files.publish import publishing, sync_folder, write_at
@@ -67,13 +67,13 @@ class Folder:
             raise NotADirectoryError(errno.ENOTDIR, f"{self.address} is a file; name a folder") from None
         except OSError as error:
             raise type(error)(error.errno, f"{self.address} cannot be made: {error.strerror}") from None
-        with held_folder(self.address) as fd:
-            remove_leftovers(fd, is_of_checkpoint)
+        with held_folder(self.address) as folder:
+            remove_leftovers(folder, is_of_checkpoint)
 
     def names(self) -> list[str]:
         """The files in it that belong to a checkpoint, by their names."""
-        with held_folder(self.address) as fd:
-            return sorted(filter(is_of_checkpoint, os.listdir(fd)))  # noqa: PTH208
+        with held_folder(self.address) as folder:
+            return sorted(filter(is_of_checkpoint, os.listdir(folder)))  # noqa: PTH208
 
     def refuse_others(self, ours: Collection[str]) -> None:
         """Raise FileExistsError if files of another checkpoint are there: readers would mix them up with ours."""
@@ -88,13 +88,17 @@ class Folder:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Wait until nobody else replaces what is in it: two would remove each other's files."""
-        with held_folder(self.address) as fd:
+        with held_folder(self.address) as folder:
+            if isinstance(folder, str):
+                with system.lock_file(folder):
+                    yield
+                return
             try:
-                lock(fd, wait=True)
+                lock(folder, wait=True)
                 yield
             finally:  # by name: a worker that was forked meanwhile has the descriptor too
                 with contextlib.suppress(OSError):
-                    fcntl.flock(fd, fcntl.LOCK_UN)
+                    system.unlock(folder)
 
     def remove_others(self, ours: Collection[str]) -> None:
         """Remove files of another checkpoint, its index first: if this ends half-way, none lists what is not there."""
@@ -104,13 +108,13 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
-        with held_folder(self.address) as fd, contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=fd)
+        with held_folder(self.address) as folder, contextlib.suppress(FileNotFoundError):
+            system.remove(folder, name)
 
     def find(self, name: str, text: bytes, size: int) -> Found:
         """What is there under the name of a file that begins with `text` and has `size` bytes in all."""
         with contextlib.suppress(FileNotFoundError), held(self.path(name)) as place:
-            fd = place.open(os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for who writes into it
+            fd = place.open(os.O_RDONLY | system.NO_WAIT)  # a pipe would wait for who writes into it
             try:
                 found, same = os.fstat(fd), False
                 if stat.S_ISREG(found.st_mode) and found.st_size == size:
@@ -125,9 +129,9 @@ class Folder:
         """Sync a file that is there and its folder: who wrote it may not have, or was killed before."""
         with held(self.path(name)) as place:
             with saying(place.path, 0):
-                fd = place.open(os.O_RDONLY)
+                fd = place.open(system.TO_SYNC)
                 try:
-                    os.fsync(fd)
+                    system.sync(fd)
                 finally:
                     let_go(fd)
             sync_folder(place)

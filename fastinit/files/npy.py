@@ -24,8 +24,8 @@ import numpy as np
 from fastinit import engines
 from fastinit.address import Shard, drawn_seed, stream_words
 from fastinit.engines.interface import one_row
-from fastinit.files import measure
-from fastinit.files.failures import cannot_write
+from fastinit.files import measure, system
+from fastinit.files.failures import cannot_write, saying
 from fastinit.files.layout import Layout, ending, exact_shape, existing_layout, new_layout
 from fastinit.files.place import held_to_write
 from fastinit.files.publish import publishing, write_at
@@ -327,6 +327,7 @@ class _Job:
             every = 1 if count <= MEASURE_ALL else MEASURE_EVERY
             parts = (line[i * room : (i + 1) * room] for i in range(0, count, every))
             tallies = [measure.tally(measure.widened(part, layout.format), self.about) for part in parts]
+            system.flush_map(file)
         except OSError as error:
             raise cannot_write(error, self.target, layout.size) from error
         return measure.combine(np.array(tallies), self.about)
@@ -378,13 +379,6 @@ class _Job:
         except OSError as error:
             raise cannot_write(error, self.target, self.layout.size) from error
 
-    def sync(self, fd: int) -> None:
-        """Wait for the disk, with an error that names the file."""
-        try:
-            os.fsync(fd)
-        except OSError as error:
-            raise cannot_write(error, self.target, self.layout.size) from error
-
     def fill_in_place(self, *, durable: bool) -> tuple[measure.Measured, float]:
         """Fill the existing file; what the elements came to, and when they were written."""
         with contextlib.ExitStack() as opened:
@@ -397,5 +391,6 @@ class _Job:
             measured = self.write(fd)
             written = time.perf_counter()
             if durable:
-                self.sync(fd)
+                with saying(self.target, self.layout.size):
+                    system.sync(fd)
         return measured, written

@@ -8,8 +8,8 @@ import os
 import stat
 from dataclasses import dataclass
 
-from fastinit.files.failures import NOT_SUPPORTED
 from fastinit.files.place import Place
+from fastinit.files.system import NOT_SUPPORTED
 
 NEW = 0o666  # what the umask, or the folder's default ACL, leaves of it
 PRIVATE = 0o600  # until the permissions of the old file are known to be in place
@@ -38,7 +38,10 @@ class Permissions:
 
         Only root gives a file to another user, and only to a group of one's own may others give it. Where the group
         cannot be kept, or the list, the group may no more than all others may: its bits meant somebody else.
+        Windows has none of these: there a new file may what its folder says.
         """
+        if not hasattr(os, "fchown"):
+            return
         mode, now = self.mode, os.fstat(fd)
         owned, grouped = now.st_uid == self.uid, now.st_gid == self.gid
         if not (owned and grouped):

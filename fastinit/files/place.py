@@ -16,11 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastinit.files import system
 from fastinit.files.failures import cannot_write
+from fastinit.files.system import Handle
 
 MOST_LINKS = 40  # on the way to one file, as in Linux
 # O_PATH asks for no right to read the folder. Where there is no such flag, O_RDONLY (0) has to do.
-FOLDER = getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER = getattr(os, "O_PATH", 0) | system.FOLDER | system.NO_FOLLOW | system.BYTES
 EVERYBODYS = stat.S_ISVTX | stat.S_IWOTH  # everybody makes files in it, and removes only their own
 
 
@@ -28,12 +30,12 @@ EVERYBODYS = stat.S_ISVTX | stat.S_IWOTH  # everybody makes files in it, and rem
 class Place:
     """A name in a folder.
 
-    folder  a descriptor of it, for dir_fd=
+    folder  a descriptor of it, for dir_fd=; on Windows its path
     name    in it; "." is the folder itself
     path    what it was called when it was opened, without links: for messages
     """
 
-    folder: int
+    folder: Handle
     name: str
     path: Path
 
@@ -43,7 +45,7 @@ class Place:
 
     def open(self, flags: int) -> int:
         """Open what has the name; a link that somebody has put there since is not followed."""
-        return os.open(self.name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.folder)
+        return system.open_in(self.folder, self.name, flags | system.NO_FOLLOW)
 
 
 @contextlib.contextmanager
@@ -57,7 +59,7 @@ def held(path: str | os.PathLike[str]) -> Iterator[Place]:
     try:
         yield place
     finally:
-        let_go(place.folder)
+        _let_go_of(place.folder)
 
 
 @contextlib.contextmanager
@@ -72,15 +74,23 @@ def held_to_write(path: str | os.PathLike[str], size: int) -> Iterator[Place]:
     try:
         yield place
     finally:
-        let_go(place.folder)
+        _let_go_of(place.folder)
 
 
 @contextlib.contextmanager
-def held_folder(path: str | os.PathLike[str]) -> Iterator[int]:
-    """A descriptor of an existing folder, reached by the same rule, that can be listed, locked and synced."""
+def held_folder(path: str | os.PathLike[str]) -> Iterator[Handle]:
+    """A descriptor of an existing folder, reached by the same rule, that can be listed, locked and synced.
+
+    On Windows its path, of a folder that can be listed.
+    """
     with contextlib.ExitStack() as opened:
         with held(path) as place:
-            fd = place.open(os.O_RDONLY | os.O_DIRECTORY)
+            if isinstance(place.folder, str):
+                if place.name != "." and not stat.S_ISDIR(os.stat(place.path).st_mode):  # noqa: PTH116
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(path))
+                yield str(place.path)
+                return
+            fd = place.open(system.FOLDER)
             opened.callback(let_go, fd)
         yield fd
 
@@ -91,16 +101,24 @@ def let_go(fd: int) -> None:
         os.close(fd)
 
 
-def look(name: str, folder: int) -> os.stat_result | None:
+def _let_go_of(folder: Handle) -> None:
+    if isinstance(folder, int):
+        let_go(folder)
+
+
+def look(name: str, folder: Handle) -> os.stat_result | None:
     """What has this name in a folder, a link not followed; None if nothing has."""
+    path, fd = system.at(name, folder)
     try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return os.stat(path, dir_fd=fd, follow_symlinks=False)
     except FileNotFoundError:
         return None
 
 
 def _follow(path: str) -> Place:
     """Walk down a path, a name at a time."""
+    if not system.POSIX:
+        return _resolved(path)
     fd, at = _root() if path.startswith("/") else (os.open(".", FOLDER), Path.cwd())
     try:
         rest, links = _names(path), 0
@@ -129,6 +147,20 @@ def _follow(path: str) -> Place:
         if isinstance(error, OSError) and error.filename is not None:
             error.filename = path  # the whole of it: the system was asked for one name
         raise
+
+
+def _resolved(path: str) -> Place:
+    """The same on Windows, where no folder is everybody's, and making a link takes a right of its own."""
+    whole = os.path.realpath(path)
+    folder, name = os.path.split(whole)
+    try:
+        found = os.stat(folder)  # noqa: PTH116
+    except OSError as error:
+        error.filename = path
+        raise
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    return Place(folder, name or ".", Path(whole))
 
 
 def _root() -> tuple[int, Path]:

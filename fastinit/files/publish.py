@@ -16,9 +16,11 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from fastinit.files.failures import NOT_SUPPORTED, already_exists, saying
+from fastinit.files import system
+from fastinit.files.failures import already_exists, saying
 from fastinit.files.permissions import NEW, PRIVATE, Permissions
-from fastinit.files.place import Place, held_to_write, let_go
+from fastinit.files.place import Place, held_to_write, let_go, look
+from fastinit.files.system import NOT_SUPPORTED, Handle
 from fastinit.files.temporary import Temporary, remove_leftovers, temporary
 
 RENAME_NOREPLACE = 1  # linux/fs.h
@@ -72,7 +74,7 @@ def write_at(fd: int, data: memoryview | bytes, offset: int) -> None:
     """Write all of `data` at `offset`. One pwrite may write less than it was given: 2 GiB, or up to a full disk."""
     rest = memoryview(data).cast("B")
     while rest:
-        written = os.pwrite(fd, rest, offset)
+        written = system.write_some(fd, rest, offset)
         rest = rest[written:]
         offset += written
 
@@ -86,17 +88,15 @@ def reserve(fd: int, size: int) -> None:
     if size == 0:
         return
     try:
-        os.posix_fallocate(fd, 0, size)
-        return
-    except AttributeError:  # macOS
-        pass
+        if system.allocate(fd, size):
+            return
     except OSError as error:
         if error.errno not in NOT_SUPPORTED:
             with contextlib.suppress(OSError):
                 os.ftruncate(fd, 0)  # gives back what was taken, so that the message counts it as free
             raise
-    disk = os.fstatvfs(fd)
-    if size > disk.f_bavail * disk.f_frsize:
+    free = system.free_bytes(fd)
+    if free is not None and size > free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.ftruncate(fd, size)
 
@@ -104,7 +104,7 @@ def reserve(fd: int, size: int) -> None:
 def settle(fd: int, *, durable: bool) -> None:
     """Wait for the disk or, without durable, hear at least what a network file system has to say of lost writes."""
     if durable:
-        os.fsync(fd)
+        system.sync(fd)
     else:
         os.close(os.dup(fd))  # NFS and others report at a close what they could not write
 
@@ -114,7 +114,15 @@ def take_name(file: Temporary) -> None:
 
     By a rename that refuses; where the file system has none, by a hard link, which refuses too. Where it has neither,
     nothing refuses: of two writers that look at the same moment and see a free name, the last one replaces the other.
+    On Windows every rename refuses, and the file is closed before.
     """
+    if not system.POSIX:
+        file.close()
+        try:
+            system.rename(file.place.folder, file.name, file.place.name)
+        except FileExistsError:
+            raise already_exists(file.place.path) from None
+        return
     for take in (rename_exclusive, _link, _rename_if_free):
         try:
             take(file.place.folder, file.name, file.place.name)
@@ -128,12 +136,12 @@ def take_name(file: Temporary) -> None:
                 raise
 
 
-def rename_exclusive(folder: int, old: str, new: str) -> None:
+def rename_exclusive(folder: Handle, old: str, new: str) -> None:
     """Rename within a folder; FileExistsError if the new name is taken, EINVAL or ENOSYS where this is not known."""
     import ctypes
 
     rename = _renameat2()
-    if rename is None:
+    if rename is None or not isinstance(folder, int):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     if rename(folder, os.fsencode(old), folder, os.fsencode(new), RENAME_NOREPLACE) != 0:
         number = ctypes.get_errno()
@@ -147,22 +155,22 @@ def _renameat2() -> Callable[[int, bytes, int, bytes, int], int] | None:
 
     try:
         function = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError):
+    except (AttributeError, OSError, TypeError):
         return None
     function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
     function.restype = ctypes.c_int
     return function
 
 
-def _link(folder: int, old: str, new: str) -> None:
-    os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+def _link(folder: Handle, old: str, new: str) -> None:
+    (before, fd), (after, _) = system.at(old, folder), system.at(new, folder)
+    os.link(before, after, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
 
 
-def _rename_if_free(folder: int, old: str, new: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.stat(new, dir_fd=folder, follow_symlinks=False)
+def _rename_if_free(folder: Handle, old: str, new: str) -> None:
+    if look(new, folder) is not None:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
+    system.rename(folder, old, new)
 
 
 def replace(file: Temporary, old: Permissions | None) -> None:
@@ -171,23 +179,27 @@ def replace(file: Temporary, old: Permissions | None) -> None:
     permissions = Permissions.of(place) or old  # what is there now, should somebody have changed it
     if permissions is not None:
         permissions.give(file.fd)
+    if not system.POSIX:
+        file.close()
     try:
-        os.replace(file.name, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
+        system.replace(place.folder, file.name, place.name)
     except OSError:
-        if not file.is_at(place.name):
+        if not system.POSIX or not file.is_at(place.name):
             raise
 
 
 def sync_folder(place: Place) -> None:
-    """Make the new name itself survive a power cut."""
+    """Make the new name itself survive a power cut; on Windows, where no folder can be synced, NTFS sees to it."""
+    if not system.POSIX:
+        return
     try:
         try:
-            fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place.folder)
+            fd = system.open_in(place.folder, ".", system.FOLDER)
         except PermissionError:  # one may make files in it, but not read it; then the whole system is synced
             os.sync()
             return
         try:
-            os.fsync(fd)
+            system.sync(fd)
         finally:
             let_go(fd)
     except OSError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import struct
 from collections import Counter
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from fastinit.address import index_strides
+from fastinit.files.system import read_some
 from fastinit.printable import printable
 
 # dtype name -> the format's code, bytes of an element, rank in the library's order of alignment (largest first).
@@ -363,7 +363,7 @@ def read_at(fd: int, buffer: np.ndarray[Any, Any], offset: int, path: Path) -> N
     """Read until the buffer is full; one read gives less than it was asked for at a signal, or at the end."""
     rest = memoryview(buffer)  # type: ignore[arg-type]
     while rest:
-        count = os.preadv(fd, [rest], offset)
+        count = read_some(fd, rest, offset)
         if count == 0:
             refuse(path, f"has become shorter since its header: it ended at {offset:,} bytes while it was read")
         rest, offset = rest[count:], offset + count

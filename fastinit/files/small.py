@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastinit.files.place import held_to_write
 from fastinit.files.publish import publishing, write_at
+from fastinit.files.system import BYTES, NO_TERMINAL
 
 
 def save(path: str | os.PathLike[str], data: bytes) -> None:
@@ -18,7 +19,7 @@ def save(path: str | os.PathLike[str], data: bytes) -> None:
     if target.exists() and not target.is_file() and not target.is_dir():
         with held_to_write(target, len(data)):  # refuses the links that publishing refuses
             pass
-        with open(os.open(target, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC), "wb") as stream:  # noqa: PTH123
+        with open(os.open(target, os.O_WRONLY | NO_TERMINAL | BYTES), "wb") as stream:  # noqa: PTH123
             stream.write(data)
         return
     with publishing(target, len(data), overwrite=True) as fd:

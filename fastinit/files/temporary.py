@@ -1,14 +1,14 @@
 """Temporary files beside a target: made, locked by their writer, and removed once it is done, or dead.
 
 A writer holds a lock on its file (flock) until it has closed it, and the system lets go of it when the writer dies. So
-a file that can be locked belongs to nobody, and the next writer removes it. No clock is asked.
+a file that can be locked belongs to nobody, and the next writer removes it. On Windows a file that is open cannot be
+removed, so the open file itself is the lock. No clock is asked.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -16,8 +16,10 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fastinit.files.failures import NOT_SUPPORTED, cannot_write
+from fastinit.files import system
+from fastinit.files.failures import cannot_write
 from fastinit.files.place import Place, let_go, look
+from fastinit.files.system import NOT_SUPPORTED, Handle
 
 ATTEMPTS = 100  # at a name that is free; 2^32 of them exist
 # All that is ever taken for a temporary file, and removed: what `temporary_name` makes, to the letter.
@@ -35,13 +37,20 @@ def target_of(name: str) -> str | None:
     return match["target"] if match else None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Temporary:
     """An open temporary file, and its name in the folder of its target."""
 
     fd: int
     name: str
     place: Place
+    closed: bool = False
+
+    def close(self) -> None:
+        """Close it, once: on Windows before it gets another name."""
+        if not self.closed:
+            self.closed = True
+            os.close(self.fd)
 
     def is_at(self, name: str) -> bool:
         """Whether this very file has the name, in the folder of its target."""
@@ -81,13 +90,13 @@ def create(place: Place, mode: int) -> Temporary:
     for _ in range(ATTEMPTS):
         name = temporary_name(place.name)
         try:
-            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=place.folder)
+            fd = system.open_in(place.folder, name, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
         except FileExistsError:
             continue
         file = Temporary(fd, name, place)
         try:
             # Before the lock is ours another writer may take the file for a leftover; then it has lost its name.
-            if lock(fd) and os.fstat(fd).st_nlink > 0:
+            if not system.POSIX or (lock(fd) and os.fstat(fd).st_nlink > 0):
                 return file
         except BaseException:
             discard(file)
@@ -99,20 +108,25 @@ def create(place: Place, mode: int) -> Temporary:
 def discard(file: Temporary) -> OSError | None:
     """Remove the temporary name, if the file still has it, and close the file. Returns what went wrong."""
     try:
-        if file.is_at(file.name):
-            os.unlink(file.name, dir_fd=file.place.folder)
+        if not system.POSIX:
+            with contextlib.suppress(OSError):
+                file.close()
+            with contextlib.suppress(FileNotFoundError):
+                system.remove(file.place.folder, file.name)
+        elif file.is_at(file.name):
+            system.remove(file.place.folder, file.name)
     except OSError as error:
         return error
     finally:
         with contextlib.suppress(OSError):  # whatever it says, the descriptor is gone, and the data were flushed before
-            os.close(file.fd)
+            file.close()
     return None
 
 
 def lock(fd: int, *, wait: bool = False) -> bool:
     """Lock a file or a folder for this process; False if somebody else holds it. True where there are no locks."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        system.lock(fd, wait=wait)
     except BlockingIOError:
         return False
     except OSError as error:
@@ -121,39 +135,33 @@ def lock(fd: int, *, wait: bool = False) -> bool:
     return True
 
 
-def remove_leftovers(folder: int, belongs: Callable[[str], bool]) -> None:
+def remove_leftovers(folder: Handle, belongs: Callable[[str], bool]) -> None:
     """Remove temporary files whose writer is dead, and for whose target (its first 50 characters) `belongs` holds.
 
     A living writer holds the lock, and keeps its file. Where the file system has no locks all files stay: nobody can
     tell. A folder that may not be listed is left as it is.
     """
     with contextlib.suppress(OSError):
-        for name in names_in(folder):
+        for name in system.names_in(folder):
             target = target_of(name)
             if target is not None and belongs(target):
                 with contextlib.suppress(OSError):
                     _remove_if_dead(folder, name)
 
 
-def names_in(folder: int) -> list[str]:
-    """The names in a folder, whose descriptor need not be open for reading."""
-    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        return os.listdir(fd)  # noqa: PTH208
-    finally:
-        let_go(fd)
-
-
-def _remove_if_dead(folder: int, name: str) -> None:
+def _remove_if_dead(folder: Handle, name: str) -> None:
     """Remove a regular file that nobody has locked."""
     found = look(name, folder)
     if found is None or not stat.S_ISREG(found.st_mode):
         return
-    fd = os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    if not system.POSIX:  # whoever has it open forbids it
+        system.remove(folder, name)
+        return
+    fd = system.open_in(folder, name, os.O_RDWR | system.NO_FOLLOW | system.NO_WAIT)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        system.lock(fd)
         own = os.fstat(fd)
         if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
-            os.unlink(name, dir_fd=folder)
+            system.remove(folder, name)
     finally:
         let_go(fd)

@@ -36,6 +36,8 @@ def wrap(buf: Any) -> Array:
         array = np.from_dlpack(buf)
         if not array.flags.writeable and _is_of_torch(buf):
             array = buf.numpy()  # the DLPack of old PyTorch does not say that it may be written: NumPy takes it as not
+        elif not array.flags.writeable and not np.from_dlpack(np.empty(1)).flags.writeable:
+            raise BufferError(f"NumPy {np.__version__} takes all that comes by DLPack as read-only; 2.2.6 does not")
         return array
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise TypeError(

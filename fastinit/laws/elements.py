@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastinit.laws.functions import function
 from fastinit.laws.independent import Constant
 from fastinit.laws.law import Element
 
@@ -91,7 +92,5 @@ class SphereCoordinate(Element):
             return np.where(x >= 0, 1.0, 0.0)[()]
         if self.dimension == 1:
             return (0.5 * (x >= -self.radius) + 0.5 * (x >= self.radius))[()]
-        from scipy.special import betainc
-
         inside = np.minimum((x / self.radius) ** 2, 1.0)
-        return (0.5 + 0.5 * np.sign(x) * betainc(0.5, (self.dimension - 1) / 2, inside))[()]
+        return (0.5 + 0.5 * np.sign(x) * function("special", "betainc")(0.5, (self.dimension - 1) / 2, inside))[()]

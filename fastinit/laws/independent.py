@@ -12,6 +12,7 @@ from fastinit.dtypes import Format
 from fastinit.engines import reference
 from fastinit.engines.gaussian import lower_tail, upper_tail
 from fastinit.engines.stream import DEEP_TAIL_32
+from fastinit.laws.functions import function
 from fastinit.laws.law import (
     Draw,
     IndependentLaw,
@@ -185,9 +186,7 @@ class Normal(IndependentLaw):
         """Phi((x - mean) / std)."""
         if not self.std:
             return Constant(self.mean).cdf(x)
-        from scipy.special import ndtr
-
-        return ndtr((np.asarray(x, np.float64) - self.mean) / self.std)
+        return function("special", "ndtr")((np.asarray(x, np.float64) - self.mean) / self.std)
 
     def prepare(self, format: Format) -> Draw:
         """Reals: mean, std."""
@@ -241,7 +240,8 @@ class TruncatedNormal(IndependentLaw):
     """A normal of `parent_mean` and `parent_std`, conditioned to [low, high] (absolute bounds, either may be infinite).
 
     One word an element through the inverse of the distribution function, from the nearer tail: no rejection, any
-    bounds. `mean` and `std` are those of the truncated law. Raises ValueError unless low < high (or parent_std is 0
+    bounds. `mean` and `std` are those of the truncated law; in far tails SciPy computes them, and systems differ in the
+    11th digit. Raises ValueError unless low < high (or parent_std is 0
     and low <= parent_mean <= high), and where the interval holds less than 2^-110 of the parent's mass (about 12 std
     away).
     """
@@ -281,10 +281,8 @@ class TruncatedNormal(IndependentLaw):
 
     def _standard(self) -> Any:
         """SciPy's law in standard deviations of the parent, whose own square may be beyond float64."""
-        from scipy.stats import truncnorm
-
         alpha, beta = self._bounds()
-        return truncnorm(max(alpha, -FAR), min(beta, FAR))
+        return function("stats", "truncnorm")(max(alpha, -FAR), min(beta, FAR))
 
     def _moments(self) -> tuple[float, float]:
         """Mean and std in standard deviations of the parent."""

@@ -29,6 +29,7 @@ from fastinit.dtypes import storage_dtype
 from fastinit.files.place import let_go
 from fastinit.files.recorded import recorded
 from fastinit.files.safetensors import DTYPES, SafetensorsError, Slot, read_at, read_header
+from fastinit.files.system import BYTES
 from fastinit.floating_point import in_default_mode
 from fastinit.laws import Blocks, Constant, Law
 from fastinit.laws.blocks import Leaf, slices
@@ -117,7 +118,7 @@ class _File:
 
     def read(self, engine: engines.Engine, threads: int, progress: Callable[[int], object] | None) -> None:
         """Read all tensors: first the samples, then the rest."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(self.path, os.O_RDONLY | BYTES)
         try:
             sampled = [one for one in self.tensors if one.sampled]
             for_each(lambda i: self._sample(fd, sampled[i], engine), len(sampled), threads)

@@ -313,6 +313,12 @@ class Capsule:
         return self.values.__dlpack_device__()
 
 
+writes = pytest.mark.skipif(
+    not np.from_dlpack(np.empty(1)).flags.writeable, reason="this NumPy takes all that comes by DLPack as read-only"
+)
+
+
+@writes
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
 def test_an_object_with_dlpack_is_filled_in_place(engine, dtype):
     capsule = Capsule(np.zeros((20, 30), dtype))
@@ -320,10 +326,26 @@ def test_an_object_with_dlpack_is_filled_in_place(engine, dtype):
     assert_same(capsule.values, plain((20, 30), dtype))
 
 
+@writes
 def test_raw_storage_behind_dlpack_is_filled(engine):
     capsule = Capsule(np.zeros((20, 30), np.uint16).T)
     fill(capsule, dtype="bfloat16")
     assert_same(capsule.values.copy().view(ml_dtypes.bfloat16), plain((30, 20), "bfloat16"))
+
+
+def test_a_numpy_whose_dlpack_is_read_only_is_named(monkeypatch):
+    real = np.from_dlpack
+
+    def read_only(x):
+        array = real(x)
+        array.flags.writeable = False
+        return array
+
+    monkeypatch.setattr(np, "from_dlpack", read_only)
+    capsule = Capsule(np.zeros(3))
+    with pytest.raises(TypeError, match=r"NumPy \S+ takes all that comes by DLPack as read-only; 2\.2\.6 does not"):
+        fill(capsule)
+    assert not capsule.values.any()
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")

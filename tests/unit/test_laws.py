@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 
 import mpmath
 import numpy as np
@@ -263,3 +264,11 @@ def test_an_interval_too_narrow_for_float32_probabilities_is_refused_and_float64
     drawn = fastinit.new(100, law, seed=1, dtype="float64")
     assert ((low <= drawn) & (drawn <= high)).all()
     assert len(np.unique(drawn)) > 90
+
+
+@pytest.mark.parametrize("law", [Normal(), TruncatedNormal(0.0, 1.0, -2.0, 2.0), laws.Orthogonal().on((8, 4))])
+def test_without_scipy_a_distribution_function_says_what_to_install(law, monkeypatch):
+    for name in ("scipy", "scipy.special", "scipy.stats"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ModuleNotFoundError, match=r"need SciPy: pip install scipy$"):
+        law.cdf(0.5)
