@@ -7,6 +7,8 @@ from fastinit.about import selftest as selftest
 from fastinit.address import STREAM as STREAM
 from fastinit.address import Shard as Shard
 from fastinit.address import new_seed as new_seed
+from fastinit.advice import gain as gain
+from fastinit.advice import scheme_for as scheme_for
 from fastinit.architectures import fill_lstm_bias as fill_lstm_bias
 from fastinit.architectures import fill_mamba2_a_log as fill_mamba2_a_log
 from fastinit.architectures import fill_mamba_a_log as fill_mamba_a_log
@@ -38,8 +40,6 @@ from fastinit.schemes import fill_variance_scaling as fill_variance_scaling
 from fastinit.schemes import fill_xavier_normal as fill_xavier_normal
 from fastinit.schemes import fill_xavier_uniform as fill_xavier_uniform
 from fastinit.schemes import fill_zeros as fill_zeros
-from fastinit.schemes import gain as gain
-from fastinit.schemes import scheme_for as scheme_for
 from fastinit.structures import fill_blocks as fill_blocks
 from fastinit.structures import fill_delta_orthogonal as fill_delta_orthogonal
 from fastinit.structures import fill_dirac as fill_dirac

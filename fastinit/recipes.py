@@ -15,8 +15,8 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from fastinit.model_numbers import embedding_rule, exactly, length_of, number_of_layers, numbered_blocks, rule
 from fastinit.plan import SKIP, Rule, Shapes, entry_of
 
 
@@ -89,66 +89,6 @@ def _recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-# --- reading the numbers of a model -----------------------------------------------------------------------------------
-
-
-def _blocks(shapes: Shapes, pattern: str) -> list[int]:
-    """The numbers of the blocks, which `pattern` captures at the beginning of a name."""
-    return sorted({int(found[1]) for name in shapes if (found := re.match(pattern, name))})
-
-
-def _layers(shapes: Shapes, pattern: str, end: str, given: float | None) -> float:
-    """How many blocks the whole model has; `end` matches what stands behind the last of them."""
-    blocks = _blocks(shapes, pattern)
-    if given is not None:
-        if blocks and blocks[-1] >= given:
-            raise ValueError(f"layers is {given}, but the names have a block {blocks[-1]} (they count from 0)")
-        return given
-    if not blocks:
-        raise ValueError(f"layers cannot be read: no name begins with {pattern!r}; pass layers, those of the model")
-    # Of a pipeline stage the count would give a wrong scale, silently.
-    if blocks != list(range(len(blocks))) or not any(re.fullmatch(end, name) for name in shapes):
-        raise ValueError(
-            f"layers cannot be read: the {len(blocks)} blocks from {blocks[0]} to {blocks[-1]} are a part of a model, "
-            f"which begins with block 0 and ends with {end!r}; pass layers, those of the whole model"
-        )
-    return len(blocks)
-
-
-def _length(shapes: Shapes, pattern: str, what: str, given: float | None) -> float:
-    """The last dimension of the tensors whose whole name matches; `what` is the number it is."""
-    found = (
-        {given}
-        if given is not None
-        else {entry["shape"][-1] for name, entry in shapes.items() if re.fullmatch(pattern, name) and entry["shape"]}
-    )
-    if len(found) != 1:
-        read = f"tensors that match {pattern!r} end in {sorted(found)}" if found else f"no name matches {pattern!r}"
-        raise ValueError(f"{what} cannot be read: {read}; pass {what}")
-    number = float(found.pop())
-    if number <= 0:
-        raise ValueError(f"{what} is {number:g}; it must be positive")
-    return number
-
-
-def _rule(match: str, scheme: str, **numbers: Any) -> Rule:
-    return Rule(match, scheme, numbers)
-
-
-def _table(match: str, std: float, padding: float | None) -> Rule:
-    """An embedding of normals; `padding` is the row of the padding token, which is zero."""
-    if padding is None:
-        return _rule(match, "normal", std=std)
-    if padding != int(padding):
-        raise ValueError(f"padding is {padding}; it is the number of a row, as the configuration's pad_token_id")
-    return _rule(match, "normal", std=std, padding_idx=int(padding))
-
-
-def _exactly(names: Iterable[str]) -> str:
-    """A pattern of these names and no others; of none, it matches nothing."""
-    return "|".join(map(re.escape, names)) or r"(?!)"
-
-
 # --- GPT-2 ------------------------------------------------------------------------------------------------------------
 
 
@@ -156,22 +96,22 @@ def _gpt2(shapes: Shapes, *, std: float = 0.02, layers: float | None = None) -> 
     root = r"(?:transformer\.)?"
     block = rf"{root}h\.\d+\."
     attention = r"(?:attn|crossattention)"
-    layers = _layers(shapes, rf"{root}h\.(\d+)\.", rf"{root}ln_f\.weight", layers)
+    layers = number_of_layers(shapes, rf"{root}h\.(\d+)\.", rf"{root}ln_f\.weight", layers)
     return [
         # The causal mask, in older checkpoints; the model builds it. It is no bias: zeros would mask everything.
-        _rule(rf"{block}{attention}\.(?:bias|masked_bias)", SKIP),
-        _rule(rf"{block}(?:{attention}|mlp)\.c_proj\.weight", "residual_normal", layers=layers, std=std),
-        _rule(rf"{block}(?:{attention}\.(?:c_attn|q_attn)|mlp\.c_fc)\.weight", "normal", std=std),
-        _rule(rf"{root}(?:wte|wpe)\.weight", "normal", std=std),
-        _rule(rf"(?:{block}ln_(?:1|2|cross_attn)|{root}ln_f)\.weight", "ones"),
-        _rule(rf"(?:{block}.+|{root}ln_f)\.bias", "zeros"),
+        rule(rf"{block}{attention}\.(?:bias|masked_bias)", SKIP),
+        rule(rf"{block}(?:{attention}|mlp)\.c_proj\.weight", "residual_normal", layers=layers, std=std),
+        rule(rf"{block}(?:{attention}\.(?:c_attn|q_attn)|mlp\.c_fc)\.weight", "normal", std=std),
+        rule(rf"{root}(?:wte|wpe)\.weight", "normal", std=std),
+        rule(rf"(?:{block}ln_(?:1|2|cross_attn)|{root}ln_f)\.weight", "ones"),
+        rule(rf"(?:{block}.+|{root}ln_f)\.bias", "zeros"),
         *_heads(r"lm_head|score|classifier|qa_outputs|multiple_choice_head\.summary", std),
     ]
 
 
 def _heads(names: str, std: float) -> list[Rule]:
     """Linear layers on top of a model of transformers, which its base class draws."""
-    return [_rule(rf"(?:{names})\.weight", "normal", std=std), _rule(rf"(?:{names})\.bias", "zeros")]
+    return [rule(rf"(?:{names})\.weight", "normal", std=std), rule(rf"(?:{names})\.bias", "zeros")]
 
 
 # --- Llama ------------------------------------------------------------------------------------------------------------
@@ -185,11 +125,11 @@ def _llama(shapes: Shapes, *, std: float = 0.02, padding: float | None = None) -
     norms = r"(?:input|post_attention|post_feedforward)_layernorm|self_attn\.[qk]_norm"
     return [
         # A constant table of the rotary embedding, in older checkpoints; the model builds it.
-        _rule(rf"{_LLAMA}(?:.+\.)?rotary_emb\.inv_freq", SKIP),
-        _rule(rf"{layer}{matrices}\.weight", "normal", std=std),
-        _rule(rf"{layer}{matrices}\.bias", "zeros"),
-        _table(rf"{_LLAMA}embed_tokens\.weight", std, padding),
-        _rule(rf"(?:{layer}(?:{norms})|{_LLAMA}norm)\.weight", "ones"),
+        rule(rf"{_LLAMA}(?:.+\.)?rotary_emb\.inv_freq", SKIP),
+        rule(rf"{layer}{matrices}\.weight", "normal", std=std),
+        rule(rf"{layer}{matrices}\.bias", "zeros"),
+        embedding_rule(rf"{_LLAMA}embed_tokens\.weight", std, padding),
+        rule(rf"(?:{layer}(?:{norms})|{_LLAMA}norm)\.weight", "ones"),
         *_heads("lm_head|score|qa_outputs", std),
     ]
 
@@ -200,22 +140,22 @@ def _llama_depth(shapes: Shapes, *, std: float = 0.02, width: float | None = Non
     inward = r"(?:attention\.w[qkv]|self_attn\.[qkv]_proj|feed_forward\.w1|mlp\.gate_proj)\.weight"
     scaled = r"(?:attention\.wo|self_attn\.o_proj|feed_forward\.w[23]|mlp\.(?:down|up)_proj)\.weight"
     norms = r"(?:attention_norm|ffn_norm|input_layernorm|post_attention_layernorm|(?:attention|self_attn)\.[qk]_norm)"
-    width = _length(shapes, embedding, "width", width)
+    width = length_of(shapes, embedding, "width", width)
     bounds = (-2.0, 2.0)  # absolute, the default of trunc_normal_: 100 std, so that nothing is cut
     return [
-        _rule(rf"freqs_cis|{_LLAMA}(?:.+\.)?rotary_emb\.inv_freq", SKIP),  # constant tables, which the model builds
-        _rule(embedding, "normal", std=1.0),
-        _rule(r"(?:output|lm_head)\.weight", "truncated_normal", std=width**-0.5, sigmas=(-3.0, 3.0)),
-        _rule(rf"(?:{_LLAMA}norm|{_LLAMA}layers\.\d+\.{norms})\.weight", "ones"),
-        _rule(rf"{_LLAMA}layers\.\d+\.{inward}", "truncated_normal", std=std, bounds=bounds),
+        rule(rf"freqs_cis|{_LLAMA}(?:.+\.)?rotary_emb\.inv_freq", SKIP),  # constant tables, which the model builds
+        rule(embedding, "normal", std=1.0),
+        rule(r"(?:output|lm_head)\.weight", "truncated_normal", std=width**-0.5, sigmas=(-3.0, 3.0)),
+        rule(rf"(?:{_LLAMA}norm|{_LLAMA}layers\.\d+\.{norms})\.weight", "ones"),
+        rule(rf"{_LLAMA}layers\.\d+\.{inward}", "truncated_normal", std=std, bounds=bounds),
         *(
-            _rule(
+            rule(
                 rf"{_LLAMA}layers\.{layer}\.{scaled}",
                 "truncated_normal",
                 std=std / (2 * (layer + 1)) ** 0.5,
                 bounds=bounds,
             )
-            for layer in _blocks(shapes, rf"{_LLAMA}layers\.(\d+)\.")
+            for layer in numbered_blocks(shapes, rf"{_LLAMA}layers\.(\d+)\.")
         ),
     ]
 
@@ -234,13 +174,13 @@ def _bert(shapes: Shapes, *, std: float = 0.02, padding: float = 0) -> list[Rule
     norms = rf"{root}embeddings|{layer}(?:{attention}\.)?output|cls\.predictions\.transform"
     return [
         # Positions 0, 1, ... and token types 0, in older checkpoints; the model builds them.
-        _rule(rf"{root}embeddings\.(?:position_ids|token_type_ids)", SKIP),
-        _table(rf"{root}embeddings\.word_embeddings\.weight", std, padding),
-        _rule(rf"{root}embeddings\.(?:position|token_type)_embeddings\.weight", "normal", std=std),
-        _rule(rf"(?:{dense})\.weight", "normal", std=std),
-        _rule(rf"(?:{dense}|cls\.predictions)\.bias", "zeros"),
-        _rule(rf"(?:{norms})\.LayerNorm\.weight", "ones"),
-        _rule(rf"(?:{norms})\.LayerNorm\.bias", "zeros"),
+        rule(rf"{root}embeddings\.(?:position_ids|token_type_ids)", SKIP),
+        embedding_rule(rf"{root}embeddings\.word_embeddings\.weight", std, padding),
+        rule(rf"{root}embeddings\.(?:position|token_type)_embeddings\.weight", "normal", std=std),
+        rule(rf"(?:{dense})\.weight", "normal", std=std),
+        rule(rf"(?:{dense}|cls\.predictions)\.bias", "zeros"),
+        rule(rf"(?:{norms})\.LayerNorm\.weight", "ones"),
+        rule(rf"(?:{norms})\.LayerNorm\.bias", "zeros"),
         *_heads("classifier|qa_outputs", std),
     ]
 
@@ -253,8 +193,8 @@ def _t5(shapes: Shapes, *, factor: float = 1.0, heads: float | None = None, widt
     layer = rf"{root}(?:encoder|decoder)\.block\.\d+\.layer\.\d+\."
     attention = rf"{layer}(?:SelfAttention|EncDecAttention)\."
     query, bias = rf"{attention}q\.weight", rf"{attention}relative_attention_bias\.weight"
-    heads = _length(shapes, bias, "heads", heads)
-    width = _length(shapes, rf"{root}(?:shared|(?:encoder|decoder)\.embed_tokens)\.weight", "width", width)
+    heads = length_of(shapes, bias, "heads", heads)
+    width = length_of(shapes, rf"{root}(?:shared|(?:encoder|decoder)\.embed_tokens)\.weight", "width", width)
     rows = {math.prod(entry["shape"][:1]) for name, entry in shapes.items() if re.fullmatch(query, name)}
     if len(rows) != 1 or not max(rows) or max(rows) % heads:
         raise ValueError(
@@ -263,16 +203,16 @@ def _t5(shapes: Shapes, *, factor: float = 1.0, heads: float | None = None, widt
         )
     head_width = max(rows) / heads
     return [
-        _rule(rf"{root}(?:shared|(?:encoder|decoder)\.embed_tokens)\.weight", "normal", std=factor),
-        _rule(r"(?:lm_head|classifier)\.weight", "normal", std=factor),
+        rule(rf"{root}(?:shared|(?:encoder|decoder)\.embed_tokens)\.weight", "normal", std=factor),
+        rule(r"(?:lm_head|classifier)\.weight", "normal", std=factor),
         # (width * width of a head)^-1/2: T5 does not divide the scores by the root of the latter, so the weights do.
-        _rule(query, "lecun_normal", gain=factor * head_width**-0.5),
-        _rule(rf"{attention}[kvo]\.weight", "lecun_normal", gain=factor),
-        _rule(bias, "normal", std=factor * width**-0.5),
-        _rule(rf"{layer}DenseReluDense\.(?:wi|wi_0|wi_1|wo)\.weight", "lecun_normal", gain=factor),
-        _rule(rf"(?:{layer}layer_norm|{root}(?:encoder|decoder)\.final_layer_norm)\.weight", "constant", value=factor),
-        _rule(r"(?:qa_outputs|classification_head\.(?:dense|out_proj))\.weight", "lecun_normal", gain=factor),
-        _rule(r"(?:qa_outputs|classification_head\.(?:dense|out_proj)|classifier)\.bias", "zeros"),
+        rule(query, "lecun_normal", gain=factor * head_width**-0.5),
+        rule(rf"{attention}[kvo]\.weight", "lecun_normal", gain=factor),
+        rule(bias, "normal", std=factor * width**-0.5),
+        rule(rf"{layer}DenseReluDense\.(?:wi|wi_0|wi_1|wo)\.weight", "lecun_normal", gain=factor),
+        rule(rf"(?:{layer}layer_norm|{root}(?:encoder|decoder)\.final_layer_norm)\.weight", "constant", value=factor),
+        rule(r"(?:qa_outputs|classification_head\.(?:dense|out_proj))\.weight", "lecun_normal", gain=factor),
+        rule(r"(?:qa_outputs|classification_head\.(?:dense|out_proj)|classifier)\.bias", "zeros"),
     ]
 
 
@@ -291,11 +231,11 @@ def _vit(shapes: Shapes, *, std: float = 0.02) -> list[Rule]:
     norms = rf"{root}(?:layers|encoder\.layer)\.\d+\.layernorm_(?:before|after)|{root}layernorm"
     return [
         # Bounds are absolute, the default of trunc_normal_: 100 std, so that nothing is cut.
-        _rule(rf"{root}embeddings\.(?:cls_token|position_embeddings)", "truncated_normal", std=std, bounds=(-2.0, 2.0)),
-        _rule(rf"{root}embeddings\.mask_token", "zeros"),
-        _rule(rf"(?:{linear})\.weight", "normal", std=std),
-        _rule(rf"(?:{norms})\.weight", "ones"),
-        _rule(rf"(?:{linear}|{norms})\.bias", "zeros"),
+        rule(rf"{root}embeddings\.(?:cls_token|position_embeddings)", "truncated_normal", std=std, bounds=(-2.0, 2.0)),
+        rule(rf"{root}embeddings\.mask_token", "zeros"),
+        rule(rf"(?:{linear})\.weight", "normal", std=std),
+        rule(rf"(?:{norms})\.weight", "ones"),
+        rule(rf"(?:{linear}|{norms})\.bias", "zeros"),
         *_heads(r"classifier|decoder\.0", std),
     ]
 
@@ -319,12 +259,12 @@ def _norms(shapes: Shapes) -> list[str]:
 
 
 def _norm_rules(shapes: Shapes) -> list[Rule]:
-    modules = f"(?:{_exactly(_norms(shapes))})"
+    modules = f"(?:{exactly(_norms(shapes))})"
     return [
-        _rule(rf"{modules}\.(?:weight|running_var)", "ones"),
-        _rule(rf"{modules}\.(?:bias|running_mean|num_batches_tracked)", "zeros"),
-        _rule(r"(?:.+\.)?running_mean|(?:.+\.)?num_batches_tracked", "zeros"),  # of a batch norm without weights
-        _rule(r"(?:.+\.)?running_var", "ones"),
+        rule(rf"{modules}\.(?:weight|running_var)", "ones"),
+        rule(rf"{modules}\.(?:bias|running_mean|num_batches_tracked)", "zeros"),
+        rule(r"(?:.+\.)?running_mean|(?:.+\.)?num_batches_tracked", "zeros"),  # of a batch norm without weights
+        rule(r"(?:.+\.)?running_var", "ones"),
     ]
 
 
@@ -344,17 +284,17 @@ def _resnet(shapes: Shapes, *, zero_last: float = 0) -> list[Rule]:
     }
     if zero_last and not residual:
         raise ValueError("zero_last: no name is that of a block's last norm, such as layer1.0.bn2.weight")
-    rules = [_rule(_exactly(residual.values()), "zeros")] if zero_last else []
+    rules = [rule(exactly(residual.values()), "zeros")] if zero_last else []
     heads = r"fc|classifier\.1"
     rules += [
-        _rule(_exactly(_weights(shapes, [4])), "variance_scaling", scale=2.0, mode="fan_out", distribution="normal"),
+        rule(exactly(_weights(shapes, [4])), "variance_scaling", scale=2.0, mode="fan_out", distribution="normal"),
         *_norm_rules(shapes),
         # Linear's own default: both from U(-a, a), a = 1 / sqrt(fan_in), which is He's uniform at a slope of sqrt(5).
-        _rule(rf"(?:{heads})\.weight", "he_uniform", negative_slope=math.sqrt(5.0)),
+        rule(rf"(?:{heads})\.weight", "he_uniform", negative_slope=math.sqrt(5.0)),
     ]
     if any(re.fullmatch(rf"(?:{heads})\.bias", name) for name in shapes):
-        bound = _length(shapes, rf"(?:{heads})\.weight", "features", None) ** -0.5
-        rules.append(_rule(rf"(?:{heads})\.bias", "uniform", low=-bound, high=bound))
+        bound = length_of(shapes, rf"(?:{heads})\.weight", "features", None) ** -0.5
+        rules.append(rule(rf"(?:{heads})\.bias", "uniform", low=-bound, high=bound))
     return rules
 
 
@@ -365,7 +305,7 @@ def _mlp(shapes: Shapes, scheme: str) -> list[Rule]:
         for name in _weights(shapes, range(2, 6))
         if len(shapes[name]["shape"]) > 2 or not re.search("emb|wte|wpe", name.lower())
     ]
-    return [*_norm_rules(shapes), _rule(_exactly(weights), scheme, layout="torch"), _rule(r"(?:.+\.)?bias", "zeros")]
+    return [*_norm_rules(shapes), rule(exactly(weights), scheme, layout="torch"), rule(r"(?:.+\.)?bias", "zeros")]
 
 
 def _mlp_he(shapes: Shapes) -> list[Rule]:

@@ -81,7 +81,7 @@ def fill_sparse(
 
     Which elements survive is a uniform subset of each line (to 2^-32 a step), independent between lines. A survivor has
     the value that its law gives to the same address without zeros. A zero is +0.0. Any dtype of floats, any rank.
-    A shard draws the words, not the values, of its lines' elements before it. Memory beside the buffer: 500 KiB a
+    A shard draws the words, not the values, of its lines' elements before it. Memory beside the buffer: 3.3 MiB a
     thread. Options, errors and guarantee as `fill`; TypeError or ValueError also for a sparsity outside [0, 1], both or
     neither of sparsity and nonzeros, more nonzeros than a line has, an axis that does not exist.
     Source: Martens 2010, "Deep learning via Hessian-free optimization", section 5; torch.nn.init.sparse_.

@@ -9,9 +9,9 @@ from fractions import Fraction
 from functools import partial
 from typing import NamedTuple
 
+from fastinit.advice import scheme_for
 from fastinit.laws import Law
 from fastinit.named import law_of
-from fastinit.schemes import scheme_for
 from fastinit.structures import orthogonal
 
 SMALL_STD = 0.01

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
+from fastinit.advice import scheme_for
 from fastinit.compare.comparison import Comparison, Outcome
 from fastinit.compare.training import CHANCE
-from fastinit.schemes import scheme_for
 from fastinit.wording import NONE
 
 # Decades: starts so near to the best are as good. Seeds differ by more (He under ReLU, 50 layers of 512: 0.3).

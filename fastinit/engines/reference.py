@@ -13,7 +13,8 @@ from numpy.lib.stride_tricks import as_strided
 
 from fastinit.engines import stream as k
 from fastinit.engines.gaussian import EXP_DEGREE, LN_2, LN_2_HIGH, LN_2_LOW
-from fastinit.engines.interface import BFLOAT16, FLOAT8_E4M3FN, FLOAT8_E5M2, FLOAT16, Region, StorePolicy
+from fastinit.engines.interface import Region, StorePolicy
+from fastinit.engines.rounding import rounded as rounded
 from fastinit.products import dot
 
 Array = Any  # an ndarray; NumPy types the results of mixed scalars and arrays as Any
@@ -314,38 +315,7 @@ LAWS = {
 }
 
 
-# --- rounding float32 to narrow storage, to nearest even --------------------------------------------------------------
-
-
-def narrow(x: Array, mantissa_bits: int, bias: int) -> Array:
-    """The bits of x in a format with so many mantissa bits and this bias, sign in bit 31. No overflow handling."""
-    pattern = x.view(np.uint32)
-    size, drop = pattern & np.uint32(0x7FFFFFFF), np.uint32(23 - mantissa_bits)
-    odd, half = (size >> drop) & np.uint32(1), np.uint32((1 << (22 - mantissa_bits)) - 1)
-    normal = (size + odd + half - np.uint32((127 - bias) << 23)) >> drop
-    # Adding the power of two whose last place is the format's smallest subnormal rounds a subnormal.
-    magic = np.float32(2.0 ** (24 - bias - mantissa_bits))
-    subnormal = (size.view(np.float32) + magic).view(np.uint32) - magic.view(np.uint32)
-    bits = np.where(size < np.uint32((128 - bias) << 23), subnormal, normal)
-    return bits | (pattern & np.uint32(0x80000000))
-
-
-def rounded(x: Array, dtype: Any, code: int) -> Array:
-    """float32 (or float64) values as storage elements of this dtype; `code` tells apart formats of one size."""
-    if code == FLOAT16:
-        return x.astype(np.float16).view(np.uint16)
-    if code == BFLOAT16:
-        pattern = x.view(np.uint32)
-        return ((pattern + np.uint32(0x7FFF) + ((pattern >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(
-            dtype
-        )
-    if code in (FLOAT8_E4M3FN, FLOAT8_E5M2):
-        bits = narrow(x, 3, 7) if code == FLOAT8_E4M3FN else narrow(x, 2, 15)
-        return (bits | (bits >> np.uint32(24))).astype(dtype)
-    return x
-
-
-# --- the walk: which elements go where --------------------------------------------------------------------------------
+# --- which elements go where -----------------------------------------------------------------------------------------
 
 # Elements drawn at once. Twice as fast on two threads as 2^14, in spite of the cache: the threads hand the GIL over at
 # every operation, and each should be worth that.

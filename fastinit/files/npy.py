@@ -364,8 +364,7 @@ class _Job:
         if format is None or prepared is None:  # a constant
             return lambda block, corner: self.draw(block, Shard((layout.elements,), corner))
         job = Job(stream_words(self.seed, self.name), prepared, None, format)
-        engine = engines.chosen(layout.elements)
-        storage = format.storage
+        engine, storage = engines.chosen(layout.elements), format.storage
 
         def draw(block: np.ndarray[Any, Any], corner: tuple[int, ...]) -> None:
             job.run(engine, block.view(storage), one_row(block.size, corner[0]))

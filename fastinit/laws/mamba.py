@@ -7,6 +7,7 @@ for every dtype, rounded at the end. docs/stream.md, section 11, prints them.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +67,26 @@ def _mean_and_std(values: Any, weights: Any) -> tuple[float, float]:
     return mean, math.sqrt(np.average((values - mean) ** 2, weights=weights))
 
 
+class _ByQuadrature(IndependentLaw):
+    """A law whose moments are integrals."""
+
+    @abstractmethod
+    def _moments(self) -> tuple[float, float]:
+        """Mean and standard deviation."""
+
+    @property
+    def mean(self) -> float:  # type: ignore[override]
+        """The mean, by quadrature."""
+        return self._moments()[0]
+
+    @property
+    def std(self) -> float:  # type: ignore[override]
+        """The standard deviation, by quadrature."""
+        return self._moments()[1]
+
+
 @dataclass(frozen=True)
-class StepBias(IndependentLaw):
+class StepBias(_ByQuadrature):
     """The bias whose softplus is a step dt, log-uniform on (low, high) and raised to `floor`: dt + ln(1 - e^-dt).
 
     dt = max(exp(ln low + u (ln high - ln low)), floor), u uniform on (0, 1): where floor is above low, the chance
@@ -98,16 +117,6 @@ class StepBias(IndependentLaw):
         return _mean_and_std(dt + np.log(-np.expm1(-dt)), np.append((1.0 - raised) * weights, raised))
 
     @property
-    def mean(self) -> float:  # type: ignore[override]
-        """The mean, by quadrature."""
-        return self._moments()[0]
-
-    @property
-    def std(self) -> float:  # type: ignore[override]
-        """The standard deviation, by quadrature."""
-        return self._moments()[1]
-
-    @property
     def support(self) -> tuple[float, float]:
         """The biases of the shortest step, max(low, floor), and of the longest, high."""
         return _inverse_softplus(max(self.low, self.floor)), _inverse_softplus(self.high)
@@ -127,10 +136,12 @@ class StepBias(IndependentLaw):
 
 
 @dataclass(frozen=True)
-class LogOfUniform(IndependentLaw):
+class LogOfUniform(_ByQuadrature):
     """The natural logarithm of a uniform number on (low, high): the density is e^x / (high - low).
 
-    Not the log-uniform law, whose logarithm is uniform. Raises ValueError unless 0 < low < high, both finite.
+    Its mean is (high ln high - low ln low) / (high - low) - 1, and its variance 1 - low high (ln(high / low) /
+    (high - low))^2; where a narrow range would cancel them the quadrature does not. Not the log-uniform law, whose
+    logarithm is uniform. Raises ValueError unless 0 < low < high, both finite.
     """
 
     low: float = 1.0
@@ -145,16 +156,6 @@ class LogOfUniform(IndependentLaw):
     def _moments(self) -> tuple[float, float]:
         points, weights = _quadrature(math.log(self.low), math.log(self.high))
         return _mean_and_std(points, weights * np.exp(points - points[-1]))
-
-    @property
-    def mean(self) -> float:  # type: ignore[override]
-        """(high ln high - low ln low) / (high - low) - 1, by quadrature, where a narrow range cancels nothing."""
-        return self._moments()[0]
-
-    @property
-    def std(self) -> float:  # type: ignore[override]
-        """The root of 1 - low high (ln(high / low) / (high - low))^2, by quadrature."""
-        return self._moments()[1]
 
     @property
     def support(self) -> tuple[float, float]:

@@ -8,13 +8,13 @@ import mean_field
 import numpy as np
 import pytest
 
+from fastinit.advice import scheme_for
 from fastinit.compare import activations
 from fastinit.compare.activations import activation
 from fastinit.compare.propagation import propagate
 from fastinit.compare.starts import starts_for
 from fastinit.fill import new
 from fastinit.laws import Normal
-from fastinit.schemes import scheme_for
 
 DEPTH, WIDTH, BATCH = 50, 512, 128
 
