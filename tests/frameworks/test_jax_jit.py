@@ -150,6 +150,33 @@ for init in inits:
     )
 
 
+def test_a_tensor_without_dimensions_or_without_elements_is_drawn_too():
+    on_eight_devices(
+        """
+keys = jax.random.split(KEY, 3)
+for shape in ((), (0, 3), (1,)):
+    draw = lambda key: initializers.normal()(key, shape)
+    expected = np.asarray(draw(keys[1]))
+    for sharding in (None, NamedSharding(mesh((8,)), P())):
+        assert (np.asarray(jax.jit(draw, out_shardings=sharding)(keys[1])) == expected).all()
+    assert (np.asarray(jax.jit(jax.vmap(draw))(keys))[1] == expected).all()
+    assert expected.shape == shape
+"""
+    )
+
+
+def test_a_sharding_that_nobody_says_is_that_of_what_the_draw_is_added_to():
+    on_eight_devices(
+        """
+sharding = NamedSharding(mesh((4, 2)), P("x", "y"))
+held = jax.device_put(jnp.zeros(SHAPE), sharding)
+made = jax.jit(lambda held, key: held + initializers.normal()(key, SHAPE))(held, KEY)
+assert set(blocks(made)) == {(4, 12)} and made.sharding.is_equivalent_to(sharding, 2)
+assert (np.asarray(made) == np.asarray(initializers.normal()(KEY, SHAPE))).all()
+"""
+    )
+
+
 def test_two_processes_draw_what_one_draws(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
