@@ -223,7 +223,7 @@ def fill_blocks(
         out.view(np.uint8)[...] = 0
         if 0 in inside:
             return
-    part = (..., *(slice(n) for n in inside))  # the dots keep a tensor without dimensions an array
+    part: tuple[Any, ...] = (..., *(slice(n) for n in inside))  # the dots keep a tensor without dimensions an array
     # XLA's threads flush subnormals, and a draw does not.
     with nullcontext() if is_default() else default_mode(warn=False):
         every = out.reshape(-1, *block)
