@@ -64,7 +64,8 @@ def drawn(words: Array, shape: Sequence[Any], law: Law, dtype: np.dtype[Any], na
     elif isinstance(law, Normal) or not law.parent_std:  # type: ignore[attr-defined]
         values = _normal(_all(counter, beyond, address, format.working), which, *reals)
     else:
-        values = _truncated(_two(counter, beyond, address, format.working, which), integers, *reals)
+        word = _two(counter, beyond, address, format.working, which)
+        values = _truncated(word, "deep" in prepared.kernel, integers, *reals)
     drawn: jax.Array = values.astype(dtype)
     return drawn
 
@@ -243,6 +244,7 @@ def _normal(words: tuple[Words, Words | None], which: Array, mean: Any, std: Any
 
 def _truncated(
     words: tuple[Array, Array | None],
+    deep: bool,
     integers: Any,
     base_a: Any,
     base_b: Any,
@@ -259,18 +261,21 @@ def _truncated(
     base = jnp.where(side, base_a, base_b)
     if below is None:
         s = ((word ^ flip).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-32)
-        x = _magnitude_32(clamped(base + times(s, mass), k.SMALLEST_32, k.HALF_32))
+        x = _magnitude_32(clamped(base + times(s, mass), k.SMALLEST_32, k.HALF_32), deep)
     else:
         s = (_joined(word ^ flip, below ^ flip).astype(np.float64) + 0.5) * 2.0**-64
         x = _magnitude_64(base + times(s, mass))
     return clamped(mean + times(std, jnp.where(flip == 0, -x, x)), lowest, highest)
 
 
-def _magnitude_32(p: Array) -> Array:
+def _magnitude_32(p: Array, deep: bool) -> Array:
+    """The inverse; its far half only where the law reaches so deep a tail."""
     one = np.float32(1)
     q = one - (p + p)
     w = np.float32(0.5) * _minus_2_log(*_split((np.float32(4) * p) * (one - p)))
-    near = q * _horner(w - np.float32(2.65), k.MAGNITUDE_32)
+    near: Array = q * _horner(w - np.float32(2.65), k.MAGNITUDE_32)
+    if not deep:
+        return near
     s = jnp.sqrt(w)
     far = q * (s * _horner(one / s - np.float32(0.25), k.TAIL_32))
     return jnp.where(w < np.float32(5.3), near, far)

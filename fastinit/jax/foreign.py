@@ -223,11 +223,12 @@ def fill_blocks(
         out.view(np.uint8)[...] = 0
         if 0 in inside:
             return
-    part = tuple(slice(n) for n in inside)
+    part: tuple[Any, ...] = (..., *(slice(n) for n in inside))  # the dots keep a tensor without dimensions an array
     # XLA's threads flush subnormals, and a draw does not.
     with nullcontext() if is_default() else default_mode(warn=False):
-        for one, key in zip(out.reshape(-1, *block), words.reshape(-1, words.shape[-1]), strict=True):
-            fill(one[part], law, seed=seed_of_words(key), name=name, shard=place)
+        every = out.reshape(-1, *block)
+        for i, key in enumerate(words.reshape(-1, words.shape[-1])):
+            fill(every[(i, *part)], law, seed=seed_of_words(key), name=name, shard=place)
 
 
 # --- the call ---------------------------------------------------------------------------------------------------------
