@@ -21,6 +21,9 @@ def redirect(framework: str) -> list[str]:
             if hasattr(source, name) and callable(getattr(module, name)):
                 setattr(module, name, getattr(source, name))
                 replaced.append(name)
+        # By which Keras finds a class that is named by a string.
+        for name, their_class in getattr(module, "ALL_OBJECTS_DICT", {}).items():
+            module.ALL_OBJECTS_DICT[name] = getattr(source, their_class.__name__, their_class)
     return replaced
 
 

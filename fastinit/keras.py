@@ -142,7 +142,7 @@ class Constant(_Filled, initializers.Constant):
         """The constant tensor of `shape`, of `dtype` or else keras.config.floatx(), over the devices of `layout`."""
         if not _has_axes(self.value):
             return super().__call__(shape, dtype, layout)
-        return _laid_out(initializers.Constant.__call__(self, tuple(shape), dtype), layout)
+        return _laid_out(super(_Filled, self).__call__(tuple(shape), dtype), layout)
 
 
 def _has_axes(value: Any) -> bool:

@@ -13,8 +13,14 @@ def fans_of(shape: tuple[int, ...], in_axis: Axes, out_axis: Axes, batch_axis: A
 
     With I, O and B the products of the lengths of the axes of inputs, outputs and copies, and n that of all, the
     receptive field is n / (I O B), fan_in = I n / (I O B) and fan_out = O n / (I O B). Flax's embeddings, (rows, width)
-    with in_axis=-2 and out_axis=0, so have fan_in = width, for rows count in both; a fan may be a fraction.
+    with in_axis=-2 and out_axis=0, so have fan_in = width, for rows count in both; a fan may be a fraction. Raises
+    ValueError, in JAX's words, for a shape of one dimension whose inputs are to be the last but one.
     """
+    if len(shape) < 2 and in_axis == -2:
+        raise ValueError(
+            f"Can't compute input and output sizes of a {len(shape)}-dimensional weights tensor with default in_axis. "
+            f"Must be at least 2D or specify in_axis explicitly. The shape is {shape}; fill a bias by a constant"
+        )
     places = [
         places_of(axes(given, what), shape, what)
         for what, given in (("in_axis", in_axis), ("out_axis", out_axis), ("batch_axis", batch_axis))

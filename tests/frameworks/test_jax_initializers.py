@@ -131,6 +131,15 @@ def test_axes_count_as_in_jax(axes):
     assert ours == pytest.approx(sample.std(), rel=0.01)
 
 
+@pytest.mark.parametrize("shape", [(), (5,)])
+def test_a_shape_of_too_few_dimensions_is_refused_in_the_words_of_jax(shape):
+    with pytest.raises(ValueError, match=r"default in_axis\. Must be") as ours:
+        initializers.he_normal()(key7(), shape)
+    with pytest.raises(ValueError, match="Must be at least 2D") as original:
+        theirs.he_normal()(key7(), shape)
+    assert str(ours.value).startswith(str(original.value))
+
+
 @pytest.mark.parametrize(("shape", "axis"), [((6, 4), -1), ((4, 6), 0), ((3, 5, 8), 0), ((3, 5, 8), 1), ((3, 2, 7), 2)])
 def test_the_matrix_of_an_orthogonal_tensor_is_that_of_jax(shape, axis):
     def gram(array):
