@@ -46,6 +46,8 @@ def info() -> dict[str, Any]:
         from fastinit.engines import compiled
 
         report |= compiled.target()
+        if not report["cpu_features"] and platform.machine().lower() in ("aarch64", "arm64"):
+            report["cpu_features"] = ["neon"]  # LLVM may name none there; this one is a part of ARM64
     return report
 
 

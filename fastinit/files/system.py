@@ -43,10 +43,10 @@ NO_TERMINAL = getattr(os, "O_NOCTTY", 0)
 NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 TO_SYNC = os.O_RDONLY if POSIX else os.O_RDWR  # Windows syncs nothing that is open for reading only
 
-# What a file system answers when it has no fallocate, hard links, locks, owners, or folders that can be synced.
-NOT_SUPPORTED = frozenset(
-    {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENOLCK}  # the first two: macOS
-)
+# What a file system answers when it has no fallocate, hard links, locks, owners, or folders that can be synced. The
+# first two are one number on Linux and two on macOS.
+ANSWERS = ("ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL", "EPERM", "ENOLCK")
+NOT_SUPPORTED = frozenset(getattr(errno, name) for name in ANSWERS if hasattr(errno, name))
 
 MOST = 1 << 30  # bytes of a call: macOS refuses 2 GiB and more, where Linux writes less
 LOCK_FILE = ".fastinit-lock"
