@@ -44,7 +44,7 @@ def blocks(*made):
 """
 
 
-def on_eight_devices(code: str, *, timeout: float = 120, **environment: str) -> str:
+def on_eight_devices(code: str, *, timeout: float = 300, **environment: str) -> str:
     """Run code on eight devices, warnings being errors; what it printed."""
     done = run_python(
         "import warnings\nwarnings.simplefilter('error')\n" + SETTING + code,

@@ -93,11 +93,12 @@ sharding = NamedSharding(mesh((4, 2)), P("x", "y"))
 some = [laws.Normal(0.1, 0.02), laws.Uniform(-1.0, 2.0), laws.TruncatedNormal(0.0, 1.0, -2.0, 2.0)]
 some += [laws.Sparse(sparsity=0.5), laws.Sparse(sparsity=0.5, axis=1), laws.StepBias(0.001, 0.1, 1e-4)]
 some += [laws.Blocks(((8, laws.Normal()), (8, laws.Uniform())), 0)]
-for law in some:
-    for dtype in ("float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"):
-        draw = jax.jit(lambda: fastinit.jax.sharded(SHAPE, dtype, law, sharding, seed=2**63 + 5, name="a.b"))
-        expected = fastinit.new(SHAPE, law, dtype=dtype, seed=2**63 + 5, name="a.b")
-        assert np.asarray(draw()).tobytes() == expected.tobytes(), (law, dtype)
+address = {"seed": 2**63 + 5, "name": "a.b"}
+for dtype in ("float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"):
+    draw = jax.jit(lambda: [fastinit.jax.sharded(SHAPE, dtype, law, sharding, **address) for law in some])
+    for law, made in zip(some, draw(), strict=True):
+        expected = fastinit.new(SHAPE, law, dtype=dtype, **address)
+        assert np.asarray(made).tobytes() == expected.tobytes(), (law, dtype)
 matrix = jax.jit(lambda: fastinit.jax.sharded(SHAPE, None, laws.Orthogonal(), sharding, seed=3, name="w"))()
 assert np.abs(np.asarray(matrix) - fastinit.new(SHAPE, laws.Orthogonal(), seed=3, name="w")).max() <= 32 * 2.0**-23
 """
