@@ -75,8 +75,12 @@ if hasattr(os, "register_at_fork"):
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     """The product of two matrices, as np.matmul gives it.
 
-    Without NumPy's warnings: on ARM64 OpenBLAS leaves the flag of a division by zero behind where nothing was divided.
+    Into zeros where no `out` is given: a matrix by its own transpose is BLAS's syrk to NumPy, and OpenBLAS's float32
+    one on ARM64 multiplies what it finds there by 0, so that a NaN in recycled memory becomes one of the product. The
+    flags of that, and of an underflow, are not the caller's.
     """
+    if out is None:
+        out = np.zeros((a.shape[0], b.shape[1]), np.result_type(a, b))
     with _gate.product(), np.errstate(all="ignore"):
         return np.matmul(a, b, out=out)
 
