@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fastinit import laws
 from fastinit.laws.law import IndependentLaw, Law
+from fastinit.torch.record.boxes import Box, are_disjoint, box_of, common, covers, meet
 from fastinit.torch.record.contents import (
     Assembled,
     Before,
@@ -29,8 +30,6 @@ from fastinit.torch.record.contents import (
 )
 from fastinit.torch.record.evaluate import NotComputableError, evaluate
 from fastinit.torch.record.memory import Storages, region_of, seen
-
-Box = tuple[tuple[int, int], ...]  # [begin, end) along each axis
 
 MOST_COVERED = 1 << 28  # elements of which it is counted whether each was written
 MOST_CELLS = 1 << 20  # of the grid that the pieces of one tensor span
@@ -197,47 +196,6 @@ def _among(law: Law, shape: tuple[int, ...], own: tuple[int, ...]) -> Law | None
 # --- pieces -----------------------------------------------------------------------------------------------------------
 
 
-def box_of(whole: Region, part: Region) -> Box | None:
-    """The box of a tensor that a part of its memory is; None where it is none."""
-    rest = part.offset - whole.offset
-    axes = sorted((i for i, n in enumerate(whole.shape) if n > 1), key=lambda i: -whole.strides[i])
-    begins, sizes = [0] * len(whole.shape), [1] * len(whole.shape)
-    if rest < 0:
-        return None
-    for i in axes:
-        if whole.strides[i]:
-            begins[i], rest = divmod(rest, whole.strides[i])
-    if rest:
-        return None
-    for n, step in zip(part.shape, part.strides, strict=True):
-        if n == 1:
-            continue
-        axis = next((i for i in axes if whole.strides[i] == step and sizes[i] == 1), None)
-        if axis is not None and begins[axis] + n <= whole.shape[axis]:
-            sizes[axis] = n
-            continue
-        # Axes that the view had made one: the last of them has its step.
-        run = [axis] if axis is not None else [i for i in axes if whole.strides[i] == step][:1]
-        if not run or not _merged(whole, sizes, begins, run[0], n):
-            return None
-    return tuple((begin, begin + size) for begin, size in zip(begins, sizes, strict=True))
-
-
-def _merged(whole: Region, sizes: list[int], begins: list[int], axis: int, count: int) -> bool:
-    """Spread `count` elements over an axis and those before it, if they are whole rows."""
-    while count > 1:
-        length = whole.shape[axis]
-        if axis == 0 or count <= length:
-            if begins[axis] + count > length:
-                return False
-            sizes[axis] = count
-            return True
-        if begins[axis] or count % length or whole.strides[axis - 1] != whole.strides[axis] * length:
-            return False
-        sizes[axis], count, axis = length, count // length, axis - 1
-    return True
-
-
 def _of_pieces(boxed: Sequence[tuple[Box, Content]], tensor: Tensor) -> Answer:
     """The answer where pieces of a tensor have contents of their own; later ones lie over earlier."""
     shape = tuple(tensor.shape)
@@ -256,11 +214,7 @@ def _visible(boxed: Sequence[tuple[Box, Content]]) -> list[tuple[Box, Content]]:
     """Those that no single later one covers."""
     if len(boxed) > 512:  # the experts of a mixture, which do not cover each other
         return list(boxed)
-    return [one for i, one in enumerate(boxed) if not any(_covers(later[0], one[0]) for later in boxed[i + 1 :])]
-
-
-def _covers(over: Box, under: Box) -> bool:
-    return all(a[0] <= b[0] and b[1] <= a[1] for a, b in zip(over, under, strict=True))
+    return [one for i, one in enumerate(boxed) if not any(covers(later[0], one[0]) for later in boxed[i + 1 :])]
 
 
 def _replay_or_refuse(boxed: Sequence[tuple[Box, Content]], tensor: Tensor) -> Answer:
@@ -295,7 +249,7 @@ class _Pieces:
 
     def law(self, box: Box) -> Law:
         """The law of a box: of one piece, or Blocks along the first axis that cuts no law of a shape."""
-        inside = [(self._cut(one, box), content, one) for one, content in self.boxed if _meet(one, box)]
+        inside = [(common(one, box), content, one) for one, content in self.boxed if meet(one, box)]
         last = max((i for i, (cut, _, _) in enumerate(inside) if cut == box), default=None)
         if last is None:
             merged = self._alike(box, inside)
@@ -332,7 +286,11 @@ class _Pieces:
         if any(not isinstance(one, Lawful) or one.law != first.law for _, one, _ in inside):
             return None
         volume = sum(math.prod(end - begin for begin, end in cut) for cut, _, _ in inside)
-        return first.law if volume == math.prod(end - begin for begin, end in box) and _disjoint(inside) else None
+        return (
+            first.law
+            if volume == math.prod(end - begin for begin, end in box) and are_disjoint([one for one, _, _ in inside])
+            else None
+        )
 
     def _one(self, content: Content, own: Box, box: Box) -> Law:
         """The law of a box in one piece."""
@@ -354,9 +312,6 @@ class _Pieces:
                 return f"a part of a {type(content.law).__name__}, whose rest was written over ({content.where})"
         return f"pieces that lie over each other ({inside[-1][1].where})"
 
-    def _cut(self, one: Box, box: Box) -> Box:
-        return tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(one, box, strict=True))
-
     def _splits(self, one: Box, content: Content, axis: int, cuts: list[int]) -> bool:
         """Whether cuts along an axis would tear a law that is of a whole shape."""
         whole_only = isinstance(content, Lawful) and not _merges(content.law)
@@ -368,23 +323,6 @@ def _merges(law: Law) -> bool:
     return isinstance(law, IndependentLaw) or (
         isinstance(law, laws.Blocks) and all(_merges(part) for _, part in law.parts)
     )
-
-
-def _meet(one: Box, box: Box) -> bool:
-    return all(a < d and c < b for (a, b), (c, d) in zip(one, box, strict=True))
-
-
-def _disjoint(inside: list[tuple[Box, Content, Box]]) -> bool:
-    """Whether no two boxes meet, sorted along the axis in which they begin at the most places."""
-    axis = max(range(len(inside[0][0])), key=lambda i: len({cut[i][0] for cut, _, _ in inside}))
-    ordered = sorted((cut for cut, _, _ in inside), key=lambda cut: cut[axis])
-    open_boxes: list[Box] = []
-    for cut in ordered:
-        open_boxes = [one for one in open_boxes if one[axis][1] > cut[axis][0]]
-        if any(_meet(one, cut) for one in open_boxes):
-            return False
-        open_boxes.append(cut)
-    return True
 
 
 def _padded(law: Law) -> Law:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from fastinit import laws
 from fastinit.laws import Law
-from fastinit.torch.record.answer import Answer, Box, NoLawError, box_of
+from fastinit.torch.record.answer import Answer, NoLawError
+from fastinit.torch.record.boxes import Box, box_of
 from fastinit.torch.record.contents import Draw, Lawful, Region
 from fastinit.torch.record.recording import Recording
 from fastinit.torch.record.replay import replay_of
