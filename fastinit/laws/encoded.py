@@ -38,7 +38,7 @@ def from_json(entry: Any) -> Law:
         raise ValueError(f'{entry!r} is no law; one looks like {{"law": "Normal", "mean": 0.0, "std": 0.02}}')
     kind = LAWS.get(entry["law"])
     if kind is None:
-        raise ValueError(f"law {entry['law']!r} is unknown; there are {', '.join(LAWS)}")
+        raise ValueError(f"law {entry['law']!r} is unknown; there are {', '.join(sorted(LAWS))}")
     fields = {field.name for field in dataclasses.fields(kind)}
     given = {name: _value(value) for name, value in entry.items() if name != "law"}
     if set(given) - fields:

@@ -331,7 +331,7 @@ def test_parts_may_have_parts_and_rows_of_zeros():
         (lambda: law_of("blocks", {"parts": 3}, (4, 4)), TypeError, "'parts' is 3; pass a table for each part"),
         (lambda: parts((4, Normal())), TypeError, "pass a table for each part, such as {size = 4096, scheme"),
         (lambda: parts(), ValueError, "there are no parts"),
-        (lambda: parts({"size": 4}), ValueError, "part 0: scheme is None; name one of zeros"),
+        (lambda: parts({"size": 4}), ValueError, "part 0: scheme is None; name one of constant, zeros"),
         (lambda: parts(N, {"scheme": "cauchy"}), ValueError, "part 1: scheme 'cauchy' is unknown"),
         (lambda: parts(N, {"scheme": "zeros", "std": 1.0}), ValueError, "part 1: zeros has no use for 'std'"),
         (lambda: parts({"size": 1.5, **N}, Z), TypeError, "the size of part 0 is 1.5"),

@@ -35,6 +35,7 @@ EVERY_LAW = [
     Uniform(-0.1, 0.3),
     Normal(0.1, 1 / 3),
     TruncatedNormal(0.0, 1.0, -math.inf, 2.0),
+    laws.Laplace(0.5, 0.02),
     Sparse(Uniform(0.5, 1.0), 0.9, axis=1),
     Sparse(nonzeros=3),
     Orthogonal(2.0, "jax", 1),
@@ -69,7 +70,7 @@ def test_every_public_law_has_a_form_in_json():
     [
         (None, "is no law; one looks like"),
         ({"mean": 0.0}, "is no law"),
-        ({"law": "Cauchy"}, "law 'Cauchy' is unknown; there are Constant"),
+        ({"law": "Cauchy"}, "law 'Cauchy' is unknown; there are Blocks, Constant"),
         ({"law": "Normal", "mu": 0.0}, "Normal has no parameter 'mu'"),
         ({"law": "Normal", "std": -1}, "zero or positive"),
         ({"law": "Sparse", "values": {"law": "Orthogonal"}, "sparsity": 0.5}, "an independent law"),
