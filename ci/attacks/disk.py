@@ -15,7 +15,7 @@ import os
 import random
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,7 @@ LACKING: dict[str, tuple[tuple[Any, str], ...]] = {
     "without fallocate": ((os, "posix_fallocate"),),
     "without any of them": ((publish, "rename_exclusive"), (os, "link"), (fcntl, "flock"), (os, "posix_fallocate")),
 }
+Failure = tuple[tuple[Any, str], int, BaseException]  # a kind of call, which of them fails, and with what
 CLOSE, MAP = os.close, mmap.mmap
 BATCH = 20  # runs with several failures in a child
 MOST_CALLS = 2000  # of one kind in one job
@@ -102,6 +103,18 @@ class Failing:
         return self if owner is None else lambda *arguments, **options: self(owner, *arguments, **options)
 
 
+@contextmanager
+def failing(failures: Iterable[Failure]) -> Iterator[list[Failing]]:
+    """A block in which call number k of each kind fails."""
+    with ExitStack() as stack:
+        calls = []
+        for (where, name), k, error in failures:
+            one = Failing(inspect.getattr_static(where, name), k, error)
+            stack.enter_context(one.in_place_of(where, name))
+            calls.append(one)
+        yield calls
+
+
 def descriptors() -> int:
     """How many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
@@ -116,22 +129,17 @@ def lacking(what: str) -> Iterator[None]:
         yield
 
 
-def fail_once(trial: Trial, failures: list[tuple[tuple[Any, str], int, BaseException]], lack: str = "") -> bool:
+def fail_once(trial: Trial, failures: list[Failure], lack: str = "") -> bool:
     """Run a job in which these calls fail; whether any did. AssertionError says what is not as it must be."""
     with lacking(lack), trial.fresh() as folder:
         before, open_before = contents(folder), descriptors()
-        with ExitStack() as stack:
-            failing = []
-            for (where, name), k, error in failures:
-                one = Failing(inspect.getattr_static(where, name), k, error)
-                stack.enter_context(one.in_place_of(where, name))
-                failing.append(one)
+        with failing(failures) as calls:
             try:
                 trial.job.run(folder)
                 raised: BaseException | None = None
             except (OSError, MemoryError, KeyboardInterrupt) as error:
                 raised = error
-        failed = any(one.failed for one in failing)
+        failed = any(one.failed for one in calls)
         assert raised is None or failed, f"{raised!r} though nothing failed"
         whole_or_absent(folder, before, trial.expected)
         there = contents(folder)

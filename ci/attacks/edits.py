@@ -5,7 +5,6 @@ An edit writes shards under new names, so that trials look at what a reader of t
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import json
 import os
@@ -15,7 +14,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from typing import Any
 import ml_dtypes  # noqa: F401  bfloat16 for safetensors.numpy
 import safetensors.numpy
 
-from attacks.disk import CALLS, EACH, ERRORS, MOST_CALLS, Failing, counted_in_child, descriptors
+from attacks.disk import CALLS, EACH, ERRORS, MOST_CALLS, Failure, counted_in_child, descriptors, failing
 from attacks.outcome import Outcome, in_child, on_all_processors, within
 from fastinit import engines
 from fastinit.edit import Cast, Configure, Copy, Delete, Edit, Laws, Redraw, Rename, Resize, edit
@@ -116,15 +114,10 @@ class Stage:
         assert (layers == 5) == (found == self.new), f"{layers} layers in config.json are not those of the weights"
 
 
-def fail(stage: Stage, folder: Path, failures: Iterable[tuple[tuple[Any, str], int, BaseException]]) -> bool:
+def fail(stage: Stage, folder: Path, failures: Iterable[Failure]) -> bool:
     """Edit while these calls fail, call number k of each; whether any did. AssertionError says what is not right."""
     before = descriptors()
-    with ExitStack() as stack:
-        failing = []
-        for (where, name), k, error in failures:
-            one = Failing(inspect.getattr_static(where, name), k, error)
-            stack.enter_context(one.in_place_of(where, name))
-            failing.append(one)
+    with failing(failures) as calls:
         try:
             edit(folder, OPERATIONS, seed=0, threads=1)
             done = True
@@ -134,7 +127,7 @@ def fail(stage: Stage, folder: Path, failures: Iterable[tuple[tuple[Any, str], i
     assert not lost, f"{lost} descriptors are lost"
     assert not done or values(folder) == stage.new, "it said that it was done"
     stage.settle(folder)
-    return any(one.failed for one in failing)
+    return any(one.failed for one in calls)
 
 
 def exhaust(stage: Stage, kind: str, call: tuple[Any, str], error: BaseException) -> int:
@@ -151,7 +144,7 @@ def exhaust(stage: Stage, kind: str, call: tuple[Any, str], error: BaseException
     raise AssertionError(f"{call[1]} is called {MOST_CALLS} times")
 
 
-def failing(stage: Stage, rng: random.Random, folder: Path) -> None:
+def several_failing(stage: Stage, rng: random.Random, folder: Path) -> None:
     """Two or three system calls of an edit fail."""
     calls = {rng.choice(CALLS) for _ in range(rng.choice((2, 2, 3)))}
     fail(stage, folder, [(call, int(2 ** rng.uniform(0, 6)), rng.choice(ERRORS)) for call in calls])
@@ -213,7 +206,7 @@ def at_once(stage: Stage, rng: random.Random, folder: Path) -> None:
 
 
 KINDS: dict[str, Callable[[Stage, random.Random, Path], None]] = {
-    "edits with two or three failing calls": failing,
+    "edits with two or three failing calls": several_failing,
     "edits that are killed": killed,
     "edits to another folder that are killed": killed_elsewhere,
     "edits in place that are killed": killed_in_place,

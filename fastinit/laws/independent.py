@@ -248,9 +248,8 @@ class TruncatedNormal(IndependentLaw):
 
     One word an element through the inverse of the distribution function, from the nearer tail: no rejection, any
     bounds. `mean` and `std` are those of the truncated law; in far tails SciPy computes them, and systems differ in the
-    11th digit. Raises ValueError unless low < high (or parent_std is 0
-    and low <= parent_mean <= high), and where the interval holds less than 2^-110 of the parent's mass (about 12 std
-    away).
+    11th digit. Raises ValueError unless low < high (or parent_std is 0 and low <= parent_mean <= high), and where the
+    interval holds less than 2^-110 of the parent's mass (about 12 std away).
     """
 
     parent_mean: float
