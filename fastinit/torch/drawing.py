@@ -16,13 +16,12 @@ from fastinit.blocks import Piece, Source, items, unit
 from fastinit.files.safetensors import lay_out
 from fastinit.fill import memory
 from fastinit.plan import Tensor
-from fastinit.threads import for_each
+from fastinit.threads import Progress, for_each
 from fastinit.torch.shards import local_part
 from fastinit.torch.targets import Target
 from fastinit.torch.tensors import increment_version, may_be_of_a_file, memory_of, overlaps
 
 Array = np.ndarray[Any, Any]
-Progress = Callable[[int, int], object]
 Place = tuple[torch.Tensor, Shard | None]  # memory on this rank, and which block of the tensor it is
 
 

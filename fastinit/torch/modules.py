@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -11,14 +11,13 @@ from torch import nn
 
 from fastinit.address import STREAM, stream_words
 from fastinit.plan import Plan, Rule
-from fastinit.threads import resolve
+from fastinit.threads import Progress, resolve
 from fastinit.torch.builds import Built, Model, built
 from fastinit.torch.drawing import fill_all
 from fastinit.torch.origins import AUTO, Init
 from fastinit.torch.shards import is_sharded
 from fastinit.torch.targets import Target, buffer_values, dtype_name, targets_of
 
-Progress = Callable[[int, int], object]
 Rules = str | Iterable[Rule]
 
 _log = logging.getLogger("fastinit")
