@@ -23,7 +23,7 @@ from fastinit.compare.chart import figure
 from fastinit.compare.report import cells
 from fastinit.compare.starts import starts_for
 from fastinit.compare.verdict import call
-from fastinit.wording import NONE
+from fastinit.formatting import NONE
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, KEPT = ROOT / "docs" / "choosing.md", ROOT / "docs" / "compare"

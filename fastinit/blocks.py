@@ -22,7 +22,7 @@ from fastinit.files.safetensors import Slot
 from fastinit.files.system import flush_map
 from fastinit.fill import fill
 from fastinit.fill.parts import Parts
-from fastinit.fill.runs import Job
+from fastinit.fill.runs import BoundLaw
 from fastinit.laws import Sparse
 from fastinit.laws.blocks import leaves
 from fastinit.laws.law import IndependentLaw, ShapedLaw
@@ -136,11 +136,11 @@ class Source:
     seed: int
     stream: str
     engine: str
-    jobs: dict[int, tuple[Tensor, Job]] = field(default_factory=dict, compare=False, repr=False)
+    jobs: dict[int, tuple[Tensor, BoundLaw]] = field(default_factory=dict, compare=False, repr=False)
     parts: dict[int, tuple[Tensor, Parts]] = field(default_factory=dict, compare=False, repr=False)
 
     def draw(self, piece: Piece, buffer: Array) -> None:
-        """Draw a piece into a buffer of bytes, which is aligned for its dtype, on the calling thread."""
+        """KernelArguments a piece into a buffer of bytes, which is aligned for its dtype, on the calling thread."""
         tensor = piece.tensor
         if isinstance(tensor.law, ShapedLaw):
             parts = self._parts(tensor)
@@ -171,9 +171,9 @@ class Source:
                 stream=self.stream,
             )
 
-    def _job(self, tensor: Tensor) -> Job:
+    def _job(self, tensor: Tensor) -> BoundLaw:
         """What an independent law draws, prepared once for all pieces of a tensor."""
-        return _kept(self.jobs, tensor, lambda: Job.of(tensor.law, *self._where(tensor)))
+        return _kept(self.jobs, tensor, lambda: BoundLaw.of(tensor.law, *self._where(tensor)))
 
     def fill_file(self, fd: int, begin: int, tensor: Tensor, threads: int) -> None:
         """Fill a tensor that must be whole through a map of its part of a file, which has the space already."""

@@ -6,7 +6,7 @@ import html
 from pathlib import Path
 from string import Template
 
-from fastinit.wording import printable
+from fastinit.formatting import printable
 
 
 def page(template: Path, **parts: object) -> str:

@@ -21,8 +21,8 @@ from fastinit.files.safetensors import DTYPES, LARGEST_HEADER, read_header, uniq
 from fastinit.files.small import save
 from fastinit.laws import Copy, Law
 from fastinit.laws.blocks import check_tensor
-from fastinit.laws.encoded import from_json, to_json
-from fastinit.named import law_of
+from fastinit.laws.law_json import from_json, to_json
+from fastinit.scheme_names import law_of
 
 VERSION = "fastinit-plan-1"
 SKIP = "skip"

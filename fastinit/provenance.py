@@ -27,8 +27,8 @@ from fastinit.blocks import unit
 from fastinit.files.layout import MOST_DIMENSIONS
 from fastinit.files.recorded import entries, recorded
 from fastinit.files.safetensors import LARGEST_HEADER, Header, Slot, refuse, unique
-from fastinit.laws.encoded import from_json, to_json
 from fastinit.laws.law import Law, ShapedLaw
+from fastinit.laws.law_json import from_json, to_json
 from fastinit.laws.replayed import cost_of
 from fastinit.plan import Tensor
 

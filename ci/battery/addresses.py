@@ -13,7 +13,7 @@ import numpy as np
 
 import fastinit
 from battery.checks import Array
-from fastinit import bits, laws
+from fastinit import laws, raw_words
 from fastinit.address import LARGEST_TENSOR, stream_words
 from fastinit.engines.stream import DOMAIN_LOW
 
@@ -70,7 +70,7 @@ def drawn(blocks: list[Block], law: laws.Law, dtype: str) -> Array:
 
 def low_words(seed: int, number: int) -> Array:
     """The words that float64 adds below the others: domain 1 of the stream, consecutive elements."""
-    return bits.consecutive(stream_words(seed, "consecutive"), number * LONG, WORDS, DOMAIN_LOW)
+    return raw_words.consecutive(stream_words(seed, "consecutive"), number * LONG, WORDS, DOMAIN_LOW)
 
 
 def _consecutive(seed: int, number: int) -> list[Block]:

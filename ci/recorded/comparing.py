@@ -153,7 +153,7 @@ def squares(
 
 @functools.lru_cache
 def _element(law: laws.Law, shape: tuple[int, ...]) -> laws.law.IndependentLaw:
-    return law.on(shape)
+    return law.marginal(shape)
 
 
 def _kolmogorov(sample: np.ndarray[Any, Any], distribution: Callable[[Any], Any]) -> float:
@@ -176,7 +176,7 @@ def _distribution(law: laws.Law) -> Callable[[Any], Any]:
         if high - low > 0.01:
             mean, std = law.parent_mean, law.parent_std
             return lambda x: np.clip((special.ndtr((x - mean) / std) - low) / (high - low), 0.0, 1.0)
-    distribution: Callable[[Any], Any] = law.on(()).cdf
+    distribution: Callable[[Any], Any] = law.marginal(()).cdf
     return distribution
 
 

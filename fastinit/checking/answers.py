@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastinit import bits
+from fastinit import raw_words
 from fastinit.address import Shard
 from fastinit.checking.known import MATRIX, MATRIX_NAME, MATRIX_SEED, PHILOX, Case
 from fastinit.dtypes import FORMATS
@@ -22,7 +22,7 @@ Words = Callable[[int, int, Array], Array]
 
 def words_of(engine: str) -> Words:
     """The function of an engine that gives the 64 words of a group."""
-    return lambda group, domain, stream: bits.groups(engine, group, 1, domain, stream)
+    return lambda group, domain, stream: raw_words.groups(engine, group, 1, domain, stream)
 
 
 def philox_fault(words: Words) -> str | None:

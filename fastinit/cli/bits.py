@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastinit import bits
+from fastinit import raw_words
 from fastinit.address import LARGEST_TENSOR, new_seed, stream_words
 from fastinit.cli.options import DONE, add_seed, command, size
 
@@ -67,7 +67,7 @@ def _run_bits(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _pour(blocks: Iterator[bits.Array], limit: int | None) -> None:
+def _pour(blocks: Iterator[raw_words.Array], limit: int | None) -> None:
     """Write the blocks to standard output, `limit` bytes of them, past Python's own buffer."""
     for block in blocks:
         data = np.ascontiguousarray(block, "<u4").reshape(-1).data.cast("B")[:limit]
@@ -78,7 +78,7 @@ def _pour(blocks: Iterator[bits.Array], limit: int | None) -> None:
             return
 
 
-def _consecutive(options: argparse.Namespace, limit: int | None) -> Iterator[bits.Array]:
+def _consecutive(options: argparse.Namespace, limit: int | None) -> Iterator[raw_words.Array]:
     """The words of one stream, to the end of the longest tensor."""
     if options.each is not None:
         raise ValueError("bits: --each is for --across names or seeds")
@@ -86,10 +86,10 @@ def _consecutive(options: argparse.Namespace, limit: int | None) -> Iterator[bit
     _check_limit(limit, LARGEST_TENSOR - options.first, "element")
     stream = stream_words(options.seed, options.name or "")
     for first in range(options.first, LARGEST_TENSOR, BLOCK):
-        yield bits.consecutive(stream, first, min(BLOCK, LARGEST_TENSOR - first))
+        yield raw_words.consecutive(stream, first, min(BLOCK, LARGEST_TENSOR - first))
 
 
-def _across(options: argparse.Namespace, limit: int | None) -> Iterator[bits.Array]:
+def _across(options: argparse.Namespace, limit: int | None) -> Iterator[raw_words.Array]:
     """The words of the same elements of one stream after the other."""
     each = 1 if options.each is None else options.each
     if not 1 <= each <= LARGEST_EACH:
@@ -110,7 +110,7 @@ def _across(options: argparse.Namespace, limit: int | None) -> Iterator[bits.Arr
             tensors = [name] * len(seeds)
         if not seeds:
             return
-        yield bits.across(bits.streams(seeds, tensors), options.first, each)
+        yield raw_words.across(raw_words.streams(seeds, tensors), options.first, each)
 
 
 def _check_first(first: int, each: int) -> None:

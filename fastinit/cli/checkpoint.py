@@ -10,10 +10,10 @@ from typing import Any
 from fastinit.address import STREAM
 from fastinit.cli.options import DONE, add_writing, command, dimensions, seeded, setting
 from fastinit.dtypes import FORMATS
+from fastinit.formatting import columns_of
 from fastinit.plan import Plan, load_rules, shapes_of
 from fastinit.printable import printable
 from fastinit.recipes import RECIPES, rules_for, tied_for
-from fastinit.wording import columns_of
 from fastinit.write import Written, write
 
 EXAMPLES = """

@@ -13,8 +13,8 @@ from fastinit.dtypes import FORMATS
 from fastinit.fans import LAYOUTS
 from fastinit.files.npy import Report, fill_file, stored_shape
 from fastinit.laws import Law
-from fastinit.named import SCHEMES, law_of
 from fastinit.printable import printable
+from fastinit.scheme_names import SCHEMES, law_of
 
 EXAMPLES = """\
 examples:

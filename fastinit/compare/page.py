@@ -9,8 +9,8 @@ from fastinit.compare.chart import colours, drawing, panels
 from fastinit.compare.comparison import Comparison
 from fastinit.compare.report import LEFT, cells
 from fastinit.compare.verdict import verdict
+from fastinit.formatting import NONE
 from fastinit.pages import page, safe
-from fastinit.wording import NONE
 
 
 def html(comparison: Comparison) -> str:

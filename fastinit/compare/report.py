@@ -6,7 +6,7 @@ import textwrap
 
 from fastinit.compare.comparison import Comparison, Outcome
 from fastinit.compare.verdict import remark, verdict
-from fastinit.wording import NONE, columns_of
+from fastinit.formatting import NONE, columns_of
 
 LEFT = {"start", "std of a weight", "what happens"}
 # Columns that go first where the terminal is narrow.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fastinit.advice import scheme_for
 from fastinit.laws import Law
-from fastinit.named import law_of
+from fastinit.scheme_names import law_of
 from fastinit.structures import orthogonal
 
 SMALL_STD = 0.01
@@ -91,5 +91,5 @@ def _schemes(activation: str, negative_slope: float) -> tuple[list[_Scheme], _Sc
 
 def _isometry(like: _Scheme, fan_in: int, fan_out: int) -> Law:
     """Orthogonal, its elements of the same variance: with a gain of 1 that is 1 / max(fan_in, fan_out)."""
-    std = like.law(fan_in, fan_out).on((fan_out, fan_in)).std
+    std = like.law(fan_in, fan_out).marginal((fan_out, fan_in)).std
     return orthogonal(std * math.sqrt(max(fan_in, fan_out)))

@@ -16,7 +16,7 @@ from fractions import Fraction
 from fastinit.advice import scheme_for
 from fastinit.compare.comparison import Comparison, Outcome
 from fastinit.compare.training import CHANCE
-from fastinit.wording import NONE
+from fastinit.formatting import NONE
 
 # Decades: starts so near to the best are as good. Seeds differ by more (He under ReLU, 50 layers of 512: 0.3).
 NOISE = 0.05

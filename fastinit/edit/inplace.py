@@ -20,7 +20,7 @@ from fastinit.edit.state import State
 from fastinit.edit.steps import How, run_all, start, tasks_of_bytes
 from fastinit.files.folder import Folder
 from fastinit.laws import Law
-from fastinit.laws.encoded import to_json
+from fastinit.laws.law_json import to_json
 from fastinit.provenance import beside, beside_text
 
 

@@ -13,8 +13,8 @@ from fastinit.edit.contents import Drawn, Noisy, cast
 from fastinit.edit.naming import expression, matching, names_of
 from fastinit.edit.state import CONFIG, Entry, State
 from fastinit.laws import Law
-from fastinit.laws.encoded import from_json, to_json
 from fastinit.laws.law import standard_deviation
+from fastinit.laws.law_json import from_json, to_json
 from fastinit.plan import SKIP, Plan, Rule, Tensor, first_match
 from fastinit.recipes import rules_for
 

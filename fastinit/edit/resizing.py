@@ -13,8 +13,8 @@ from fastinit.edit.contents import Beginning, Content, Drawn, Estimated, Joined
 from fastinit.edit.operations import UNSAID, Laws, Operation
 from fastinit.edit.state import Entry, State
 from fastinit.laws import Law
-from fastinit.laws.encoded import to_json
 from fastinit.laws.law import finite
+from fastinit.laws.law_json import to_json
 from fastinit.plan import Tensor, some_of
 
 # The factor of transformers' mean_resizing (modeling_utils.py, _init_added_embeddings_weights_with_mean): new rows stay

@@ -31,7 +31,7 @@ from fastinit.files.place import held_to_write
 from fastinit.files.publish import publishing, write_at
 from fastinit.fill import fill
 from fastinit.fill.buffers import check
-from fastinit.fill.runs import Job
+from fastinit.fill.runs import BoundLaw
 from fastinit.floating_point import in_default_mode
 from fastinit.laws import Law
 from fastinit.laws.blocks import check_tensor
@@ -242,7 +242,7 @@ class _Job:
     @cached_property
     def element(self) -> Element:
         """The law of an element."""
-        return self.law.on(self.shard.shape if self.shard is not None else self.layout.shape)
+        return self.law.marginal(self.shard.shape if self.shard is not None else self.layout.shape)
 
     @cached_property
     def about(self) -> float:
@@ -353,17 +353,17 @@ class _Job:
         return cut, draw
 
     def draw_line(self) -> Callable[[np.ndarray[Any, Any], tuple[int, ...]], None]:
-        """Draw part of a tensor that lies in the file as one line.
+        """KernelArguments part of a tensor that lies in the file as one line.
 
         The checks of `fill` and its cutting into chunks take 50 us, a third of what drawing 1 MiB takes, so the engine
         is called directly: 4.4 against 3.2 GB/s into a file.
         """
         layout = self.layout
         format = layout.format
-        prepared = self.law.prepare(format) if format is not None else None
+        prepared = self.law.kernel_arguments(format) if format is not None else None
         if format is None or prepared is None:  # a constant
             return lambda block, corner: self.draw(block, Shard((layout.elements,), corner))
-        job = Job(stream_words(self.seed, self.name), prepared, None, format)
+        job = BoundLaw(stream_words(self.seed, self.name), prepared, None, format)
         engine, storage = engines.chosen(layout.elements), format.storage
 
         def draw(block: np.ndarray[Any, Any], corner: tuple[int, ...]) -> None:

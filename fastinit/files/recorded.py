@@ -9,7 +9,7 @@ from typing import Any
 
 from fastinit.files.safetensors import unique
 from fastinit.laws import Law
-from fastinit.laws.encoded import from_json
+from fastinit.laws.law_json import from_json
 
 SPACE = re.compile(r"[ \t\n\r]*")  # of JSON
 MOST_KEPT = 1024  # laws by their text: most tensors of a model share a few

@@ -10,7 +10,7 @@ from fastinit import threads as pool
 from fastinit.address import STREAM, Shard, drawn_seed, index_strides, stream_words
 from fastinit.dtypes import FORMATS, array_dtype, format_of
 from fastinit.fill import buffers
-from fastinit.fill.runs import SMALLEST_CHUNK, Job, Target, fill_memory
+from fastinit.fill.runs import SMALLEST_CHUNK, BoundLaw, FillRequest, fill_memory
 from fastinit.fill.shaped import fill_shaped
 from fastinit.floating_point import default_mode, is_default
 from fastinit.laws import Copy, Law
@@ -100,12 +100,12 @@ def fill(
     storage = array.view(format.storage) if format is not None and format.code else array
     if isinstance(law, ShapedLaw):
         place = shard if shard is not None else Shard(array.shape, (0,) * array.ndim)
-        fill_shaped(storage, law, Target(place, place, words, array.dtype, format, workers, progress))
+        fill_shaped(storage, law, FillRequest(place, place, words, array.dtype, format, workers, progress))
         return
-    job = Job.of(law, words, array.dtype, format)
+    bound = BoundLaw.of(law, words, array.dtype, format)
     if contiguous and storage.ndim != 1:
         storage = storage.reshape(-1)
-    fill_memory(storage, job, first, pitches, workers, progress)
+    fill_memory(storage, bound, first, pitches, workers, progress)
 
 
 def new(

@@ -24,8 +24,8 @@ from numpy.lib.array_utils import byte_bounds
 from fastinit.dtypes import FORMATS
 from fastinit.engines.stream import DOMAIN_ORTHOGONAL
 from fastinit.fill import memory
-from fastinit.fill.runs import Job, Target, fill_direct, fill_memory
-from fastinit.laws import Constant, DeltaOrthogonal, Draw, Orthogonal
+from fastinit.fill.runs import BoundLaw, FillRequest, fill_direct, fill_memory
+from fastinit.laws import Constant, DeltaOrthogonal, KernelArguments, Orthogonal
 from fastinit.laws.law import ShapedLaw
 from fastinit.products import inverse, matmul
 
@@ -37,49 +37,49 @@ BLOCK, PANEL = 256, 512
 LARGEST_FACTOR = 1 << 25
 
 
-def fill_orthogonal(storage: Array, law: Orthogonal, target: Target) -> None:
+def fill_orthogonal(storage: Array, law: Orthogonal, request: FillRequest) -> None:
     """Fill a block with its part of each matrix. A matrix of which it holds any part is formed whole."""
-    own, part = law.own(target.place.shape), part_of_copy(storage, law, target)
-    _, rows, cols = law.matrices(target.place.shape)
+    own, part = law.own(request.place.shape), part_of_copy(storage, law, request)
+    _, rows, cols = law.matrices(request.place.shape)
     done, total = 0, storage.nbytes
     mapped = memory.file_behind(storage) is not None
-    for number, mine in copies(storage, law, target):
+    for number, mine in copies(storage, law, request):
         if mapped:
             low, high = byte_bounds(mine)
             memory.populate(low, high - low)
-        straight = mine.shape == own and mine.flags.carray and target.floats.code == 0
-        matrix = mine.reshape(rows, cols) if straight else np.empty((rows, cols), target.floats.working)
+        straight = mine.shape == own and mine.flags.carray and request.floats.code == 0
+        matrix = mine.reshape(rows, cols) if straight else np.empty((rows, cols), request.floats.working)
 
         def report(share: float, done: int = done, size: int = mine.nbytes) -> None:
-            if target.progress is not None:
-                target.progress(done + int(share * size), total)
+            if request.progress is not None:
+                request.progress(done + int(share * size), total)
 
-        form(matrix, number, law.gain, target, report)
+        form(matrix, number, law.gain, request, report)
         if not straight:
-            mine[...] = target.rounded(matrix.reshape(own)[part], storage)
+            mine[...] = request.rounded(matrix.reshape(own)[part], storage)
         done += mine.nbytes
 
 
-def fill_delta_orthogonal(storage: Array, law: DeltaOrthogonal, target: Target) -> None:
+def fill_delta_orthogonal(storage: Array, law: DeltaOrthogonal, request: FillRequest) -> None:
     """Zeros on all threads, then the part of the matrix at the centre."""
-    zeros = target.job(Constant(0))
-    fill_memory(storage, zeros, target.first, target.pitches, target.workers, target.progress)
-    shape, offsets = target.place.shape, target.place.offsets
+    zeros = request.bound(Constant(0))
+    fill_memory(storage, zeros, request.first, request.pitches, request.workers, request.progress)
+    shape, offsets = request.place.shape, request.place.offsets
     centre = {axis: at - offsets[axis] for axis, at in law.centre(shape).items()}
     if not all(0 <= at < storage.shape[axis] for axis, at in centre.items()):
         return
-    own, part = law.own_axes(shape), part_of_copy(storage, law, target)
+    own, part = law.own_axes(shape), part_of_copy(storage, law, request)
     here = tuple(centre.get(axis, slice(None)) for axis in own)
     channels = [i for i, axis in enumerate(own) if axis not in centre]
-    for number, mine in copies(storage, law, target):
-        matrix = np.empty([shape[own[i]] for i in channels], target.floats.working)
-        form(matrix, number, law.gain, target, lambda share: None)
-        mine[here] = target.rounded(matrix[tuple(part[i] for i in channels)], storage)
+    for number, mine in copies(storage, law, request):
+        matrix = np.empty([shape[own[i]] for i in channels], request.floats.working)
+        form(matrix, number, law.gain, request, lambda share: None)
+        mine[here] = request.rounded(matrix[tuple(part[i] for i in channels)], storage)
 
 
-def copies(storage: Array, law: ShapedLaw, target: Target) -> Iterator[tuple[int, Array]]:
+def copies(storage: Array, law: ShapedLaw, request: FillRequest) -> Iterator[tuple[int, Array]]:
     """The number of each copy that a block has a part of, in row-major order of the batch axes, and that part."""
-    shape, offsets = target.place.shape, target.place.offsets
+    shape, offsets = request.place.shape, request.place.offsets
     batch = law.batch_axes(shape)
     moved = storage.transpose(batch + law.own_axes(shape))
     for index in np.ndindex(*moved.shape[: len(batch)]):
@@ -89,10 +89,10 @@ def copies(storage: Array, law: ShapedLaw, target: Target) -> Iterator[tuple[int
         yield number, moved[index]
 
 
-def part_of_copy(storage: Array, law: ShapedLaw, target: Target) -> tuple[slice, ...]:
+def part_of_copy(storage: Array, law: ShapedLaw, request: FillRequest) -> tuple[slice, ...]:
     """What the block has of each copy."""
-    offsets = target.place.offsets
-    own = law.own_axes(target.place.shape)
+    offsets = request.place.offsets
+    own = law.own_axes(request.place.shape)
     return tuple(slice(offsets[axis], offsets[axis] + storage.shape[axis]) for axis in own)
 
 
@@ -114,13 +114,16 @@ class Reflectors:
     def draw(self, j: int, count: int) -> Array:
         """Vectors j ... j + count - 1 from row j on, one a row, zero before their own beginning."""
         x = np.empty((count, self.m - j), np.float32)
-        draw = Draw("centred_normal_32", np.array([0, 1], np.float32), np.zeros(1, np.uint32), DOMAIN_ORTHOGONAL)
+        standard = np.array([0, 1], np.float32)
+        arguments = KernelArguments("centred_normal_32", standard, np.zeros(1, np.uint32), DOMAIN_ORTHOGONAL)
         first = self.before + (self.number * self.n + j) * self.m + j
-        fill_direct(x, Job(self.words, draw, None, FORMATS["float32"]), first, (self.m, 1), self.workers, None)
+        fill_direct(
+            x, BoundLaw(self.words, arguments, None, FORMATS["float32"]), first, (self.m, 1), self.workers, None
+        )
         return np.triu(x)
 
 
-def form(matrix: Array, number: int, gain: float, target: Target, report: Callable[[float], None]) -> None:
+def form(matrix: Array, number: int, gain: float, request: FillRequest, report: Callable[[float], None]) -> None:
     """Write gain times a Haar-distributed matrix: orthonormal columns if they are the fewer, else rows.
 
     `report` is told the share of the work that is done. For a matrix of m x n, m >= n, or its transpose, the memory
@@ -128,7 +131,7 @@ def form(matrix: Array, number: int, gain: float, target: Target, report: Callab
     """
     q = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     m, n = q.shape
-    reflectors = Reflectors(target.words, target.before, number, m, n, target.workers)
+    reflectors = Reflectors(request.words, request.before, number, m, n, request.workers)
     signs = np.empty(n, q.dtype)
     q[...] = 0
     for j in range((n - 1) // BLOCK * BLOCK, -1, -BLOCK):

@@ -59,7 +59,7 @@ class _Run:
 
     def _draw(self, node: Mapping[str, Any]) -> Array:
         from fastinit.fill.call import new
-        from fastinit.laws.encoded import from_json
+        from fastinit.laws.law_json import from_json
 
         key = text_of(node)
         if key not in self.drawn:

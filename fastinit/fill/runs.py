@@ -19,7 +19,7 @@ from fastinit.engines import reference
 from fastinit.engines.blocking import TILE_ROWS
 from fastinit.engines.interface import Region, StorePolicy, one_row
 from fastinit.fill import buffers, memory
-from fastinit.laws import Constant, Draw, Law
+from fastinit.laws import Constant, KernelArguments, Law
 from fastinit.laws.blocks import Leaf
 from fastinit.threads import Progress
 
@@ -35,40 +35,40 @@ CHUNKS_PER_THREAD = 8
 STAGED = 1 << 17
 
 
-class Job(NamedTuple):
+class BoundLaw(NamedTuple):
     """What to draw, whatever the memory: stream words, what a kernel receives or a stored constant, the format."""
 
     words: Array
-    draw: Draw | None
+    arguments: KernelArguments | None
     stored: Array | None
     format: Format | None
 
     @classmethod
-    def of(cls, law: Law, words: Array, dtype: np.dtype[Any], format: Format | None) -> Job:
+    def of(cls, law: Law, words: Array, dtype: np.dtype[Any], format: Format | None) -> BoundLaw:
         """What an independent law draws into elements of this dtype, checked against it; constants need no format."""
         if isinstance(law, Constant):
             return cls(words, None, law.stored(dtype, format), format)
         assert format is not None  # buffers.check, or the plan, has refused what is no float
-        return cls(words, law.prepare(format), None, format)
+        return cls(words, law.kernel_arguments(format), None, format)
 
     def engine(self, elements: int) -> engines.Engine:
         """The engine for so many elements; constants need none, and load none."""
-        return engines.chosen(elements) if self.draw is not None else reference
+        return engines.chosen(elements) if self.arguments is not None else reference
 
     def run(
         self, engine: engines.Engine, line: Array, region: Region, policy: StorePolicy = StorePolicy.REGULAR
     ) -> None:
         """Fill a region of a line of memory on the calling thread."""
-        if self.draw is not None and self.format is not None:
-            draw = self.draw
+        if self.arguments is not None and self.format is not None:
+            arguments = self.arguments
             engine.fill(
-                draw.kernel,
+                arguments.kernel,
                 line,
                 region,
                 self.words,
-                draw.domain,
-                draw.reals,
-                draw.integers,
+                arguments.domain,
+                arguments.reals,
+                arguments.integers,
                 self.format.code,
                 policy,
             )
@@ -79,7 +79,7 @@ class Job(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Target:
+class FillRequest:
     """What a fill is told besides law and memory: the place in the whole tensor, the stream, the dtype, the threads.
 
     place   of the block in what the law is of: the tensor, or a slice of it
@@ -106,8 +106,8 @@ class Target:
         """The index of the block's first element in the whole tensor."""
         return sum(offset * pitch for offset, pitch in zip(self.whole.offsets, self.pitches, strict=True))
 
-    def beyond(self, steps: tuple[int, ...]) -> Target:
-        """The target of a smaller block, which begins so many steps further along each axis."""
+    def beyond(self, steps: tuple[int, ...]) -> FillRequest:
+        """The same request for a smaller block, which begins so many steps further along each axis."""
         place, whole = (
             Shard(at.shape, tuple(o + s for o, s in zip(at.offsets, steps, strict=True)))
             for at in (self.place, self.whole)
@@ -120,9 +120,9 @@ class Target:
         assert self.format is not None  # buffers.check has refused every other dtype
         return self.format
 
-    def job(self, law: Law) -> Job:
+    def bound(self, law: Law) -> BoundLaw:
         """What an independent law draws."""
-        return Job.of(law, self.words, self.dtype, self.format)
+        return BoundLaw.of(law, self.words, self.dtype, self.format)
 
     def rounded(self, values: Array, storage: Array) -> Array:
         """Values of this block as elements of its storage."""
@@ -133,18 +133,18 @@ class Target:
             return np.asarray(reference.rounded(working, storage.dtype, self.format.code))
 
 
-def share_of(leaf: Leaf, storage: Array, target: Target) -> tuple[Array, Target] | None:
+def share_of(leaf: Leaf, storage: Array, request: FillRequest) -> tuple[Array, FillRequest] | None:
     """What a block has of a part, and the place of that; None where it has nothing."""
     begins, ends = [], []
-    for at, size, offset, length in zip(leaf.offsets, leaf.shape, target.place.offsets, storage.shape, strict=True):
+    for at, size, offset, length in zip(leaf.offsets, leaf.shape, request.place.offsets, storage.shape, strict=True):
         begins.append(max(at - offset, 0))
         ends.append(min(at + size - offset, length))
         if begins[-1] >= ends[-1]:
             return None
-    inside = target.beyond(tuple(begins))
+    inside = request.beyond(tuple(begins))
     offsets = tuple(offset - at for offset, at in zip(inside.place.offsets, leaf.offsets, strict=True))
     here = storage[tuple(map(slice, begins, ends))]
-    return here, replace(inside, place=Shard(leaf.shape, offsets), before=target.before + leaf.before)
+    return here, replace(inside, place=Shard(leaf.shape, offsets), before=request.before + leaf.before)
 
 
 @dataclass(frozen=True)
@@ -221,10 +221,10 @@ def chunk_grid(
 
 
 def fill_direct(
-    storage: Array, job: Job, first: int, pitches: tuple[int, ...], workers: int, progress: Progress | None
+    storage: Array, bound: BoundLaw, first: int, pitches: tuple[int, ...], workers: int, progress: Progress | None
 ) -> None:
     """Fill aligned memory, on several threads where that pays."""
-    engine = job.engine(storage.size)
+    engine = bound.engine(storage.size)
     total = storage.nbytes
     mapped = memory.file_behind(storage) is not None
     line, offset = buffers.line_of(storage)
@@ -238,7 +238,7 @@ def fill_direct(
         region = cut.region(chunk, offset, first)
         if mapped:
             populate(region, address, itemsize)
-        job.run(engine, line, region, policy_at(address + region.offset * itemsize))
+        bound.run(engine, line, region, policy_at(address + region.offset * itemsize))
 
     count = cut.chunks
 
@@ -265,20 +265,20 @@ def populate(region: Region, address: int, itemsize: int) -> None:
 
 
 def fill_memory(
-    storage: Array, job: Job, first: int, pitches: tuple[int, ...], workers: int, progress: Progress | None
+    storage: Array, bound: BoundLaw, first: int, pitches: tuple[int, ...], workers: int, progress: Progress | None
 ) -> None:
     """Fill any memory with an independent law or a constant."""
     total = storage.nbytes
     if total <= SMALLEST_CHUNK and storage.flags.carray and storage.ndim == 1 and memory.file_behind(storage) is None:
         # A bias: cutting and threads would be most of the call.
         size = storage.size
-        job.run(job.engine(size), storage, one_row(size, first))
+        bound.run(bound.engine(size), storage, one_row(size, first))
         if progress is not None:
             progress(total, total)
     elif buffers.needs_staging(storage):
-        fill_staged(storage, lambda copy, at: fill_direct(copy, job, at, pitches, 1, None), first, pitches, progress)
+        fill_staged(storage, lambda copy, at: fill_direct(copy, bound, at, pitches, 1, None), first, pitches, progress)
     else:
-        fill_direct(storage, job, first, pitches, workers, progress)
+        fill_direct(storage, bound, first, pitches, workers, progress)
 
 
 def fill_staged(

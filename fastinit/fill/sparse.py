@@ -14,7 +14,7 @@ from fastinit import threads as pool
 from fastinit.address import Axis, collapse
 from fastinit.engines.interface import Region
 from fastinit.fill import buffers, memory
-from fastinit.fill.runs import SMALLEST_CHUNK, Job, Target, fill_staged, populate
+from fastinit.fill.runs import SMALLEST_CHUNK, BoundLaw, FillRequest, fill_staged, populate
 from fastinit.laws import Sparse
 
 Array = np.ndarray[Any, Any]
@@ -27,23 +27,23 @@ STAGED = 1 << 20  # bytes, in memory of the thread's own, where values go past t
 MOST_LINES, BUNDLES_PER_THREAD = 1 << 14, 4
 
 
-def fill_sparse(storage: Array, law: Sparse, job: Job, target: Target) -> None:
-    """Fill a block with values of `job`. What its lines have before it is drawn too: their words of domain 2."""
-    axis = law.line(target.place.shape)
-    survivors = law.survivors(target.place.shape[axis])
+def fill_sparse(storage: Array, law: Sparse, bound: BoundLaw, request: FillRequest) -> None:
+    """Fill a block with values of `bound`. What its lines have before it is drawn too: their words of domain 2."""
+    axis = law.line(request.place.shape)
+    survivors = law.survivors(request.place.shape[axis])
     if not buffers.needs_staging(storage):
-        thin_lines(storage, survivors, axis, job, target)
+        thin_lines(storage, survivors, axis, bound, request)
         return
 
     def fill_copy(copy: Array, first: int) -> None:
-        corner = np.unravel_index(first, target.whole.shape)
-        steps = tuple(int(i) - offset for i, offset in zip(corner, target.whole.offsets, strict=True))
-        thin_lines(copy, survivors, axis, job, replace(target.beyond(steps), workers=1, progress=None))
+        corner = np.unravel_index(first, request.whole.shape)
+        steps = tuple(int(i) - offset for i, offset in zip(corner, request.whole.offsets, strict=True))
+        thin_lines(copy, survivors, axis, bound, replace(request.beyond(steps), workers=1, progress=None))
 
-    fill_staged(storage, fill_copy, target.first, target.pitches, target.progress, uncut=axis)
+    fill_staged(storage, fill_copy, request.first, request.pitches, request.progress, uncut=axis)
 
 
-def thin_lines(storage: Array, survivors: int, axis: int, job: Job, target: Target) -> None:
+def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, request: FillRequest) -> None:
     """Fill aligned memory, on several threads; a thread takes a bundle of lines from end to end.
 
     A region is rows by columns, the columns being neighbours in the tensor. The lines run down its rows, many side by
@@ -52,11 +52,11 @@ def thin_lines(storage: Array, survivors: int, axis: int, job: Job, target: Targ
     engine = engines.chosen(storage.size)
     line, offset = buffers.line_of(storage)
     steps = [step // storage.itemsize for step in storage.strides]
-    start, length = target.place.offsets[axis], storage.shape[axis]
-    own = Axis(length, steps[axis], target.pitches[axis])
-    first = target.first - start * own.pitch
+    start, length = request.place.offsets[axis], storage.shape[axis]
+    own = Axis(length, steps[axis], request.pitches[axis])
+    first = request.first - start * own.pitch
     others = [i for i in range(storage.ndim) if i != axis]
-    outer, bundle = collapse(*([values[i] for i in others] for values in (storage.shape, steps, target.pitches)))
+    outer, bundle = collapse(*([values[i] for i in others] for values in (storage.shape, steps, request.pitches)))
     down = own.pitch > 1 or bundle.size > 1
     if not down and outer:
         bundle = max(outer, key=lambda candidate: candidate.size)
@@ -64,7 +64,7 @@ def thin_lines(storage: Array, survivors: int, axis: int, job: Job, target: Targ
     passes = memory.goes_past_cache(storage.nbytes) and (bundle if down else own).step == 1
     block = STAGED // storage.itemsize if passes else BLOCK
     if down:
-        lines = min(max(bundle.size // (BUNDLES_PER_THREAD * target.workers) // 64, 1) * 64, MOST_LINES)
+        lines = min(max(bundle.size // (BUNDLES_PER_THREAD * request.workers) // 64, 1) * 64, MOST_LINES)
     else:
         lines = max(1, block // length)
     lines = min(lines, bundle.size)
@@ -91,7 +91,7 @@ def thin_lines(storage: Array, survivors: int, axis: int, job: Job, target: Targ
             at, index = at + i * other.step, index + i * other.pitch
         side = Axis(min(lines, bundle.size - number * lines), bundle.step, bundle.pitch)
         remaining_nonzeros = np.full(side.size, survivors, np.uint32)
-        length_of_line = target.place.shape[axis]
+        length_of_line = request.place.shape[axis]
 
         def region(place: int, stop: int) -> Region:
             along = Axis(min(places, stop - place), own.step, own.pitch)
@@ -101,7 +101,7 @@ def thin_lines(storage: Array, survivors: int, axis: int, job: Job, target: Targ
 
         for place in range(0, start, places):
             before = region(place, start)
-            engine.thin(line, before, target.words, remaining_nonzeros, length_of_line - place, down, True)
+            engine.thin(line, before, request.words, remaining_nonzeros, length_of_line - place, down, True)
         past_cache = passes and memory.is_resident(address + at * storage.itemsize)
         staging = staging_of_thread() if past_cache else None
         for place in range(start, start + length, places):
@@ -110,18 +110,18 @@ def thin_lines(storage: Array, survivors: int, axis: int, job: Job, target: Targ
                 populate(here, address, storage.itemsize)
             # Thinned where it was drawn, in the cache; past it, on the way to where it belongs.
             memory_of, where = (line, here) if staging is None else (staging, beside(here))
-            job.run(engine, memory_of, flat(where))
-            engine.thin(memory_of, where, target.words, remaining_nonzeros, length_of_line - place, down, False)
+            bound.run(engine, memory_of, flat(where))
+            engine.thin(memory_of, where, request.words, remaining_nonzeros, length_of_line - place, down, False)
             if staging is not None:
                 engine.store(line, flat(here), staging)
 
     count = bundles * math.prod(other.size for other in outer)
 
     def after(done: int) -> None:
-        if target.progress is not None:
-            target.progress(total * done // count, total)
+        if request.progress is not None:
+            request.progress(total * done // count, total)
 
-    pool.for_each(work, count, min(target.workers, max(1, total // SMALLEST_CHUNK)), target.progress and after)
+    pool.for_each(work, count, min(request.workers, max(1, total // SMALLEST_CHUNK)), request.progress and after)
 
 
 def beside(region: Region) -> Region:

@@ -21,7 +21,7 @@ from jax.interpreters import batching, mlir
 from fastinit.address import stream_words
 from fastinit.jax import elementwise, foreign, partitioned
 from fastinit.laws import Law
-from fastinit.laws.encoded import from_json
+from fastinit.laws.law_json import from_json
 from fastinit.plan import Tensor
 
 WAYS = ("host", "device")

@@ -33,7 +33,7 @@ def refusal(law: Law, key_words: int) -> str | None:
     if not isinstance(law, LAWS):
         return (
             f"{type(law).__name__} is drawn on the host, and has no form in jax.numpy, as Uniform, Normal and "
-            "TruncatedNormal have. Draw it outside of what is exported, or under jax.jit on the CPU without "
+            "TruncatedNormal have. KernelArguments it outside of what is exported, or under jax.jit on the CPU without "
             'fastinit.jax.drawn_by("device")'
         )
     if key_words != 2:
@@ -56,7 +56,7 @@ def drawn(words: Array, shape: Sequence[Any], law: Law, dtype: np.dtype[Any], na
     counter = ((low >> 6) | _above(high, 26)) << 4 | (low & 15)
     beyond = None if high is None else high >> 2
     which = (low >> 4) & 3
-    prepared = law.prepare(format)
+    prepared = law.kernel_arguments(format)
     assert prepared is not None  # of laws that draw
     reals, integers = prepared.reals, prepared.integers
     if isinstance(law, Uniform):

@@ -27,7 +27,7 @@ from fastinit.fill import fill
 from fastinit.floating_point import default_mode, is_default
 from fastinit.jax.keys import seed_of_words
 from fastinit.laws import Law
-from fastinit.laws.encoded import from_json, to_json
+from fastinit.laws.law_json import from_json, to_json
 
 TARGET = "fastinit_draw"
 MAJOR, MINOR = 0, 3  # the version of the interface whose structures stand below

@@ -12,8 +12,8 @@ from typing import Any
 
 from fastinit.jax.layouts import in_jax_layout
 from fastinit.laws import Law
-from fastinit.named import AXES, SCHEMES, law_of
 from fastinit.plan import SKIP, Rule, Shapes, first_match
+from fastinit.scheme_names import AXES, SCHEMES, law_of
 
 # Numbers of a rule by which it says what the axes are.
 SAID = {*AXES, "flatten", "batch", "axis"}

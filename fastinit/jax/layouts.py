@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastinit.named import SCHEMES, takes
 from fastinit.plan import Rule
+from fastinit.scheme_names import SCHEMES, takes
 
 
 def in_jax_layout(rule: Rule) -> Rule:

@@ -40,7 +40,7 @@ def finished(values: jax.Array, law: Law, dtype: np.dtype[Any], factor: Any) -> 
     bounded = isinstance(law, IndependentLaw) and np.isfinite(law.support).any()
     if factor is None:
         format = OTHERS[dtype.name]
-        law.prepare(format)
+        law.kernel_arguments(format)
         if bounded:
             low, high = law.support  # type: ignore[attr-defined]
             highest = format.below(high) if isinstance(law, Uniform) else format.at_most(high)

@@ -8,8 +8,8 @@ from fastinit.laws.independent import Laplace as Laplace
 from fastinit.laws.independent import Normal as Normal
 from fastinit.laws.independent import TruncatedNormal as TruncatedNormal
 from fastinit.laws.independent import Uniform as Uniform
-from fastinit.laws.law import Draw as Draw
 from fastinit.laws.law import Element as Element
+from fastinit.laws.law import KernelArguments as KernelArguments
 from fastinit.laws.law import Law as Law
 from fastinit.laws.mamba import LogOfUniform as LogOfUniform
 from fastinit.laws.mamba import StepBias as StepBias

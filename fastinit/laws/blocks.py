@@ -13,10 +13,10 @@ import numpy as np
 from fastinit.address import integer
 from fastinit.dtypes import Format
 from fastinit.laws.copied import Copy
-from fastinit.laws.elements import mixture
 from fastinit.laws.given import Given
 from fastinit.laws.independent import Constant
 from fastinit.laws.law import Element, Law, ShapedLaw
+from fastinit.laws.marginals import mixture
 from fastinit.laws.structured import Padded
 
 
@@ -87,19 +87,19 @@ class Blocks(ShapedLaw):
                     raise ValueError(f"part [{start}, {start + size}) of axis {self.axis}: {error}") from error
             start += size
 
-    def on(self, shape: tuple[int, ...]) -> Element:
+    def marginal(self, shape: tuple[int, ...]) -> Element:
         """One of the laws of the parts, each with its share of the elements."""
         self.check(shape)
         count = math.prod(shape)
-        elements = [(math.prod(leaf.shape) / count, leaf.law.on(leaf.shape)) for leaf in leaves(self, shape)]
+        elements = [(math.prod(leaf.shape) / count, leaf.law.marginal(leaf.shape)) for leaf in leaves(self, shape)]
         groups = ((element, list(pairs)) for element, pairs in groupby(elements, key=lambda pair: pair[1]))
         found = mixture((sum(share for share, _ in pairs), element) for element, pairs in groups)
         return found if found.components else Constant(0.0)
 
-    def prepare(self, format: Format) -> None:
+    def kernel_arguments(self, format: Format) -> None:
         """Check every part's law against the format."""
         for _, law in self.parts:
-            law.prepare(format)
+            law.kernel_arguments(format)
 
 
 def check_tensor(law: Law, shape: tuple[int, ...], dtype: np.dtype[Any], format: Format | None) -> None:
@@ -110,7 +110,7 @@ def check_tensor(law: Law, shape: tuple[int, ...], dtype: np.dtype[Any], format:
         if isinstance(leaf.law, Constant):
             leaf.law.stored(dtype, format)
         elif format is not None:
-            leaf.law.prepare(format)
+            leaf.law.kernel_arguments(format)
         elif isinstance(leaf.law, Given):
             leaf.law.stored(dtype)
 

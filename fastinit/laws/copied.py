@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastinit.address import stream_id
 from fastinit.dtypes import Format
-from fastinit.laws.law import Draw, Element, Law
+from fastinit.laws.law import Element, KernelArguments, Law
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Copy(Law):
         """Whether the law needs floats."""
         return self.values.floats_only
 
-    def on(self, shape: tuple[int, ...]) -> Element:
+    def marginal(self, shape: tuple[int, ...]) -> Element:
         """That of the law."""
-        return self.values.on(shape)
+        return self.values.marginal(shape)
 
-    def prepare(self, format: Format) -> Draw | None:
+    def kernel_arguments(self, format: Format) -> KernelArguments | None:
         """That of the law."""
-        return self.values.prepare(format)
+        return self.values.kernel_arguments(format)

@@ -94,12 +94,12 @@ class Given(Pattern):
         part = self.values[tuple(slice(at, at + n) for at, n in zip(offsets, block, strict=True))]
         return (Ellipsis,), part  # type: ignore[return-value]
 
-    def on(self, shape: tuple[int, ...]) -> Element:
+    def marginal(self, shape: tuple[int, ...]) -> Element:
         """One of the values."""
         self.check(shape)
         return OneOf(self)
 
-    def prepare(self, format: Format) -> None:
+    def kernel_arguments(self, format: Format) -> None:
         """Check that the values fit the format."""
         largest, infinite = self._extent
         refuse_overflow(self, largest, format)

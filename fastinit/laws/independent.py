@@ -15,9 +15,9 @@ from fastinit.engines.gaussian import lower_tail, upper_tail
 from fastinit.engines.stream import DEEP_TAIL_32
 from fastinit.laws.functions import function
 from fastinit.laws.law import (
-    Draw,
     IndependentLaw,
-    draw,
+    KernelArguments,
+    arguments,
     finite,
     real,
     refuse_overflow,
@@ -68,7 +68,7 @@ class Constant(IndependentLaw):
         """0 below the value, 1 from it on."""
         return np.where(np.asarray(x) >= self.value, 1.0, 0.0)[()]
 
-    def prepare(self, format: Format) -> None:
+    def kernel_arguments(self, format: Format) -> None:
         """Check that the value is within the range of the format."""
         try:
             value = float(self.value)
@@ -87,7 +87,7 @@ class Constant(IndependentLaw):
         if value.dtype.kind == "c" and dtype.kind != "c":
             raise ValueError(f"{self} does not fit dtype {dtype}, which is real; pass its real part")
         if format is not None:
-            self.prepare(format)
+            self.kernel_arguments(format)
             number = float(self.value)
             if format.code == 0:
                 return np.asarray(number, format.working)
@@ -146,7 +146,7 @@ class Uniform(IndependentLaw):
         """(x - low) / (high - low), cut to [0, 1]."""
         return np.clip((np.asarray(x, np.float64) - self.low) / (self.high - self.low), 0.0, 1.0)[()]
 
-    def prepare(self, format: Format) -> Draw:
+    def kernel_arguments(self, format: Format) -> KernelArguments:
         """Reals: low, span, and the smallest and largest value allowed."""
         refuse_overflow(self, max(abs(self.low), abs(self.high)), format)
         span = self.high - self.low
@@ -157,7 +157,7 @@ class Uniform(IndependentLaw):
             raise ValueError(f"{self} holds no {format.name} value; use a wider range or a wider dtype")
         warn_if_lost(self.mean, self.std, format)
         kernel = "uniform_steps" if format.name == "float32" and self._goes_by_steps(span, highest) else "uniform"
-        return draw(kernel, format, (self.low, span, lowest, highest))
+        return arguments(kernel, format, (self.low, span, lowest, highest))
 
     def _goes_by_steps(self, span: float, highest: float) -> bool:
         """Whether span 2^-24 is an exact float32, and no value is above the highest: so it is for most laws."""
@@ -189,7 +189,7 @@ class Normal(IndependentLaw):
             return Constant(self.mean).cdf(x)
         return function("special", "ndtr")((np.asarray(x, np.float64) - self.mean) / self.std)
 
-    def prepare(self, format: Format) -> Draw:
+    def kernel_arguments(self, format: Format) -> KernelArguments:
         """Reals: mean, std."""
         refuse_overflow(self, abs(self.mean) + (9.5 if format.name == "float64" else 6.77) * self.std, format)
         warn_if_lost(self.mean, self.std, format)
@@ -199,9 +199,9 @@ class Normal(IndependentLaw):
 
 
 @lru_cache(maxsize=1024)
-def _normal_draw(kernel: str, format: Format, mean: float, std: float) -> Draw:
+def _normal_draw(kernel: str, format: Format, mean: float, std: float) -> KernelArguments:
     """Kept, since to make it takes a fifteenth of a fill of 64 elements; no mean is -0.0, which would equal 0.0."""
-    return draw(kernel, format, (mean, std))
+    return arguments(kernel, format, (mean, std))
 
 
 @dataclass(frozen=True)
@@ -234,12 +234,12 @@ class Laplace(IndependentLaw):
         tail = 0.5 * np.exp(-np.abs(z))
         return np.where(z < 0.0, tail, 1.0 - tail)[()]
 
-    def prepare(self, format: Format) -> Draw:
+    def kernel_arguments(self, format: Format) -> KernelArguments:
         """Reals: mean, scale."""
         scale = self.std / math.sqrt(2.0)
         refuse_overflow(self, abs(self.mean) + (44.4 if format.name == "float64" else 22.2) * scale, format)
         warn_if_lost(self.mean, self.std, format)
-        return draw("laplace", format, (self.mean + 0.0, scale))
+        return arguments("laplace", format, (self.mean + 0.0, scale))
 
 
 @dataclass(frozen=True)
@@ -325,7 +325,7 @@ class TruncatedNormal(IndependentLaw):
             return Constant(self.parent_mean).cdf(x)
         return self._standard().cdf((np.asarray(x, np.float64) - self.parent_mean) / self.parent_std)
 
-    def prepare(self, format: Format) -> Draw:
+    def kernel_arguments(self, format: Format) -> KernelArguments:
         """What a kernel receives.
 
         Reals: base of side A, base of side B, mass, mean, std, smallest, largest. Integers: last word of A, flips of A
@@ -334,7 +334,7 @@ class TruncatedNormal(IndependentLaw):
         farthest = min(max(abs(self.low), abs(self.high)), abs(self.parent_mean) + 17.0 * self.parent_std)
         refuse_overflow(self, farthest, format)
         if not self.parent_std:
-            return draw("normal", format, (self.parent_mean + 0.0, 0.0))
+            return arguments("normal", format, (self.parent_mean + 0.0, 0.0))
         lowest, highest = format.at_least(self.low), format.at_most(self.high)
         if lowest > highest:
             raise ValueError(f"{self} holds no {format.name} value; use wider bounds or a wider dtype")
@@ -364,4 +364,4 @@ class TruncatedNormal(IndependentLaw):
         # Of a std near the smallest float32 values may round to zero, and the shorter form would give zero a sign.
         symmetric = base_a == base_b and last == 0x7FFFFFFF and lowest == -highest
         centred = symmetric and self.parent_mean == 0.0 and self.parent_std > 1e-30
-        return draw(kernel, format, reals, (last, flip_a, all_words, int(centred)))
+        return arguments(kernel, format, reals, (last, flip_a, all_words, int(centred)))

@@ -1,8 +1,8 @@
 """What a law is, and the checks and preparations that all laws share.
 
 An independent law draws every element alone; a shaped law looks at the whole shape of the tensor. A law knows nothing
-of fans or buffers. `prepare` checks its numbers against the format of a buffer and turns them into what a kernel
-receives, in float64 by the expressions that docs/stream.md prints, rounded once to the working precision.
+of fans or buffers. `kernel_arguments` checks its numbers against the format of a buffer and turns them into what a
+kernel receives, in float64 by the expressions that docs/stream.md prints, rounded once to the working precision.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fastinit.dtypes import Format
 from fastinit.engines.stream import DOMAIN_ELEMENT
 
 
-class Draw(NamedTuple):  # made for every fill, and a frozen dataclass takes twice as long
+class KernelArguments(NamedTuple):  # made for every fill, and a frozen dataclass takes twice as long
     """What a kernel receives: its name, reals in the working precision, integers, and the domain of its words."""
 
     kernel: str
@@ -33,10 +33,10 @@ _FLOAT32, _FLOAT64, _UINT32 = np.dtype(np.float32), np.dtype(np.float64), np.dty
 _NONE = np.zeros(1, _UINT32)
 
 
-def draw(kernel: str, format: Format, reals: tuple[float, ...], integers: tuple[int, ...] = ()) -> Draw:
+def arguments(kernel: str, format: Format, reals: tuple[float, ...], integers: tuple[int, ...] = ()) -> KernelArguments:
     """What a kernel of this name receives in the working precision of a format."""
     bits, working = ("_64", _FLOAT64) if format.working == "float64" else ("_32", _FLOAT32)
-    return Draw(kernel + bits, np.array(reals, working), np.array(integers, _UINT32) if integers else _NONE)
+    return KernelArguments(kernel + bits, np.array(reals, working), np.array(integers, _UINT32) if integers else _NONE)
 
 
 def real(value: object, what: str) -> float:
@@ -124,11 +124,15 @@ class Law:  # no ABC: isinstance() of one takes 0.14 us, of a class 0.04, three 
     floats_only: ClassVar[bool] = True
 
     @abstractmethod
-    def on(self, shape: tuple[int, ...]) -> Element:
+    def marginal(self, shape: tuple[int, ...]) -> Element:
         """The law of one element of a tensor of this shape: its mean, std, support and cdf."""
 
+    def on(self, shape: tuple[int, ...]) -> Element:
+        """The former name of `marginal`."""
+        return self.marginal(shape)
+
     @abstractmethod
-    def prepare(self, format: Format) -> Draw | None:
+    def kernel_arguments(self, format: Format) -> KernelArguments | None:
         """Check the law against a format and return what its kernel receives; None where there is none.
 
         Raises ValueError where values would overflow the format, or where no value of the format is in the support.
@@ -138,7 +142,7 @@ class Law:  # no ABC: isinstance() of one takes 0.14 us, of a class 0.04, three 
 class IndependentLaw(Law, Element):
     """Every element is its own draw: the law of an element is the law itself, whatever the shape."""
 
-    def on(self, shape: tuple[int, ...]) -> Element:
+    def marginal(self, shape: tuple[int, ...]) -> Element:
         """The law itself."""
         return self
 
@@ -146,8 +150,8 @@ class IndependentLaw(Law, Element):
 class ShapedLaw(Law):
     """A law that looks at the whole shape: how long a line is, where the diagonal lies.
 
-    Its mean, std, support and cdf are those of `law.on(shape)`. `batch_axis` are the axes that count copies (experts,
-    heads, gates), each of which follows the law by itself; a law without that choice has none.
+    Its mean, std, support and cdf are those of `law.marginal(shape)`. `batch_axis` are the axes that count copies
+    (experts, heads, gates), each of which follows the law by itself; a law without that choice has none.
     """
 
     batch_axis: tuple[int, ...] = ()
@@ -171,5 +175,5 @@ class ShapedLaw(Law):
 
     def __getattr__(self, name: str) -> Any:
         if name in ("mean", "std", "support", "cdf"):
-            raise AttributeError(f"{type(self).__name__}.{name} depends on the tensor; ask law.on(shape).{name}")
+            raise AttributeError(f"{type(self).__name__}.{name} depends on the tensor; ask law.marginal(shape).{name}")
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastinit.dtypes import Format
 from fastinit.engines import reference
-from fastinit.laws.law import Draw, IndependentLaw, real, refuse_overflow
+from fastinit.laws.law import IndependentLaw, KernelArguments, real, refuse_overflow
 from fastinit.products import legendre
 
 # The kernels split numbers into exponent and mantissa, and so want them, and what becomes of them, normal.
@@ -40,14 +40,14 @@ def _inverse_softplus(x: float) -> float:
     return float(reference.inverse_softplus(np.array([x]))[0])
 
 
-def _prepared(kernel: str, law: IndependentLaw, format: Format, *reals: float) -> Draw:
+def _prepared(kernel: str, law: IndependentLaw, format: Format, *reals: float) -> KernelArguments:
     """Check the support against the format; the reals stay float64, the smallest and largest value behind them."""
     low, high = law.support
     refuse_overflow(law, max(abs(low), abs(high)), format)
     lowest, highest = format.at_least(low), format.at_most(high)
     if lowest > highest:
         raise ValueError(f"{law} holds no {format.name} value; use a wider range or a wider dtype")
-    return Draw(kernel, np.array([*reals, lowest, highest]), np.zeros(1, np.uint32))
+    return KernelArguments(kernel, np.array([*reals, lowest, highest]), np.zeros(1, np.uint32))
 
 
 def _quadrature(low: float, high: float) -> tuple[Any, Any]:
@@ -129,7 +129,7 @@ class StepBias(_ByQuadrature):
             share = (np.log(np.logaddexp(0.0, x)) - low) / (high - low)
         return np.where(x < self.support[0], 0.0, np.clip(share, 0.0, 1.0))[()]
 
-    def prepare(self, format: Format) -> Draw:
+    def kernel_arguments(self, format: Format) -> KernelArguments:
         """Reals, float64 for every format: ln low, ln high - ln low, smallest (the floor's) and largest value."""
         log_low = _log(self.low)
         return _prepared("step_bias", self, format, log_low, _log(self.high) - log_low)
@@ -168,6 +168,6 @@ class LogOfUniform(_ByQuadrature):
             share = (np.exp(np.asarray(x, np.float64)) - self.low) / (self.high - self.low)
         return np.clip(share, 0.0, 1.0)[()]
 
-    def prepare(self, format: Format) -> Draw:
+    def kernel_arguments(self, format: Format) -> KernelArguments:
         """Reals, float64 for every format: low, high - low, smallest and largest value."""
         return _prepared("log_of_uniform", self, format, self.low, self.high - self.low)

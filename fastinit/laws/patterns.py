@@ -12,9 +12,9 @@ import numpy as np
 from fastinit.address import axes, integer
 from fastinit.dtypes import Format
 from fastinit.engines import reference
-from fastinit.laws.elements import thinned
 from fastinit.laws.independent import Constant
 from fastinit.laws.law import Element, ShapedLaw, finite
+from fastinit.laws.marginals import thinned
 
 Array = np.ndarray[Any, Any]
 Index = tuple[Array, ...]
@@ -67,15 +67,15 @@ class Identity(Pattern):
         i = np.arange(first, max(first, min(start + length for start, length in zip(offsets, block, strict=True))))
         return (i - offsets[0], i - offsets[1]), self.gain
 
-    def on(self, shape: tuple[int, ...]) -> Element:
+    def marginal(self, shape: tuple[int, ...]) -> Element:
         """Gain in one element of max(rows, columns), zero in the others."""
         self.check(shape)
         shape = self.own(shape)
         return thinned(1.0 / max(shape) if min(shape) else 0.0, Constant(self.gain))
 
-    def prepare(self, format: Format) -> None:
+    def kernel_arguments(self, format: Format) -> None:
         """Check that the gain fits the format."""
-        Constant(self.gain).prepare(format)
+        Constant(self.gain).kernel_arguments(format)
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,14 @@ class Dirac(Pattern):
         rest = [np.full(len(own), c - s) for c, s in zip(centre, offsets[2:], strict=True)]
         return (channel - offsets[0], own - offsets[1], *rest), 1
 
-    def on(self, shape: tuple[int, ...]) -> Element:
+    def marginal(self, shape: tuple[int, ...]) -> Element:
         """One in min(out, in) elements of the tensor, zero in the others."""
         self.check(shape)
         shape = self.own(shape)
         ones = self.groups * min(shape[0] // self.groups, shape[1])
         return thinned(ones / math.prod(shape) if math.prod(shape) else 0.0, Constant(1.0))
 
-    def prepare(self, format: Format) -> None:
+    def kernel_arguments(self, format: Format) -> None:
         """One fits every format."""
 
 
@@ -163,14 +163,14 @@ class GateBias(Pattern):
         others = [np.arange(n) for n in block[:-1]]
         return tuple(np.ix_(*others, gate)), self.forget
 
-    def on(self, shape: tuple[int, ...]) -> Element:
+    def marginal(self, shape: tuple[int, ...]) -> Element:
         """`forget` in a quarter of the elements."""
         self.check(shape)
         return thinned(0.25, Constant(self.forget))
 
-    def prepare(self, format: Format) -> None:
+    def kernel_arguments(self, format: Format) -> None:
         """Check that the bias fits the format."""
-        Constant(self.forget).prepare(format)
+        Constant(self.forget).kernel_arguments(format)
 
 
 @dataclass(frozen=True)
@@ -224,10 +224,10 @@ class StateLogs(Pattern):
         n = np.arange(offsets[-1] + 1, offsets[-1] + block[-1] + 1, dtype=np.float64)
         return (Ellipsis,), reference.log_64(n)  # type: ignore[return-value]
 
-    def on(self, shape: tuple[int, ...]) -> Element:
+    def marginal(self, shape: tuple[int, ...]) -> Element:
         """One of the logarithms."""
         self.check(shape)
         return _LogOfStates(shape[-1])
 
-    def prepare(self, format: Format) -> None:
+    def kernel_arguments(self, format: Format) -> None:
         """The logarithm of a length fits every format."""

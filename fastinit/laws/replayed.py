@@ -109,16 +109,16 @@ class Replayed(ShapedLaw):
         if tuple(shape) != self.shape:
             raise ValueError(f"Replayed: the expression has shape {self.shape}, and the tensor {tuple(shape)}")
 
-    def on(self, shape: tuple[int, ...]) -> Element:
+    def marginal(self, shape: tuple[int, ...]) -> Element:
         """One of the values that a run with seed 0 gives: what is known of the law of an element."""
         from fastinit.fill.replay import replayed
         from fastinit.laws.given import Given
 
         self.check(shape)
         values = Given.of(replayed(self, 0, "float32"))
-        return values.on(shape)
+        return values.marginal(shape)
 
-    def prepare(self, format: Format) -> None:
+    def kernel_arguments(self, format: Format) -> None:
         """What is computed is checked when it is."""
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from fastinit.address import axes, integer
 from fastinit.dtypes import Format
-from fastinit.laws.elements import SphereCoordinate, thinned
 from fastinit.laws.independent import Constant, Normal
-from fastinit.laws.law import Draw, Element, IndependentLaw, ShapedLaw, finite, real, refuse_overflow
+from fastinit.laws.law import Element, IndependentLaw, KernelArguments, ShapedLaw, finite, real, refuse_overflow
+from fastinit.laws.marginals import SphereCoordinate, thinned
 
 LONGEST_LINE = (1 << 32) - 1  # elements: a survivor is found by one product of 32 x 32 bits
 
@@ -85,15 +85,15 @@ class Sparse(ShapedLaw):
         """How many of the n elements of a line are not zeroed."""
         return self.nonzeros if self.nonzeros is not None else n - math.ceil((self.sparsity or 0.0) * n)
 
-    def on(self, shape: tuple[int, ...]) -> Element:
+    def marginal(self, shape: tuple[int, ...]) -> Element:
         """Zero, or a value of the inner law."""
         self.check(shape)
         n = shape[self.line(shape)]
         return thinned(self.survivors(n) / n if n else 0.0, self.values)
 
-    def prepare(self, format: Format) -> Draw | None:
+    def kernel_arguments(self, format: Format) -> KernelArguments | None:
         """That of the values."""
-        return self.values.prepare(format)
+        return self.values.kernel_arguments(format)
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,14 @@ class Padded(ShapedLaw):
         """Sizes and laws along the first dimension, as `Blocks` has them."""
         return (self.row, self.values), (1, Constant(0)), (rows - self.row - 1, self.values)
 
-    def on(self, shape: tuple[int, ...]) -> Element:
+    def marginal(self, shape: tuple[int, ...]) -> Element:
         """Zero in one row, a value of the inner law in the others."""
         self.check(shape)
         return thinned(1.0 - 1.0 / shape[0], self.values)
 
-    def prepare(self, format: Format) -> Draw | None:
+    def kernel_arguments(self, format: Format) -> KernelArguments | None:
         """That of the values."""
-        return self.values.prepare(format)
+        return self.values.kernel_arguments(format)
 
 
 @dataclass(frozen=True)
@@ -197,13 +197,13 @@ class Orthogonal(ShapedLaw):
         cols = math.prod(own[1:]) if self.flatten == "torch" else own[-1]
         return math.prod(shape[axis] for axis in self.batch_axes(shape)), rows, cols
 
-    def on(self, shape: tuple[int, ...]) -> Element:
+    def marginal(self, shape: tuple[int, ...]) -> Element:
         """A coordinate of a point on the sphere."""
         self.check(shape)
         _, rows, cols = self.matrices(shape)
         return SphereCoordinate(max(rows, cols, 1), self.gain)
 
-    def prepare(self, format: Format) -> None:
+    def kernel_arguments(self, format: Format) -> None:
         """Check that the gain fits the format."""
         refuse_overflow(self, self.gain, format)
 
@@ -259,14 +259,14 @@ class DeltaOrthogonal(ShapedLaw):
         own = self.own_axes(shape)
         return {axis: (shape[axis] - 1) // 2 for axis in (own[2:] if self.layout == "torch" else own[:-2])}
 
-    def on(self, shape: tuple[int, ...]) -> Element:
+    def marginal(self, shape: tuple[int, ...]) -> Element:
         """Zero off the centre; there, a coordinate of a point on the sphere."""
         self.check(shape)
         fan_in, fan_out = self.channels(shape)
         taps = math.prod(self.own(shape)) // (fan_in * fan_out) if fan_in else 1
         return thinned(1.0 / taps if taps else 0.0, SphereCoordinate(max(fan_out, 1), self.gain))
 
-    def prepare(self, format: Format) -> None:
+    def kernel_arguments(self, format: Format) -> None:
         """Check that the gain fits the format."""
         refuse_overflow(self, self.gain, format)
 

@@ -33,8 +33,8 @@ from fastinit.files.system import BYTES
 from fastinit.floating_point import in_default_mode
 from fastinit.laws import Blocks, Constant, Law
 from fastinit.laws.blocks import Leaf, slices
-from fastinit.laws.elements import Mixture, mixture
 from fastinit.laws.law import Element
+from fastinit.laws.marginals import ZeroInflated, mixture
 from fastinit.laws.replayed import cost_of
 from fastinit.printable import printable
 from fastinit.provenance import edits_of, replaying_allowed
@@ -193,7 +193,7 @@ class _Count:
         self.grid: Grid | None = None
         self.expected: Expected | None = None
         if part is not None:
-            element = _real(part.law.on(part.shape))
+            element = _real(part.law.marginal(part.shape))
             self.grid = grid_of_law(element, slot.dtype)
             self.expected = expect(element, self.grid, slot.dtype, math.prod(part.shape))
         self.lock = threading.Lock()
@@ -347,7 +347,7 @@ def _laws(metadata: Mapping[str, str], replayed: int) -> dict[str, Law]:
 
 def _real(element: Element) -> Element:
     """The element of what is shown: of complex constants the magnitude."""
-    if isinstance(element, Mixture):
+    if isinstance(element, ZeroInflated):
         return mixture((share, _real(law)) for share, law in element.components)
     if isinstance(element, Constant) and isinstance(element.value, complex):
         return Constant(abs(element.value))

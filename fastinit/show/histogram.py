@@ -20,8 +20,8 @@ from fastinit.dtypes import FORMATS, Format
 from fastinit.engines import Engine
 from fastinit.files.measure import byte_values, widened
 from fastinit.laws import LogOfUniform, StepBias, TruncatedNormal, Uniform
-from fastinit.laws.elements import Mixture
 from fastinit.laws.law import Element
+from fastinit.laws.marginals import ZeroInflated
 
 Array = np.ndarray[Any, Any]
 
@@ -133,7 +133,7 @@ def grid_of_law(element: Element, dtype: str) -> Grid:
 
 def _reach(element: Element) -> tuple[float, float]:
     """From where to where; each law of a mixture counts, however rare its values are."""
-    if isinstance(element, Mixture):
+    if isinstance(element, ZeroInflated):
         reaches = [_reach(law) for _, law in element.components]
         return min(low for low, _ in reaches), max(high for _, high in reaches)
     low, high = (float(end) for end in element.support)
@@ -188,7 +188,7 @@ def probabilities(element: Element, grid: Grid, dtype: str) -> Array:
 
 def _chance_below(element: Element, edges: Array, format: Format | None) -> Array:
     """The probability of a value below each edge."""
-    if isinstance(element, Mixture):
+    if isinstance(element, ZeroInflated):
         below = [share * _chance_below(law, edges, format) for share, law in element.components]
         return np.asarray(sum(below), np.float64)
     chance = np.asarray(element.cdf(np.array([_cut(float(edge), format) for edge in edges])), np.float64)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fastinit.formatting import law, number, shape, size
 from fastinit.pages import page, safe
 from fastinit.show.shown import Histogram, Shown, TensorShown
-from fastinit.wording import law, number, shape, size
 
 HEIGHT = 40  # of a histogram, in the units of its drawing; a bin is one wide
 # A bin this much higher than the second is cut off, and marked so: the zeros of a sparse tensor would flatten the rest.

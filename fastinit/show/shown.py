@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from fastinit.dtypes import FORMATS, Format
 from fastinit.files.safetensors import DTYPES, bits_of
+from fastinit.formatting import size
 from fastinit.laws import Law
 from fastinit.laws.law import Element
 from fastinit.products import dot
 from fastinit.show.histogram import Grid, probabilities
-from fastinit.wording import size
 
 FAR = 5.0  # standard errors: by chance one in a million of such numbers is farther
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fastinit.formatting import columns_of, law, number, printable, shape, shortened
 from fastinit.show.shown import Histogram, Shown, TensorShown
-from fastinit.wording import columns_of, law, number, printable, shape, shortened
 
 LEVELS = " ▁▂▃▄▅▆▇█"
 SPARKS = 13  # characters of the histogram; 65 bins are five each

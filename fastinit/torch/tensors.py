@@ -19,7 +19,7 @@ from fastinit.engines.interface import one_row
 from fastinit.fill import buffers, fill
 from fastinit.fill.memory import Foreign, populate
 from fastinit.floating_point import in_default_mode, is_default
-from fastinit.laws import Draw, Law
+from fastinit.laws import KernelArguments, Law
 from fastinit.laws.law import IndependentLaw, ShapedLaw
 from fastinit.torch.addresses import address, address_from, address_words, note, on_every_device
 from fastinit.torch.shards import is_sharded, local_part
@@ -234,7 +234,9 @@ def refused(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, .
     return ""
 
 
-def _prepared(law: Callable[..., Law], numbers: tuple[Any, ...], dtype: str) -> tuple[Law, Draw | None, Format]:
+def _prepared(
+    law: Callable[..., Law], numbers: tuple[Any, ...], dtype: str
+) -> tuple[Law, KernelArguments | None, Format]:
     """A law, and what its kernel receives where one call of it draws the tensor; kept for the next call.
 
     Not kept is what a number does not say for ever: a tensor or an array may change in place, and -0.0 equals 0.0.
@@ -246,9 +248,11 @@ def _prepared(law: Callable[..., Law], numbers: tuple[Any, ...], dtype: str) -> 
 
 
 @in_default_mode
-def _prepare(law: Callable[..., Law], numbers: tuple[Any, ...], dtype: str) -> tuple[Law, Draw | None, Format]:
+def _prepare(
+    law: Callable[..., Law], numbers: tuple[Any, ...], dtype: str
+) -> tuple[Law, KernelArguments | None, Format]:
     made, format = law(*numbers), FORMATS[dtype]
-    prepared = made.prepare(format)
+    prepared = made.kernel_arguments(format)
     return made, prepared if isinstance(made, IndependentLaw) else None, format
 
 

@@ -20,7 +20,7 @@ from fastinit.address import STREAM, drawn_seed, stream_words
 from fastinit.files.folder import INDEX, SINGLE, is_of_checkpoint, shard_names
 from fastinit.files.remote import folder_at
 from fastinit.floating_point import in_default_mode
-from fastinit.laws.encoded import to_json
+from fastinit.laws.law_json import to_json
 from fastinit.plan import Plan, Tensor
 from fastinit.threads import Progress, resolve
 from fastinit.write.task import FileTask, run

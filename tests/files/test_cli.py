@@ -24,7 +24,7 @@ import pytest
 import fastinit
 from fastinit.checking import known
 from fastinit.cli import main, progress
-from fastinit.named import SCHEMES
+from fastinit.scheme_names import SCHEMES
 
 COMMAND = [sys.executable, "-m", "fastinit"]
 

@@ -101,7 +101,7 @@ def test_a_shaped_law_fills_a_file_as_it_fills_an_array(tmp_path: Path, law: Law
     stored = np.load(path) if suffix == "npy" else np.fromfile(path, "u2").reshape(shape)
     if isinstance(law, Orthogonal):
         assert np.array_equal(stored != 0, expected != 0)
-        assert report.std == pytest.approx(law.on(shape).std, rel=1e-3)
+        assert report.std == pytest.approx(law.marginal(shape).std, rel=1e-3)
         if suffix == "npy":
             assert abs(stored - expected).max() < 1e-5
     else:

@@ -245,7 +245,7 @@ def test_embeddings_that_the_configuration_ties_are_tied_when_asked():
 
 def assert_drawn_from(law, shape, values, name):
     """Mean and std within 5.5 standard errors, support and constants exactly."""
-    law = law.on(shape)
+    law = law.marginal(shape)
     low, high = law.support
     assert low - 1e-7 <= values.min() and values.max() <= high + 1e-7, name
     assert abs(values.mean() - law.mean) <= 5.5 * law.std / math.sqrt(values.size), name

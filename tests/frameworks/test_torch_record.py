@@ -594,7 +594,7 @@ def test_the_laws_of_a_transformer_are_those_of_its_own_code(kind):
             fastinit.fill(ours, law)
             assert torch.allclose(ours, parameter, rtol=1e-6, atol=1e-7), name
             continue
-        element = law.on(tuple(parameter.shape))
+        element = law.marginal(tuple(parameter.shape))
         drawn = values[values != 0] if isinstance(law, Padded) else values
         worst = min(worst, stats.kstest(drawn, (law.values if isinstance(law, Padded) else element).cdf).pvalue)
     assert worst > 1e-3 / len(found)

@@ -31,7 +31,7 @@ def test_every_copy_is_an_orthogonal_matrix_of_its_own(axes, shape, flatten):
     np.testing.assert_allclose(found, leading, rtol=0, atol=1e-13)
     for one in found:
         np.testing.assert_allclose(one.T @ one, 4 * np.eye(9), rtol=0, atol=1e-12)
-    assert law.on(shape).std == pytest.approx(2 / 12**0.5)
+    assert law.marginal(shape).std == pytest.approx(2 / 12**0.5)
 
 
 @pytest.mark.parametrize(("axes", "shape"), PLACES)
@@ -53,7 +53,7 @@ def test_every_copy_is_an_identity(axes, shape):
     law = Identity(3.0, batch_axis=axes)
     for one in copies(draw(law, shape, "float32"), axes):
         assert (one == 3 * np.eye(12, 9)).all()
-    assert law.on(shape).mean == pytest.approx(3 * 9 / 108)
+    assert law.marginal(shape).mean == pytest.approx(3 * 9 / 108)
 
 
 @pytest.mark.parametrize(("axis", "shape"), [(0, (4, 6, 3, 5)), (1, (6, 4, 3, 5)), (3, (6, 3, 5, 4))])
@@ -62,7 +62,7 @@ def test_every_copy_is_a_kernel_that_passes_its_inputs_on(axis, shape):
     one = draw(Dirac(2), own, "float32")
     for found in copies(draw(Dirac(2, batch_axis=axis), shape, "float32"), (axis,)):
         same_bits(np.ascontiguousarray(found), one)
-    assert Dirac(2, batch_axis=axis).on(shape) == Dirac(2).on(own)
+    assert Dirac(2, batch_axis=axis).marginal(shape) == Dirac(2).marginal(own)
 
 
 @pytest.mark.parametrize("layout", ["torch", "keras"])
@@ -79,7 +79,7 @@ def test_every_copy_is_an_isometry_of_its_channels(axis, layout):
         matrix = one[:, :, 1, 0] if layout == "torch" else one[1, 0].T
         np.testing.assert_allclose(matrix.T @ matrix, 4 * np.eye(4), rtol=0, atol=1e-12)
         assert np.count_nonzero(one) == 28
-    assert law.on(tuple(shape)) == DeltaOrthogonal(2.0, layout).on(own)
+    assert law.marginal(tuple(shape)) == DeltaOrthogonal(2.0, layout).marginal(own)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from fastinit.laws import (
     TruncatedNormal,
     Uniform,
 )
-from fastinit.laws.encoded import from_json, to_json
+from fastinit.laws.law_json import from_json, to_json
 
 QKV = Blocks(((96, Normal(0.0, 0.02)), (32, Uniform(-0.1, 0.1)), (32, TruncatedNormal(0.0, 1.0, -2.0, 2.0))))
 GATES = Blocks(((20, Orthogonal()),) * 4)
@@ -207,11 +207,11 @@ def test_json_gives_the_same_law_back(tensor):
 def test_the_moments_of_a_law_are_those_of_its_parts(tensor):
     """Mean and second moment, cut out part by part."""
     law, shape = tensor[:2]
-    element = law.on(shape)
+    element = law.marginal(shape)
 
     def pieces(law, shape):
         if not isinstance(law, Blocks):
-            return [(math.prod(shape), law.on(shape))] if math.prod(shape) else []
+            return [(math.prod(shape), law.marginal(shape))] if math.prod(shape) else []
         axis = law.axis % len(shape)
         return [
             piece for size, inner in law.parts for piece in pieces(inner, (*shape[:axis], size, *shape[axis + 1 :]))
@@ -325,4 +325,4 @@ def test_integers_are_refused_where_a_part_draws():
 
 def test_a_tensor_without_elements_is_left_alone():
     fastinit.fill(np.empty((0, 6), np.float32), Blocks(((0, Normal()),)))
-    assert Blocks(((0, Normal()),)).on((0, 6)).mean == 0.0
+    assert Blocks(((0, Normal()),)).marginal((0, 6)).mean == 0.0

@@ -9,7 +9,7 @@ from drawing import STORAGE, draw, empty, same_bits
 import fastinit
 from fastinit import Shard
 from fastinit.laws import Normal, Padded, Uniform
-from fastinit.named import law_of
+from fastinit.scheme_names import law_of
 
 SHAPE, ROW = (37, 50), 11
 LAW = Padded(Normal(1.0, 0.5), ROW)
@@ -38,7 +38,7 @@ def test_the_row_of_a_buffer_in_fortran_order_is_zero_too():
 
 
 def test_moments_are_those_of_what_is_drawn():
-    element = LAW.on(SHAPE)
+    element = LAW.marginal(SHAPE)
     x = np.concatenate([draw(LAW, SHAPE, "float64", name=f"w{i}").ravel() for i in range(100)])
     assert element.mean == pytest.approx(36 / 37)
     assert abs(x.mean() - element.mean) < 5 * element.std / x.size**0.5

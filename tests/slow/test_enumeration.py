@@ -392,7 +392,7 @@ def exact_moments(low, high):
 )
 def test_the_truncated_normal_of_every_word(low, high):
     law = laws.TruncatedNormal(0.0, 1.0, low, high)
-    draw = law.prepare(FORMATS["float32"])
+    draw = law.kernel_arguments(FORMATS["float32"])
     parts = over_all(scan_truncated, EVERY, draw.reals, draw.integers, "deep" in draw.kernel)
     whole, exact = summary(parts), exact_moments(low, high)
     mean, second, third, fourth = (whole[name] for name in COLUMNS[7:])

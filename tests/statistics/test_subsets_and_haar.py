@@ -140,7 +140,7 @@ def test_an_entry_of_a_rectangular_matrix_is_a_coordinate_on_the_sphere_of_the_l
     fastinit.fill(q, law, seed=2, name="heads")
     i = np.arange(MATRICES)
     entry = q[i, i % shape[0], i % shape[1]]
-    accept("haar", f"entry of {shape}", stats.kstest(entry, law.on(q.shape).cdf).pvalue)
+    accept("haar", f"entry of {shape}", stats.kstest(entry, law.marginal(q.shape).cdf).pvalue)
 
 
 def test_matrices_of_other_names_are_independent():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scalar_engine import word
 
-from fastinit import bits
+from fastinit import raw_words
 from fastinit.address import stream_words
 
 COMMAND = [sys.executable, "-m", "fastinit", "bits"]
@@ -33,7 +33,7 @@ def words(*options: str, engine: str = "numpy") -> list[int]:
 @pytest.mark.parametrize("domain", [0, 1])
 @pytest.mark.parametrize("first", FIRSTS)
 def test_consecutive_words_are_those_of_the_elements(engine, first, domain):
-    got = bits.consecutive(stream_words(3, "w"), first, 70, domain)
+    got = raw_words.consecutive(stream_words(3, "w"), first, 70, domain)
     assert got.tolist() == [word(3, "w", first + i, domain) for i in range(70)]
 
 
@@ -42,7 +42,7 @@ def test_consecutive_words_are_those_of_the_elements(engine, first, domain):
 @pytest.mark.parametrize("first", FIRSTS)
 def test_words_across_streams_are_those_of_the_same_elements(first, each, domain):
     seeds, names = [0, 2**32 - 1, 2**64 - 1], ["layers.0", 5, "größe"]
-    got = bits.across(bits.streams(seeds, names), first, each, domain)
+    got = raw_words.across(raw_words.streams(seeds, names), first, each, domain)
     assert got.tolist() == [
         [word(seed, name, first + i, domain) for i in range(each)] for seed, name in zip(seeds, names, strict=True)
     ]
@@ -51,7 +51,7 @@ def test_words_across_streams_are_those_of_the_same_elements(first, each, domain
 def test_streams_are_rows_of_stream_words():
     seeds, names = [0, 2**64 - 1], ["", 2**64 - 1]
     expected = [stream_words(seed, name).tolist() for seed, name in zip(seeds, names, strict=True)]
-    assert bits.streams(seeds, names).tolist() == expected
+    assert raw_words.streams(seeds, names).tolist() == expected
 
 
 def test_the_command_writes_consecutive_words():

@@ -85,7 +85,7 @@ def test_the_formulas_of_leaky_relu_variance_scaling_and_orthogonal_hold():
         r"sqrt(6 / ((1 + a**2) * n))": schemes.he_uniform(n, negative_slope=a).support[1],
         r"sqrt(scale / fan)": schemes.variance_scaling(scale, n).std,
         r"sqrt(3 * scale / fan)": schemes.variance_scaling(scale, n, distribution="uniform").support[1],
-        r"gain / sqrt(max(n, m))": fastinit.laws.Orthogonal(gain).on((m, n)).std,
+        r"gain / sqrt(max(n, m))": fastinit.laws.Orthogonal(gain).marginal((m, n)).std,
     }
     names = {"sqrt": math.sqrt, "max": max, "n": n, "m": m, "a": a, "scale": scale, "fan": n, "gain": gain}
     for formula, ours in laws.items():

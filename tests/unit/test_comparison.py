@@ -17,7 +17,7 @@ from fastinit.compare.page import html
 from fastinit.compare.picture import save_png
 from fastinit.compare.report import report
 from fastinit.compare.verdict import remark
-from fastinit.wording import columns_of
+from fastinit.formatting import columns_of
 
 SMALL = Recipe(depth=4, width=16, epochs=2)
 

@@ -10,7 +10,7 @@ import pytest
 import fastinit
 from fastinit import Shard
 from fastinit.laws import Blocks, Given, Normal
-from fastinit.laws.encoded import from_json, to_json
+from fastinit.laws.law_json import from_json, to_json
 from fastinit.plan import Plan, Tensor
 from fastinit.verify import verify
 from fastinit.write import write
@@ -55,13 +55,13 @@ def test_it_is_written_audited_and_a_part_of_blocks(tmp_path):
 
 
 def test_its_moments_are_those_of_the_values():
-    element = Given.of(TABLE).on(TABLE.shape)
+    element = Given.of(TABLE).marginal(TABLE.shape)
     assert element.mean == pytest.approx(TABLE.mean())
     assert element.std == pytest.approx(TABLE.std())
     assert element.support == (TABLE.min(), TABLE.max())
     assert element.cdf(0.0) == (TABLE <= 0.0).mean()
     masked = np.where(TABLE > 0, -math.inf, 0.0)
-    assert Given.of(masked).on(TABLE.shape).std == math.inf
+    assert Given.of(masked).marginal(TABLE.shape).std == math.inf
 
 
 REFUSED = {

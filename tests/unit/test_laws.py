@@ -205,7 +205,7 @@ def test_uniform_draws_include_low_and_never_high_after_rounding(engine, dtype, 
 )
 def test_a_uniform_that_goes_by_steps_has_all_its_values_within_the_interval(low, high, kernel):
     f32 = np.float32
-    prepared = Uniform(low, high).prepare(FORMATS["float32"])
+    prepared = Uniform(low, high).kernel_arguments(FORMATS["float32"])
     assert prepared.kernel == kernel
     start, span, lowest, highest = prepared.reals
     u = np.arange(1 << 24, dtype=f32)  # all that a word can be
@@ -266,9 +266,15 @@ def test_an_interval_too_narrow_for_float32_probabilities_is_refused_and_float64
     assert len(np.unique(drawn)) > 90
 
 
-@pytest.mark.parametrize("law", [Normal(), TruncatedNormal(0.0, 1.0, -2.0, 2.0), laws.Orthogonal().on((8, 4))])
+@pytest.mark.parametrize("law", [Normal(), TruncatedNormal(0.0, 1.0, -2.0, 2.0), laws.Orthogonal().marginal((8, 4))])
 def test_without_scipy_a_distribution_function_says_what_to_install(law, monkeypatch):
     for name in ("scipy", "scipy.special", "scipy.stats"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ModuleNotFoundError, match=r"need SciPy: pip install scipy$"):
         law.cdf(0.5)
+
+
+@pytest.mark.parametrize("law", [Normal(), laws.Orthogonal(2.0), laws.Sparse(Normal(), 0.5), laws.Dirac()])
+def test_the_former_name_of_marginal_is_kept(law):
+    shape = (4, 4, 3) if isinstance(law, laws.Dirac) else (4, 4)
+    assert law.on(shape) == law.marginal(shape)

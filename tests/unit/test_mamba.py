@@ -89,7 +89,7 @@ def test_a_law_is_a_frozen_value_of_floats(law):
     with pytest.raises(dataclasses.FrozenInstanceError):
         law.low = 1.0
     assert {type(value) for value in vars(type(law)(np.float32(0.5), 2)).values()} == {float}
-    assert law.on((3, 4)) is law
+    assert law.marginal((3, 4)) is law
 
 
 @pytest.mark.parametrize("law", STEPS)
@@ -193,7 +193,7 @@ def test_bounds_hold_at_the_first_and_at_the_last_word():
     """All words there are lie between these two: no enumeration can find a value outside."""
     ends = np.array([0, 0xFFFFFFFF], np.uint32)
     for law, dtype in (*((law, "float64") for law in (*STEPS, *LOGS)), *((law, "float32") for law in DRAWN)):
-        draw = law.prepare(FORMATS[dtype])
+        draw = law.kernel_arguments(FORMATS[dtype])
         assert draw.reals.dtype == np.float64
         low, high = reference.LAWS[draw.kernel](ends, ends[:0], draw.reals, draw.integers)
         assert law.support[0] <= low <= high <= law.support[1]

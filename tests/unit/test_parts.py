@@ -14,8 +14,8 @@ import fastinit
 from fastinit import fans
 from fastinit.cli import main
 from fastinit.laws import Blocks, Constant, Normal, Orthogonal, Padded, Sparse, Uniform
-from fastinit.named import law_of
 from fastinit.plan import Plan, Rule, rules_of
+from fastinit.scheme_names import law_of
 
 EXPERTS = (8, 128, 64)
 # What it is, its shape, the scheme with its numbers, the std of every part of the first axis (one: of all).
@@ -125,7 +125,7 @@ def test_as_a_rule_every_part_has_its_std(case):
     plan = Plan.from_rules({"w": {"shape": list(shape)}}, rules_of(tomllib.loads(text)))
     assert plan.tensors[0].law == law_of(scheme, numbers, shape)
     assert Plan.from_json(plan.to_json()) == plan
-    has_std(fastinit.new(shape, plan.tensors[0].law, seed=1, name="w"), plan.tensors[0].law.on(shape).std)
+    has_std(fastinit.new(shape, plan.tensors[0].law, seed=1, name="w"), plan.tensors[0].law.marginal(shape).std)
     assert len(stds) == 1 or isinstance(plan.tensors[0].law, Blocks)
 
 
@@ -163,7 +163,7 @@ def test_the_rules_of_the_page_are_rules_for_what_it_speaks_of():
     plan = Plan.from_rules({name: {"shape": list(shape)} for name, (shape, _) in SHAPES.items()}, rules)
     for tensor in plan.tensors:
         std = SHAPES[tensor.name][1]
-        assert std is None or tensor.law.on(tensor.shape).std == pytest.approx(std)
+        assert std is None or tensor.law.marginal(tensor.shape).std == pytest.approx(std)
     assert plan.tensors[3].law == Blocks(((50257, Padded(Normal(0.0, 0.02), 0)), (47, Constant(0))))
 
 

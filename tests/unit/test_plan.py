@@ -9,10 +9,10 @@ import re
 import numpy as np
 import pytest
 
-from fastinit import laws, named, schemes
+from fastinit import laws, scheme_names, schemes
 from fastinit.files.safetensors import lay_out
 from fastinit.laws import Constant, Dirac, Identity, Normal, Orthogonal, Sparse, TruncatedNormal, Uniform
-from fastinit.laws.encoded import LAWS, from_json, to_json
+from fastinit.laws.law_json import LAWS, from_json, to_json
 from fastinit.plan import Plan, Rule, Tensor, load_rules, rules_of, shapes_of
 
 SHAPES = {
@@ -313,23 +313,23 @@ def test_shapes_are_read_from_json_a_file_and_a_folder(tmp_path):
         shapes_of(tmp_path)
 
 
-@pytest.mark.parametrize("scheme", named.SCHEMES)
+@pytest.mark.parametrize("scheme", scheme_names.SCHEMES)
 def test_a_scheme_by_name_says_what_it_takes(scheme):
     with pytest.raises(ValueError, match=f"{scheme} has no use for 'nonsense'"):
-        named.law_of(scheme, {"nonsense": 1}, (8, 4, 3))
-    assert "layout" in named.takes(scheme) or not {"fan_in", "fan_out"} & named.takes(scheme)
+        scheme_names.law_of(scheme, {"nonsense": 1}, (8, 4, 3))
+    assert "layout" in scheme_names.takes(scheme) or not {"fan_in", "fan_out"} & scheme_names.takes(scheme)
 
 
 @pytest.mark.parametrize(
     ("scheme", "flag"), [("he_normal", "truncated"), ("truncated_normal", "corrected"), ("siren_uniform", "first")]
 )
 def test_a_flag_of_a_scheme_is_true_or_false(scheme, flag):
-    assert named.law_of(scheme, {flag: True}, (8, 4)) != named.law_of(scheme, {flag: False}, (8, 4))
+    assert scheme_names.law_of(scheme, {flag: True}, (8, 4)) != scheme_names.law_of(scheme, {flag: False}, (8, 4))
     with pytest.raises(TypeError, match=f"'{flag}' is 'false'; pass true or false"):
-        named.law_of(scheme, {flag: "false"}, (8, 4))
+        scheme_names.law_of(scheme, {flag: "false"}, (8, 4))
 
 
 @pytest.mark.parametrize(("mode", "fan"), [("fan_in", 36), ("fan_out", 72), ("fan_avg", 54)])
 def test_variance_scaling_chooses_its_fan_by_mode(mode, fan):
-    got = named.law_of("variance_scaling", {"scale": 1.0, "mode": mode}, (8, 4, 3, 3))
+    got = scheme_names.law_of("variance_scaling", {"scale": 1.0, "mode": mode}, (8, 4, 3, 3))
     assert got == schemes.variance_scaling(1.0, fan)

@@ -224,7 +224,7 @@ def test_orthogonal_has_the_variance_of_the_fitting_scheme(name):
     (twin,) = [one for one in starts if one.twin]
     for fans in ((64, 64), (30, 80), (80, 30)):
         shape = fans[::-1]
-        assert twin.law(*fans).on(shape).std == pytest.approx(fitting.law(*fans).on(shape).std, rel=1e-12)
+        assert twin.law(*fans).marginal(shape).std == pytest.approx(fitting.law(*fans).marginal(shape).std, rel=1e-12)
 
 
 def test_large_is_ten_times_the_fitting_scheme():

@@ -11,7 +11,7 @@ import fastinit
 from fastinit import Shard
 from fastinit.fill.replay import cosine, exponential, exponential_less_one, logarithm, total
 from fastinit.laws import Normal, Orthogonal, Replayed
-from fastinit.laws.encoded import from_json, to_json
+from fastinit.laws.law_json import from_json, to_json
 from fastinit.plan import Plan, Tensor
 from fastinit.verify import verify
 from fastinit.write import write

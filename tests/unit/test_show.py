@@ -22,12 +22,12 @@ import fastinit
 from fastinit import laws
 from fastinit.dtypes import storage_dtype
 from fastinit.files.safetensors import DTYPES, SafetensorsError, lay_out
-from fastinit.laws.encoded import to_json
+from fastinit.formatting import columns_of, printable
+from fastinit.laws.law_json import to_json
 from fastinit.plan import Plan, Tensor
 from fastinit.show import ITEM, html, show, table
 from fastinit.show.histogram import numbers
 from fastinit.show.shown import Shown, TensorShown
-from fastinit.wording import columns_of, printable
 from fastinit.write import write
 
 RNG = np.random.default_rng(1)
@@ -276,7 +276,7 @@ def test_structures_fit_their_law_and_all_of_it_is_in_the_range(case, dtype, tmp
     assert tensor.remarks == ()
     assert tensor.histogram.below + tensor.histogram.above <= 1e-3 * x.size
     if case != "mask":
-        element = law.on(shape)
+        element = law.marginal(shape)
         assert (tensor.expected.mean, tensor.expected.std) == (element.mean, element.std)
     if case in ("identity", "dirac", "gates", "states", "constant"):  # no chance in them: every bin is as expected
         assert np.allclose(tensor.histogram.counts, np.array(tensor.expected.shares) * x.size, atol=1e-6)

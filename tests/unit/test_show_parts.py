@@ -85,7 +85,7 @@ def test_every_part_is_shown_as_the_tensor_that_it_is(checkpoint):
             counts = (*part.histogram.counts, part.histogram.below, part.histogram.above)
             assert sum(counts) == finite.size
             assert part.expected is not None
-            mean = part.law.on(part.shape).mean
+            mean = part.law.marginal(part.shape).mean
             assert part.expected.mean == pytest.approx(abs(mean) if isinstance(mean, complex) else mean)
         assert tensor.remarks == ()
         assert tensor.law == next(one.law for one in TENSORS if one.name == tensor.name)

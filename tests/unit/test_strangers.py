@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastinit
-from fastinit import laws, wording
+from fastinit import formatting, laws
 from fastinit.files.safetensors import MOST_TENSORS, SafetensorsError, read_header
-from fastinit.laws.encoded import to_json
+from fastinit.laws.law_json import to_json
 from fastinit.plan import Plan, Tensor
 from fastinit.printable import printable
 from fastinit.show import show
@@ -124,22 +124,22 @@ def test_what_is_printable_is_harmless_and_ordinary_text_stays(text):
 
 def shortened_as_defined(text: str, width: int) -> str:
     """The definition: take away from the longer half, where they meet, until it fits."""
-    if wording.columns_of(text) <= width:
+    if formatting.columns_of(text) <= width:
         return text
     head, tail = list(text[: len(text) // 2]), list(text[len(text) // 2 :])
-    while wording.columns_of("".join(head + tail)) > width - 1:
+    while formatting.columns_of("".join(head + tail)) > width - 1:
         head.pop() if len(head) >= len(tail) else tail.pop(0)
     return "".join(head) + "…" + "".join(tail)
 
 
 @given(st.text(st.sampled_from("ab漢字é\u0301\u200d👩…"), max_size=60), st.integers(2, 40))
 def test_a_text_is_shortened_as_it_is_defined(text, width):
-    assert wording.shortened(text, width) == shortened_as_defined(text, width)
+    assert formatting.shortened(text, width) == shortened_as_defined(text, width)
 
 
 def test_a_long_name_is_shortened_in_linear_time():
     begin = time.process_time()
-    assert len(wording.shortened("é" * 1_000_000, 80)) == 80
+    assert len(formatting.shortened("é" * 1_000_000, 80)) == 80
     assert time.process_time() - begin < 5  # 45 ms for 100,000 characters; the old way took 10 minutes
 
 

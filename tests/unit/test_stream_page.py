@@ -119,7 +119,7 @@ def test_the_page_says_how_the_narrow_types_are_made(dtype):
 @pytest.mark.parametrize(("alpha", "beta"), [(-2.0, 2.0), (-0.3, 4.0), (1.0, math.inf), (-math.inf, 0.0), (0.0, 0.5)])
 def test_truncation_parameters_are_the_same(alpha, beta):
     base_a, flip_a, base_b, flip_b, last, mass = scalar_engine.sides(alpha, beta)
-    draw = laws.TruncatedNormal(0.0, 1.0, alpha, beta).prepare(dtypes.FORMATS["float64"])
+    draw = laws.TruncatedNormal(0.0, 1.0, alpha, beta).kernel_arguments(dtypes.FORMATS["float64"])
     assert draw.reals[:3].tolist() == [base_a, base_b, mass]
     assert draw.integers[:2].tolist() == [last, flip_a]
     assert flip_b == 0xFFFFFFFF or (flip_b == flip_a and last == 0xFFFFFFFF)

@@ -192,7 +192,7 @@ def test_the_moments_of_a_shaped_law_are_asked_of_a_shape(attribute):
 
 @pytest.mark.parametrize("law", [Normal(0.1, 2.0), Uniform(), TruncatedNormal(0, 1, -1, 2), Constant(3)])
 def test_an_independent_law_is_the_law_of_its_elements(law):
-    assert law.on((3, 4)) is law
+    assert law.marginal((3, 4)) is law
 
 
 ELEMENTS = {
@@ -214,7 +214,7 @@ ELEMENTS = {
 def test_moments_support_and_distribution_are_those_of_what_is_drawn(case):
     law, shape = ELEMENTS[case]
     tensors = np.array([fastinit.new(shape, law, dtype="float64", seed=i) for i in range(300)])
-    element = law.on(shape)
+    element = law.marginal(shape)
     error = element.std / math.sqrt(tensors.size) + 1e-12
     assert abs(tensors.mean() - element.mean) < 5 * error
     assert math.sqrt(np.mean((tensors - element.mean) ** 2)) == pytest.approx(element.std, rel=0.05, abs=1e-12)

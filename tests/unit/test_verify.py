@@ -29,7 +29,7 @@ from fastinit.laws import (
     TruncatedNormal,
     Uniform,
 )
-from fastinit.laws.encoded import to_json
+from fastinit.laws.law_json import to_json
 from fastinit.laws.patterns import Dirac, GateBias, Identity, StateLogs
 from fastinit.plan import Plan, Tensor
 from fastinit.verify import audit, verify

@@ -27,9 +27,9 @@ from fastinit.jax.record.contents import (
     draws_of,
 )
 from fastinit.laws import Law
-from fastinit.laws.encoded import to_json
 from fastinit.laws.given import KINDS
 from fastinit.laws.law import IndependentLaw, ShapedLaw
+from fastinit.laws.law_json import to_json
 from fastinit.laws.replayed import Replayed, text_of
 
 

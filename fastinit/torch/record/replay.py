@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastinit import laws
-from fastinit.laws.encoded import to_json
+from fastinit.laws.law_json import to_json
 from fastinit.laws.replayed import Replayed, text_of
 from fastinit.torch.record.answer import NoLawError
 from fastinit.torch.record.contents import (

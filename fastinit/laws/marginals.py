@@ -15,7 +15,7 @@ from fastinit.laws.law import Element
 
 
 @dataclass(frozen=True)
-class Mixture(Element):
+class ZeroInflated(Element):
     """One of several laws: `components` are (share of the elements, law), the shares adding up to 1."""
 
     components: tuple[tuple[float, Element], ...]
@@ -44,18 +44,18 @@ class Mixture(Element):
         return sum(share * law.cdf(x) for share, law in self.components)
 
 
-def mixture(components: Iterable[tuple[float, Element]]) -> Mixture:
+def mixture(components: Iterable[tuple[float, Element]]) -> ZeroInflated:
     """A mixture of those with a share; components that are mixtures themselves are taken apart."""
     flat: list[tuple[float, Element]] = []
     for share, law in components:
-        if share > 0 and isinstance(law, Mixture):
+        if share > 0 and isinstance(law, ZeroInflated):
             flat += [(share * part, inner) for part, inner in law.components]
         elif share > 0:
             flat.append((share, law))
-    return Mixture(tuple(flat))
+    return ZeroInflated(tuple(flat))
 
 
-def thinned(share: float, values: Element) -> Mixture:
+def thinned(share: float, values: Element) -> ZeroInflated:
     """A value of `values` with probability `share`, else zero."""
     return mixture(((share, values), (1.0 - share, Constant(0.0))))
 
