@@ -121,6 +121,11 @@ def engine_for(elements: int) -> str:
     return named or _automatic()
 
 
+def loaded_compiled() -> ModuleType | None:
+    """The compiled engine where this process has loaded it and nothing asks for the other; never loads it."""
+    return None if (_override.get() or _by_environment()) == "numpy" else _loaded.get("numba")
+
+
 def named(name: str) -> Engine:
     """The engine of this name."""
     return cast(Engine, _load(name))

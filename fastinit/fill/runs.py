@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
-from numpy.lib.stride_tricks import as_strided
 
 from fastinit import engines
 from fastinit import threads as pool
@@ -18,7 +17,8 @@ from fastinit.dtypes import Format
 from fastinit.engines import reference
 from fastinit.engines.blocking import TILE_ROWS
 from fastinit.engines.interface import Region, StorePolicy, one_row
-from fastinit.fill import buffers, memory
+from fastinit.fill import buffers, memory, policies
+from fastinit.fill.constants import store_constant
 from fastinit.laws import Constant, KernelArguments, Law
 from fastinit.laws.blocks import Leaf
 from fastinit.threads import Progress
@@ -73,9 +73,8 @@ class BoundLaw(NamedTuple):
                 policy,
             )
             return
-        offset, rows, row_step, cols, col_step = region[:5]
-        steps = (row_step * line.itemsize, col_step * line.itemsize)
-        as_strided(line[offset:], (rows, cols), steps)[...] = self.stored
+        assert self.stored is not None
+        store_constant(line, region, self.stored, policy)
 
 
 @dataclass(frozen=True)
@@ -229,8 +228,9 @@ def fill_direct(
     mapped = memory.file_behind(storage) is not None
     line, offset = buffers.line_of(storage)
     itemsize, address = storage.itemsize, line.ctypes.data
-    cut = chunk_grid(storage, first, pitches, workers, LARGEST_MAPPED_CHUNK if mapped else LARGEST_CHUNK)
-    policy_at = memory.choose_store_policy(total)
+    storing = storing_of(storage, bound, engine, mapped, workers)
+    largest = storing.largest_chunk or (LARGEST_MAPPED_CHUNK if mapped else LARGEST_CHUNK)
+    cut = chunk_grid(storage, first, pitches, workers, largest)
     if not mapped:
         memory.advise_huge_pages(address, line.nbytes)
 
@@ -238,7 +238,8 @@ def fill_direct(
         region = cut.region(chunk, offset, first)
         if mapped:
             populate(region, address, itemsize)
-        bound.run(engine, line, region, policy_at(address + region.offset * itemsize))
+        size = region.rows * region.cols * itemsize
+        storing.chunk(address + region.offset * itemsize, size, lambda policy: bound.run(engine, line, region, policy))
 
     count = cut.chunks
 
@@ -247,6 +248,21 @@ def fill_direct(
             progress(total * done // count, total)
 
     pool.for_each(work, count, min(workers, max(1, total // SMALLEST_CHUNK)), progress and after)
+    storing.end()
+
+
+def storing_of(
+    storage: Array, bound: BoundLaw, engine: engines.Engine, mapped: bool, workers: int
+) -> policies.Storing | policies.Told:
+    """How the chunks of a fill are stored: as told, or by trial where the compiled engine makes it."""
+    told = policies.told(storage.nbytes)
+    compiled = engines.loaded_compiled()
+    if told is not None or compiled is None or (bound.arguments is not None and engine is not compiled):
+        return told or policies.REGULAR
+    kernel = "constant" if bound.arguments is None else bound.arguments.kernel
+    layout = "rows" if abs(storage.strides[-1]) == storage.itemsize else "transposed"
+    code = bound.format.code if bound.format is not None else 0
+    return policies.Storing(kernel, layout, storage.itemsize, code, mapped, workers)
 
 
 def populate(region: Region, address: int, itemsize: int) -> None:

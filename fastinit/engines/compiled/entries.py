@@ -10,6 +10,7 @@ from fastinit.engines.blocking import SHORTEST_RUN
 from fastinit.engines.choosing import run_uninterrupted
 from fastinit.engines.compiled import laplace, normal, truncated, uniform
 from fastinit.engines.compiled.compiling import f64, kernel, u32
+from fastinit.engines.compiled.constants import repeat as repeat_lines
 from fastinit.engines.compiled.counting import tally_values
 from fastinit.engines.compiled.rows import are_joined, fill_rows
 from fastinit.engines.compiled.scratch import of_thread
@@ -75,6 +76,15 @@ def store(out, region, values):  # type: ignore[no-untyped-def]
     if (store_rows, out.dtype) not in _ready:
         _compile(store_rows, out, 0, 0, 0, 0, values)
     store_rows(out, region.offset, region.rows, region.row_step, region.cols, values)
+
+
+def repeat(target, size, pattern, past_cache):  # type: ignore[no-untyped-def]
+    """Run repeat_lines on one thread: so many bytes from an address on, of the value that `pattern` holds."""
+    if (repeat_lines, pattern.dtype) not in _ready:
+        run_uninterrupted(lambda: repeat_lines(target, 0, pattern, past_cache))
+        _ready.add((repeat_lines, pattern.dtype))
+        cache.report()
+    repeat_lines(target, size, pattern, past_cache)
 
 
 def tally(values, centre, inverse, counts):  # type: ignore[no-untyped-def]
