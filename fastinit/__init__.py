@@ -21,6 +21,7 @@ from fastinit.architectures import fill_wang_normal as fill_wang_normal
 from fastinit.fans import Fans as Fans
 from fastinit.fans import fans as fans
 from fastinit.fill import fill as fill
+from fastinit.fill import fill_many as fill_many
 from fastinit.fill import new as new
 from fastinit.schemes import fill_constant as fill_constant
 from fastinit.schemes import fill_glorot_normal as fill_glorot_normal

@@ -133,6 +133,9 @@ def named(name: str) -> Engine:
 
 def chosen(elements: int) -> Engine:
     """The engine for a fill of so many elements."""
+    compiled = loaded_compiled()
+    if compiled is not None:
+        return cast(Engine, compiled)
     return cast(Engine, _load(engine_for(elements)))
 
 

@@ -21,6 +21,7 @@ from fastinit.fill import buffers, memory, policies
 from fastinit.fill.constants import store_constant
 from fastinit.laws import Constant, KernelArguments, Law
 from fastinit.laws.blocks import Leaf
+from fastinit.laws.law import IndependentLaw
 from fastinit.threads import Progress
 
 Array = np.ndarray[Any, Any]
@@ -49,7 +50,8 @@ class BoundLaw(NamedTuple):
         if isinstance(law, Constant):
             return cls(words, None, law.stored(dtype, format), format)
         assert format is not None  # buffers.check, or the plan, has refused what is no float
-        return cls(words, law.kernel_arguments(format), None, format)
+        assert isinstance(law, IndependentLaw)
+        return cls(words, law.kept_arguments(format), None, format)
 
     def engine(self, elements: int) -> engines.Engine:
         """The engine for so many elements; constants need none, and load none."""

@@ -13,6 +13,7 @@ from fastinit.engines.compiled.compiling import f64, kernel, u32
 from fastinit.engines.compiled.constants import repeat as repeat_lines
 from fastinit.engines.compiled.counting import tally_values
 from fastinit.engines.compiled.rows import are_joined, fill_rows
+from fastinit.engines.compiled.rows import fill_many as fill_many_rows
 from fastinit.engines.compiled.scratch import of_thread
 from fastinit.engines.compiled.sparse import thin_lines
 from fastinit.engines.compiled.streaming import store_rows
@@ -27,7 +28,7 @@ LAWS = (
     *(truncated.truncated_32, truncated.truncated_deep_32, truncated.truncated_64),
     *(laplace.laplace_32, laplace.laplace_64),
 )
-PLACEMENTS = {"rows": fill_rows, "tiles": fill_tiles}
+PLACEMENTS = {"rows": fill_rows, "tiles": fill_tiles, "many": fill_many_rows}
 
 
 def _fill(out, region, stream, domain, reals, integers, code, policy, scratch):
@@ -61,6 +62,15 @@ def fill(kernel, out, region, stream, domain, reals, integers, code, policy=Stor
     if (entry, out.dtype) not in _ready:
         _compile(entry, out, NOTHING, *arguments[1:])
     return entry(out, *arguments)
+
+
+def fill_many(arguments, out, regions, streams, code):  # type: ignore[no-untyped-def]
+    """Run a law's kernel over many stretches of memory on one thread; `regions` are their places and lengths."""
+    entry = KERNELS[arguments.kernel, "many"]
+    rest = (streams, arguments.domain, arguments.reals, arguments.integers, code, 0, of_thread.address)
+    if (entry, out.dtype) not in _ready:
+        _compile(entry, out, regions[:0], *rest)
+    entry(out, regions, *rest)
 
 
 def thin(out, region, stream, remaining_nonzeros, remaining, down, advance_only):  # type: ignore[no-untyped-def]
