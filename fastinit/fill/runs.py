@@ -32,6 +32,9 @@ SMALLEST_CHUNK, LARGEST_CHUNK = 256 << 10, 16 << 20  # bytes
 # The pages of a memory map are made a chunk at a time: a new file of 1 GiB takes 0.24 s by 1 or 4 MiB, 0.31 by 16.
 LARGEST_MAPPED_CHUNK = 4 << 20
 CHUNKS_PER_THREAD = 8
+# Between two chunks a thread holds Python's lock, 3 to 7 us. Beyond a few threads that decides: chunks are longer, and
+# fewer threads take part in a small fill (bench/pool.py simulates 192 of them).
+FEW_THREADS, MANY_THREADS, CHUNK_OF_MANY, SHARE_OF_MANY = 4, 16, 2 << 20, 1 << 20
 # Unaligned memory is filled through an aligned copy of this many elements.
 STAGED = 1 << 17
 
@@ -190,6 +193,22 @@ class ChunkGrid:
         )
 
 
+def chunk_bytes(total: int, workers: int, largest: int = LARGEST_CHUNK) -> int:
+    """How many of so many bytes one of so many threads takes at a time."""
+    smallest, per_thread = SMALLEST_CHUNK, CHUNKS_PER_THREAD
+    if workers > FEW_THREADS:
+        smallest = max(smallest, min(CHUNK_OF_MANY, total // workers))
+    if workers > MANY_THREADS:
+        per_thread //= 2
+    return min(max(total // (per_thread * workers), smallest), largest)
+
+
+def useful_workers(total: int, workers: int) -> int:
+    """How many of so many threads a fill of so many bytes is worth."""
+    few = min(workers, FEW_THREADS, max(1, total // SMALLEST_CHUNK))
+    return max(few, min(workers, total // SHARE_OF_MANY))
+
+
 def chunk_grid(
     storage: Array, first: int, pitches: tuple[int, ...], workers: int, largest: int = LARGEST_CHUNK
 ) -> ChunkGrid:
@@ -200,7 +219,7 @@ def chunk_grid(
     # Rows: the longest remaining dimension, but a contiguous one first, for a transposed buffer is written along it.
     rows = max(outer, key=lambda axis: (abs(axis.step) == 1, axis.size), default=Axis(1, 0, 0))
     outer = [axis for axis in outer if axis is not rows]
-    chunk = min(max(storage.nbytes // (CHUNKS_PER_THREAD * workers), SMALLEST_CHUNK), largest)
+    chunk = chunk_bytes(storage.nbytes, workers, largest)
     elements = chunk // storage.itemsize
     tile_rows = TILE_ROWS if abs(rows.step) < abs(cols.step) else 64
     cols_per = min(cols.size + 63, max(elements // min(rows.size, tile_rows), 1024)) // 64 * 64
@@ -232,6 +251,7 @@ def fill_direct(
     itemsize, address = storage.itemsize, line.ctypes.data
     storing = storing_of(storage, bound, engine, mapped, workers)
     largest = storing.largest_chunk or (LARGEST_MAPPED_CHUNK if mapped else LARGEST_CHUNK)
+    workers = useful_workers(total, workers)
     cut = chunk_grid(storage, first, pitches, workers, largest)
     if not mapped:
         memory.advise_huge_pages(address, line.nbytes)
@@ -249,7 +269,7 @@ def fill_direct(
         if progress is not None:
             progress(total * done // count, total)
 
-    pool.for_each(work, count, min(workers, max(1, total // SMALLEST_CHUNK)), progress and after)
+    pool.for_each(work, count, workers, progress and after)
     storing.end()
 
 

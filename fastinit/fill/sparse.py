@@ -14,7 +14,7 @@ from fastinit import threads as pool
 from fastinit.address import Axis, collapse
 from fastinit.engines.interface import Region
 from fastinit.fill import buffers, memory, policies
-from fastinit.fill.runs import SMALLEST_CHUNK, BoundLaw, FillRequest, fill_staged, populate
+from fastinit.fill.runs import BoundLaw, FillRequest, fill_staged, populate, useful_workers
 from fastinit.laws import Sparse
 
 Array = np.ndarray[Any, Any]
@@ -124,7 +124,7 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
         if request.progress is not None:
             request.progress(total * done // count, total)
 
-    pool.for_each(work, count, min(request.workers, max(1, total // SMALLEST_CHUNK)), request.progress and after)
+    pool.for_each(work, count, useful_workers(total, request.workers), request.progress and after)
 
 
 def beside(region: Region) -> Region:
