@@ -23,10 +23,14 @@ SMALLEST_HUGE_BUFFER = 4 << 20
 
 @cache
 def _call(name: str, last: Any) -> Any:
-    """The C library's function of an address, a size and one argument more, or None off Linux."""
+    """The C library's function of an address, a size and one argument more, or None off Linux.
+
+    mincore keeps Python's lock: it takes less time than to give the lock away and to get it back.
+    """
     if not sys.platform.startswith("linux"):
         return None
-    function = getattr(ctypes.CDLL(None, use_errno=True), name)
+    library = ctypes.PyDLL(None) if name == "mincore" else ctypes.CDLL(None, use_errno=True)
+    function = getattr(library, name)
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, last)
     return function
 

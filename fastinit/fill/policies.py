@@ -84,6 +84,12 @@ class Contest:
         with self._lock:
             self.done, self.costs = 0, []
 
+    def end(self) -> None:
+        """A fill ends: one that was shorter than a turn ends the turn, of which the later half is timed."""
+        with self._lock:
+            if not self.chosen and self.done >= SMALLEST_PAST_CACHE // 2 and len(self.costs) >= CHUNKS:
+                self._end_turn(median(self.costs[len(self.costs) // 2 :]))
+
     def note(self, policy: StorePolicy, size: int, seconds: float) -> None:
         """A chunk was stored in this way."""
         with self._lock:
@@ -241,6 +247,8 @@ class Storing:
 
     def end(self) -> None:
         """Keep what this fill has decided for later processes."""
+        for one in self.known.values():
+            one.end()
         decided = {
             str(self.case._replace(memory=memory)): one.incumbent
             for memory, one in self.known.items()

@@ -74,6 +74,20 @@ def test_the_trial_costs_little_where_the_first_guess_is_right(monkeypatch):
                 assert spent[20] < 1.03, (costs, first)
 
 
+@pytest.mark.parametrize("size", [16 << 20, 33 << 20, 47 << 20])
+def test_fills_shorter_than_a_turn_decide_too(monkeypatch, size):
+    monkeypatch.setattr(policies, "skipped", lambda: CACHE)
+    contest = policies.Contest(StorePolicy.REGULAR, [StorePolicy.NON_TEMPORAL, StorePolicy.PREFETCH])
+    for _ in range(40):
+        contest.begin()
+        for _ in range(0, size, policies.TRIAL_CHUNK):
+            cost = 1.0 if contest.turn is StorePolicy.PREFETCH else 1.09
+            contest.note(contest.turn, policies.TRIAL_CHUNK, cost * policies.TRIAL_CHUNK)
+        contest.end()
+    assert contest.chosen
+    assert contest.incumbent is StorePolicy.PREFETCH
+
+
 def test_a_slow_way_that_is_planted_is_not_chosen(monkeypatch, nothing_chosen):
     monkeypatch.setattr(policies, "SMALLEST_PAST_CACHE", 1 << 20)
     monkeypatch.setattr(policies, "TRIAL_CHUNK", 1 << 19)
