@@ -171,7 +171,7 @@ def plan(
     init: Init = AUTO,
     prefix: str = "",
 ) -> Plan:
-    """The plan of a checkpoint of this module, for `fastinit.write.write`; no tensor of it needs memory.
+    """The plan of a checkpoint of this module, for `fastinit.write`; no tensor of it needs memory.
 
         plan(lambda: transformers.AutoModelForCausalLM.from_config(config))
 

@@ -39,7 +39,9 @@ NAMES = {
     "STREAM",
     "laws",
     "__version__",
+    *("plan", "Plan", "Rule", "write", "verify", "show", "edit", "compare"),
 }
+FRAMEWORKS = {"torch", "jax", "keras"}
 LAWS = {
     *("Constant", "Uniform", "Normal", "Laplace", "TruncatedNormal", "StepBias", "LogOfUniform"),
     *("Blocks", "Padded", "Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
@@ -81,16 +83,6 @@ SIGNATURES = {
 }
 
 
-def exported():
-    """The names the contents page re-exports."""
-    return {
-        alias.asname
-        for node in ast.walk(ast.parse(PAGE.read_text()))
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-
-
 def public_objects():
     """Every public name with the functions, classes, methods and properties behind it."""
     for name in sorted(NAMES):
@@ -112,16 +104,67 @@ def public_objects():
 OBJECTS = dict(public_objects())
 
 
-def test_the_contents_page_holds_the_promised_names_and_no_others():
-    assert exported() == NAMES
+def test_all_and_dir_hold_the_promised_names_and_no_others():
+    assert sorted(fastinit.__all__) == sorted(NAMES)
+    assert dir(fastinit) == sorted(NAMES | FRAMEWORKS)
 
 
-def test_the_contents_page_is_explicit_reexports_and_nothing_else():
+def test_the_contents_page_is_imports_and_the_list_of_them():
     docstring, *rest = ast.parse(PAGE.read_text()).body
     assert isinstance(docstring, ast.Expr)
-    assert all(isinstance(node, ast.ImportFrom) for node in rest)
-    for node in rest:
-        assert all(alias.asname == alias.name for alias in node.names)
+    imports = [node for node in rest if isinstance(node, ast.ImportFrom)]
+    checking, names, call = [node for node in rest if node not in imports]
+    assert ast.unparse(checking.test) == "TYPE_CHECKING"
+    assert all(isinstance(node, ast.ImportFrom) for node in checking.body)
+    assert ast.unparse(names.targets[0]) == "__all__"
+    assert ast.unparse(call) == "resolve_when_used(__name__)"
+
+
+@pytest.mark.parametrize("first", ["fastinit", "fastinit.verify", "fastinit.show.files", "fastinit.compare.page"])
+def test_a_name_is_the_function_whichever_import_comes_first(first):
+    program = f"""
+import {first}
+import fastinit, types
+for name in ("write", "verify", "show", "edit", "compare"):
+    assert isinstance(getattr(fastinit, name), types.FunctionType), name
+from fastinit.verify import Verified, verify
+from fastinit.edit import Redraw
+import fastinit.write
+assert fastinit.verify is verify and isinstance(fastinit.write, types.FunctionType)
+assert fastinit.Plan is fastinit.plan.Plan and fastinit.Rule is fastinit.plan.Rule
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+def test_the_names_of_the_package_import_nothing_before_they_are_used():
+    program = """
+import sys, fastinit
+assert not {"fastinit.verify", "fastinit.plan", "fastinit.compare", "fastinit.torch"} & set(sys.modules)
+fastinit.Plan, fastinit.verify, fastinit.show, fastinit.edit, fastinit.write
+assert not {"numba", "scipy", "torch", "jax"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", sorted(FRAMEWORKS))
+def test_a_framework_that_is_not_installed_is_an_attribute_error_that_says_what_to_install(name):
+    program = f"""
+import sys
+sys.modules["{name}"] = None  # as if it were not installed
+import fastinit
+assert not hasattr(fastinit, "{name}")
+try:
+    fastinit.{name}
+except AttributeError as error:
+    assert "pip install 'fastinit-kernels[{name}]'" in str(error), error
+from fastinit import *
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'fastinit' has no attribute 'fill_he_norml'"):
+        fastinit.fill_he_norml  # noqa: B018
 
 
 def test_the_laws_have_their_names():
