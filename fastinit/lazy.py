@@ -1,8 +1,8 @@
 """The names of the package that are imported when they are first used: `fastinit.verify`, `fastinit.torch`.
 
 `fastinit.verify` is a function, and a package of this name holds it and its result's classes. Whichever way the package
-is imported first, Python would bind it to the name; `_Package` binds the function instead, so `fastinit.verify(path)`
-and `from fastinit.verify import Verified` go together in any order.
+is imported first, Python would bind it to the name; `be_called_by_function` binds the function instead, so that
+`fastinit.verify(path)` and `from fastinit.verify import Verified` go together in any order.
 """
 
 from __future__ import annotations
@@ -19,14 +19,27 @@ MODULES = ("plan",)
 FRAMEWORKS = {"torch": "PyTorch", "jax": "JAX", "keras": "Keras"}
 
 
-class _Package(ModuleType):
-    """A package in which some names are functions, though packages are called so."""
+_coming: set[str] = set()  # packages whose functions are to be bound, by any thread
+
+
+class _Binding(ModuleType):
+    """What `fastinit` is while one of these packages is imported; other modules are faster to take a name from."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Bind a name: to the function where the import system brings the package that holds it."""
-        if name in FUNCTIONS and isinstance(value, ModuleType):
+        """Bind a name, to the function where the import system brings the package that holds it."""
+        if name in _coming and isinstance(value, ModuleType):
             value = getattr(value, name)
+            _coming.discard(name)
         super().__setattr__(name, value)
+        if not _coming:
+            self.__class__ = ModuleType  # type: ignore[assignment]
+
+
+def be_called_by_function(package: str) -> None:
+    """Let the function of a package's name be what its parent calls so: the last line of the package."""
+    parent, _, name = package.rpartition(".")
+    _coming.add(name)
+    sys.modules[parent].__class__ = _Binding
 
 
 def resolve_when_used(name: str) -> None:
@@ -49,4 +62,3 @@ def resolve_when_used(name: str) -> None:
 
     public = sorted({*vars(package)["__all__"], *FRAMEWORKS})
     vars(package).update(__getattr__=import_it, __dir__=lambda: public)
-    package.__class__ = _Package

@@ -13,19 +13,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastinit.address import LARGEST_TENSOR, Shard, stream_id
+from fastinit.choices import RuleScheme, unknown
 from fastinit.dtypes import FORMATS, storage_dtype
 from fastinit.files.safetensors import DTYPES, LARGEST_HEADER, read_header, unique
 from fastinit.files.small import save
 from fastinit.laws import Copy, Law
 from fastinit.laws.blocks import check_tensor
 from fastinit.laws.law_json import from_json, to_json
-from fastinit.scheme_names import law_of
+from fastinit.scheme_names import SCHEMES, law_of
 
 VERSION = "fastinit-plan-1"
-SKIP = "skip"
+SKIP: Final = "skip"
+DEFAULT: Final = "default"  # of fastinit.torch
 LARGEST_PLAN = 2**63 - 9 - LARGEST_HEADER  # bytes: all may go into one file, whose offsets are signed
 Shapes = Mapping[str, Mapping[str, Any]]
 
@@ -92,11 +94,12 @@ class Tensor:
 class Rule:
     """Tensors whose whole name matches a regular expression take this scheme, with these numbers, layout and dtype.
 
-    The scheme "skip" leaves them out of the plan. `dtype` None keeps that of the shapes.
+    The scheme "skip" leaves them out of the plan; "default", for `fastinit.torch` alone, is the law of their layer.
+    `dtype` None keeps that of the shapes. Raises ValueError for another name of a scheme, and names the nearest.
     """
 
     match: str
-    scheme: str
+    scheme: RuleScheme
     numbers: Mapping[str, Any] = field(default_factory=dict)
     dtype: str | None = None
 
@@ -104,6 +107,8 @@ class Rule:
         for what, value in (("match", self.match), ("scheme", self.scheme), ("dtype", self.dtype)):
             if not isinstance(value, str) and not (what == "dtype" and value is None):
                 raise TypeError(f"rule {self.match!r}: {what} is {value!r}; pass a string")
+        if self.scheme not in (*SCHEMES, SKIP, DEFAULT):
+            raise ValueError(unknown(f"rule {self.match!r}: scheme", self.scheme, (*SCHEMES, SKIP, DEFAULT)))
         try:
             re.compile(self.match)
         except (re.error, OverflowError, RecursionError) as error:  # two that the parser of expressions lets through

@@ -9,3 +9,6 @@ from fastinit.compare.training import Curve as Curve
 from fastinit.compare.training import Recipe as Recipe
 from fastinit.compare.verdict import Verdict as Verdict
 from fastinit.compare.verdict import verdict as verdict
+from fastinit.lazy import be_called_by_function as _be_called_by_function
+
+_be_called_by_function(__name__)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import pydoc
 import re
 import subprocess
 import sys
 import types
+import typing
 from pathlib import Path
 
 import pytest
 
 import fastinit
+from fastinit.options import Options
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "fastinit" / "__init__.py"
@@ -49,7 +52,9 @@ LAWS = {
 }
 HEAVY = ["numba", "llvmlite", "scipy", "torch", "jax", "keras", "matplotlib", "ml_dtypes", "tqdm"]
 
-# name: positional parameters, then keyword-only ones with their defaults
+OPTIONS = ["seed=None", "name=''", "shard=None", "dtype=None", "threads=None", "progress=None", "stream='fastinit-1'"]
+
+# name: positional parameters, then keyword-only ones with their defaults, before those that every fill_* function takes
 SIGNATURES = {
     "fill_uniform": (["buf", "low=0.0", "high=1.0"], []),
     "fill_normal": (["buf", "mean=0.0", "std=1.0"], []),
@@ -191,7 +196,28 @@ def test_a_fill_function_has_the_promised_signature(name):
             positional.append(parameter.name + default)
         elif parameter.kind is parameter.KEYWORD_ONLY:
             keywords.append(parameter.name if parameter.name == "sigmas" else parameter.name + default)
-    assert (positional, keywords) == SIGNATURES[name]
+    assert (positional, keywords) == (SIGNATURES[name][0], SIGNATURES[name][1] + OPTIONS)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_help_of_a_fill_function_explains_every_option_in_place(name):
+    page = pydoc.plain(pydoc.render_doc(getattr(fastinit, name)))
+    assert "**options" not in page and "as `fill`" not in page
+    for option in OPTIONS:
+        assert re.search(rf"^ +{option.partition('=')[0]} {{2,}}\S", page, flags=re.MULTILINE), option
+    assert "Guarantee:" in page and "Raises TypeError or ValueError before the first store" in page
+
+
+def test_a_fill_function_is_called_directly_and_not_through_a_wrapper():
+    for name in SIGNATURES:
+        assert not hasattr(getattr(fastinit, name), "__wrapped__"), name
+        assert getattr(fastinit, name).__code__.co_name.startswith("fill_"), name
+
+
+def test_type_checkers_know_the_options_of_fill():
+    hints = typing.get_type_hints(Options)
+    of_fill = typing.get_type_hints(fastinit.fill)
+    assert hints == {name: of_fill[name] for name in (option.partition("=")[0] for option in OPTIONS)}
 
 
 @pytest.mark.parametrize("name", ["fill", "new"])
