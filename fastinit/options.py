@@ -8,7 +8,7 @@ from typing import Any, TypedDict, TypeVar
 
 from fastinit.address import Shard
 from fastinit.fill import fill
-from fastinit.threads import Progress
+from fastinit.progress import AnyProgress
 
 Function = TypeVar("Function", bound=Callable[..., None])
 
@@ -21,7 +21,7 @@ class Options(TypedDict, total=False):
     shard: Shard | None
     dtype: object
     threads: int | None
-    progress: Progress | None
+    progress: AnyProgress
     stream: str
 
 

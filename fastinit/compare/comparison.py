@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from fastinit.compare.propagation import Signal, propagate
 from fastinit.compare.starts import Start, starts_for
 from fastinit.compare.training import Curve, Recipe, digits, train
 from fastinit.laws.law import finite
+from fastinit.progress import AnyProgress, following
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def compare(
     seed: int = 0,
     negative_slope: float = 0.01,
     training: Recipe | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: AnyProgress = None,
 ) -> Comparison:
     """Send a signal through a deep network and back, for every start, and train a smaller one if `training` says how.
 
@@ -77,7 +77,7 @@ def compare(
     depth, width    layers and units of the network the signal goes through
     batch           inputs; a unit is dead that is 0 for all of them
     negative_slope  of leaky_relu, prelu and rrelu
-    progress        called as progress(starts done, starts in all)
+    progress        True for a bar (tqdm), or a function: called as progress(starts done, starts in all)
 
     A function of its arguments, up to the rounding of BLAS. Memory: 4 depth width^2 bytes for the weights and
     8 depth width batch for the way back. Raises ValueError for an unknown activation and a size below 1;
@@ -96,13 +96,13 @@ def compare(
             raise ValueError(f"compare: {name} is {size}; it must be at least 1")
     if training is not None and not (finite(training.rate, "compare: rate") > 0):
         raise ValueError(f"compare: rate is {training.rate}; it must be positive")
-    starts = starts_for(activation, slope)
+    starts, follow = starts_for(activation, slope), following(progress, "starts")
     data = digits() if training is not None else None
     outcomes = []
     for i, start in enumerate(starts):
         signal = propagate(start, f, depth=depth, width=width, batch=batch, seed=seed)
         curve = train(start, f, training, *data) if training is not None and data is not None else None
         outcomes.append(Outcome(start, signal, curve))
-        if progress is not None:
-            progress(i + 1, len(starts))
+        if follow is not None:
+            follow(i + 1, len(starts))
     return Comparison(f.name, slope, depth, width, batch, seed, training, tuple(outcomes))

@@ -21,7 +21,7 @@ from fastinit.engines.interface import Region, StorePolicy, one_row
 from fastinit.fill import buffers, memory
 from fastinit.laws import Constant, KernelArguments, Law
 from fastinit.laws.blocks import Leaf
-from fastinit.threads import Progress
+from fastinit.progress import Progress
 
 Array = np.ndarray[Any, Any]
 

@@ -23,8 +23,9 @@ from fastinit.floating_point import in_default_mode
 from fastinit.laws.blocks import leaves
 from fastinit.laws.law import real
 from fastinit.plan import Tensor
+from fastinit.progress import AnyProgress, Progress, following
 from fastinit.provenance import File, file_of, in_words, is_edited, refuse_costly
-from fastinit.threads import Progress, resolve
+from fastinit.threads import resolve
 from fastinit.verify.audit import Tally, audit, has_tolerance
 
 SAME = "as initialised"
@@ -110,7 +111,7 @@ def verify(
     *,
     sample: float = 1.0,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: AnyProgress = None,
 ) -> Verified:
     """Draw again what a checkpoint was initialised to, compare, and say what differs.
 
@@ -119,8 +120,8 @@ def verify(
     sample    share of the elements to compare, in (0, 1]: a fixed subset of pieces of about a MiB, spread evenly, and
               at least one of every tensor. The tensors' `compared` say what was seen.
     threads   default set_num_threads, FASTINIT_NUM_THREADS, or the CPUs this process may use
-    progress  called on the calling thread as progress(done_bytes, total_bytes); what `sample` passes over counts as
-              done
+    progress  True for a bar (tqdm), or a function: called on the calling thread as progress(done_bytes, total_bytes);
+              what `sample` passes over counts as done
 
     All headers are read and checked before the first element. Raises SafetensorsError (a ValueError) for a file that is
     no safetensors file, that fastinit did not write, whose metadata is damaged, whose stream this version does not
@@ -132,8 +133,7 @@ def verify(
     if not 0 < share <= 1:
         raise ValueError(f"sample is {share}; it is the share of the elements to compare, in (0, 1]")
     workers = resolve(threads)
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress is {progress!r}; pass a function of (done_bytes, total_bytes)")
+    report = following(progress)
     begin = time.perf_counter()
     checkpoint = _open(Path(path))
     refuse_costly(checkpoint)
@@ -142,13 +142,13 @@ def verify(
     verdicts: list[Verdict] = []
     done = nbytes = 0
     for file in checkpoint:
-        tallies = audit(file, engine, share, workers, progress and partial(_report, progress, done, total))
+        tallies = audit(file, engine, share, workers, report and partial(_report, report, done, total))
         compared = [_verdict(file, name, tally) for name, tally in tallies.items()]
         verdicts += compared
         nbytes += sum(one.compared * bits_of(one.dtype) // 8 for one in compared)
         done += file.bytes
-        if progress is not None:
-            progress(done, total)
+        if report is not None:
+            report(done, total)
     names = tuple(file.path.name for file in checkpoint)
     return Verified(os.fspath(path), names, tuple(verdicts), nbytes, time.perf_counter() - begin)
 
