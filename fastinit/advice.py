@@ -44,6 +44,9 @@ class Advice(NamedTuple):
     arguments: dict[str, float]
     why: str
 
+    def __repr__(self) -> str:
+        return f"Advice(fill=fastinit.{self.fill.__name__}, arguments={self.arguments!r}, why={self.why!r})"
+
 
 def scheme_for(activation: str, negative_slope: float = 0.01) -> Advice:
     """The scheme that fits an activation, with its arguments and the reason.

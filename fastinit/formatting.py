@@ -23,6 +23,12 @@ def number(value: Any) -> str:
     return str(int(value)) if isinstance(value, int) and abs(value) < 10**6 else f"{float(value):.4g}"
 
 
+def some_of(texts: Sequence[str], most: int = 5) -> str:
+    """The first of them, for a message, and how many more there are."""
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def size(nbytes: int) -> str:
     """Bytes in the unit that suits them."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -20,6 +20,8 @@ from fastinit.choices import RuleScheme, unknown
 from fastinit.dtypes import FORMATS, storage_dtype
 from fastinit.files.safetensors import DTYPES, LARGEST_HEADER, read_header, unique
 from fastinit.files.small import save
+from fastinit.formatting import size
+from fastinit.formatting import some_of as some_of
 from fastinit.laws import Copy, Law
 from fastinit.laws.blocks import check_tensor
 from fastinit.laws.law_json import from_json, to_json
@@ -122,7 +124,7 @@ class Rule:
             raise type(error)(f"rule {self.match!r}, tensor {name!r} of shape {shape}: {error}") from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """Tensors in their order, and `tied`: other names of some of them, which are written once.
 
@@ -153,6 +155,24 @@ class Plan:
     def bytes(self) -> int:
         """Bytes of all elements."""
         return sum(tensor.bytes for tensor in self.tensors)
+
+    def __repr__(self) -> str:
+        return f"<{self._said}: {some_of([tensor.name for tensor in self.tensors], 3)}>"
+
+    def _repr_html_(self) -> str:
+        from fastinit import formatting, notebook
+
+        rows = [
+            (notebook.safe(one.name), formatting.shape(one.shape), one.dtype, notebook.safe(formatting.law(one.law)))
+            for one in self.tensors
+        ]
+        return notebook.sheet(self._said, ("tensor", "shape", "dtype", "law"), rows, rest="plan.tensors has them")
+
+    @property
+    def _said(self) -> str:
+        """How much the plan holds."""
+        count, elements = len(self.tensors), sum(tensor.elements for tensor in self.tensors)
+        return f"Plan of {count:,} tensor{'s' * (count != 1)}, {elements:,} elements, {size(self.bytes)}"
 
     def to_json(self) -> dict[str, Any]:
         """The plan as an object that `json` can write."""
@@ -298,12 +318,6 @@ def rules_in(rules: str | Iterable[Rule], shapes: Shapes) -> list[Rule]:
 def first_match(rules: Iterable[Rule], name: str) -> Rule | None:
     """The first rule that matches the whole name."""
     return next((rule for rule in rules if re.fullmatch(rule.match, name)), None)
-
-
-def some_of(texts: Sequence[str], most: int = 5) -> str:
-    """The first of them, for a message, and how many more there are."""
-    more = len(texts) - most
-    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def entry_of(name: str, entry: Any) -> tuple[tuple[int, ...], str]:

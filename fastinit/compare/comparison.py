@@ -24,7 +24,7 @@ class Outcome:
     curve: Curve | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """All starts on one activation. `training` is None where nothing was trained."""
 
@@ -45,6 +45,26 @@ class Comparison:
     def __getitem__(self, name: str) -> Outcome:
         """The outcome of the start of this name."""
         return next(one for one in self.outcomes if one.start.name == name)
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {len(self.outcomes)} starts for {self.activation}: {self.depth} layers of {self.width}>"
+
+    def _repr_html_(self) -> str:
+        from fastinit.compare.page import fragment
+
+        return fragment(self)
+
+    def html(self) -> str:
+        """One page: the verdict, the curves, the table."""
+        from fastinit.compare.page import html
+
+        return html(self)
+
+    def report(self, width: int = 100) -> str:
+        """The table and the verdict, as a terminal of so many columns shows them."""
+        from fastinit.compare.report import report
+
+        return report(self, width)
 
     def record(self) -> dict[str, Any]:
         """All numbers, as JSON has them; the laws are left out, their formulas stay."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fastinit.compare.chart import colours, drawing, panels
+from fastinit import notebook
+from fastinit.compare.chart import colours, drawing, line, panels
 from fastinit.compare.comparison import Comparison
-from fastinit.compare.report import LEFT, cells
+from fastinit.compare.report import LEFT, cells, title
 from fastinit.compare.verdict import verdict
 from fastinit.formatting import NONE
 from fastinit.pages import page, safe
@@ -57,3 +58,38 @@ def html(comparison: Comparison) -> str:
         ),
         data=json.dumps({"names": names, "values": values}).replace("<", "\\u003c"),
     )
+
+
+def fragment(comparison: Comparison) -> str:
+    """The verdict, the charts and the table, for a notebook: without script, all styles in place."""
+    names, judged = [one.start.name for one in comparison.outcomes], verdict(comparison)
+    fitting = comparison.fitting.start.name
+    charts = "".join(
+        _in_place(drawing(panel, fitting), names).replace("<svg ", '<svg width="330" fill="currentColor" ', 1)
+        for panel in panels(comparison)
+    )
+    key = " &#160; ".join(
+        _in_place(f'<svg width="26" height="10"><path class="curve c{i}" d="M1 5h24"/></svg> {safe(name)}', names)
+        for i, name in enumerate(names)
+    )
+    rows = [cells(one) for one in comparison.outcomes]
+    columns = [name for name in rows[0] if any(row[name] != NONE for row in rows)]
+    words = "".join(f"<li>{safe(one.words)}</li>" for one in judged.findings)
+    table = notebook.sheet("* what scheme_for names", columns, [[safe(row[name]) for name in columns] for row in rows])
+    return (
+        f"<div><p>{safe(title(comparison))}</p><p><b>{safe(judged.words)}</b></p><ul>{words}</ul>{charts}<p>{key}</p>"
+        f"{table}</div>"
+    )
+
+
+def _in_place(drawn: str, names: list[str]) -> str:
+    """A drawing whose classes are attributes, in colours that both light and dark paper can show."""
+    for i, name in enumerate(names):
+        light, _, dashes = line(name)
+        stroke = f'fill="none" stroke="{light}" stroke-dasharray="{dashes or "none"}" stroke-width='
+        drawn = drawn.replace(f'class="curve c{i}"', f'{stroke}"1.6"').replace(
+            f'class="curve c{i} fitting"', f'{stroke}"3"'
+        )
+    for kind, opacity in (("grid", 0.15), ("frame", 0.4)):
+        drawn = drawn.replace(f'class="{kind}"', f'fill="none" stroke="currentColor" opacity="{opacity}"')
+    return drawn.replace('class="title"', 'font-size="13" font-weight="600"').replace('class="tick"', 'font-size="12"')

@@ -25,6 +25,7 @@ from fastinit.edit.steps import How, changes_of, run_all, start, tasks_of
 from fastinit.files.anyones import ENDING, Checkpoint
 from fastinit.files.folder import Folder
 from fastinit.floating_point import in_default_mode
+from fastinit.formatting import size, some_of
 from fastinit.progress import AnyProgress, following
 from fastinit.provenance import beside
 from fastinit.threads import resolve
@@ -33,7 +34,7 @@ from fastinit.write import SHARD_SIZE, check_shard_size
 COMMITTED = "The checkpoint is the new one; what is left of the old one beside it, the next edit removes"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Edited:
     """What `edit` did, or would do: the seed, the changes, and whether anything was written."""
 
@@ -44,6 +45,28 @@ class Edited:
     dry_run: bool
     recovered: bool
     seconds: float
+
+    @property
+    def summary(self) -> str:
+        """One line: what changed, or would."""
+        changes, names = self.changes, [one.name for one in self.changes.tensors]
+        did = "would be written" if self.dry_run else "written"
+        named = f": {some_of(names, 3)}" if names else ""
+        changed = f"{len(names):,} tensor{'s' * (len(names) != 1)} changed{named}"
+        return f"{changed}; {size(changes.bytes_written)} {did}; seed {self.seed}"
+
+    def __repr__(self) -> str:
+        return f"<Edited {self.output or self.path}: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        from fastinit import formatting, notebook
+
+        rows = [
+            (notebook.safe(one.name), formatting.shape(one.shape), one.dtype, notebook.safe(one.how))
+            for one in self.changes.tensors
+        ]
+        said = f"<b>{notebook.safe(self.output or self.path)}</b>: {notebook.safe(self.summary)}"
+        return notebook.sheet(said, ("tensor", "shape", "dtype", "what"), rows, rest="report.changes.tensors has them")
 
 
 @in_default_mode

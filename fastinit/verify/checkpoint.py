@@ -22,7 +22,7 @@ from fastinit.files.safetensors import bits_of, read_header, refuse
 from fastinit.floating_point import in_default_mode
 from fastinit.laws.blocks import leaves
 from fastinit.laws.law import real
-from fastinit.plan import Tensor
+from fastinit.plan import Tensor, some_of
 from fastinit.progress import AnyProgress, Progress, following
 from fastinit.provenance import File, file_of, in_words, is_edited, refuse_costly
 from fastinit.threads import resolve
@@ -69,7 +69,7 @@ class Verdict:
     how: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verified:
     """What `verify` found, tensor by tensor in the order of the files, and in all."""
 
@@ -103,6 +103,36 @@ class Verified:
     def gigabytes_per_second(self) -> float:
         """Speed, in 10^9 bytes compared a second."""
         return self.bytes_compared / self.seconds / 1e9 if self.seconds else 0.0
+
+    @property
+    def others(self) -> tuple[Verdict, ...]:
+        """The tensors that are not as initialised."""
+        return tuple(one for one in self.tensors if one.status not in (SAME, CLOSE))
+
+    @property
+    def summary(self) -> str:
+        """One line: how many tensors are as initialised, and the first of the others by name."""
+        same, others = len(self.tensors) - len(self.others), [one.name for one in self.others]
+        said = f"{same:,} of {len(self.tensors):,} tensors are as initialised"
+        return said + (f"; not so: {some_of(others, 3)}" if others else "")
+
+    def __repr__(self) -> str:
+        return f"<Verified {self.path}: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        from fastinit import formatting, notebook
+
+        rows = [
+            (
+                *(notebook.safe(one.name), formatting.shape(one.shape), one.dtype, one.status),
+                f"{one.differing:,} of {one.compared:,}",
+                "" if one.index is None else notebook.safe(f"{list(one.index)}: {one.found}, not {one.expected}"),
+            )
+            for one in (*self.others, *(one for one in self.tensors if one not in self.others))
+        ]
+        heads = ("tensor", "shape", "dtype", "status", "differ", "first at")
+        said = f"<b>{notebook.safe(self.path)}</b>: {notebook.safe(self.summary)}"
+        return notebook.sheet(said, heads, rows, rest="report.tensors has them", alert=range(len(self.others)))
 
 
 @in_default_mode
