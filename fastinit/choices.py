@@ -67,11 +67,11 @@ Scheme = Literal[
 RuleScheme = Scheme | Literal["skip", "default"]
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like this one, if any is."""
+def nearest(name: str, known: Iterable[str], *, dashes: bool = False) -> str | None:
+    """The known name that is most like this one, if any is; names have underscores, options `dashes`."""
     import difflib  # a hundredth of a second, for who has made a mistake
 
-    names, name = list(known), name.lower().replace("-", "_")
+    names, name = list(known), name.lower() if dashes else name.lower().replace("-", "_")
     close = difflib.get_close_matches(name, names, 1) or sorted(one for one in names if one.startswith(name))
     return close[0] if close else None
 

@@ -2,7 +2,8 @@
 
 `fastinit.verify` is a function, and a package of this name holds it and its result's classes. Whichever way the package
 is imported first, Python would bind it to the name; `be_called_by_function` binds the function instead, so that
-`fastinit.verify(path)` and `from fastinit.verify import Verified` go together in any order.
+`fastinit.verify(path)` and `from fastinit.verify import Verified` go together in any order. A module of the package is
+had by `from fastinit.verify import audit`; `import fastinit.verify.audit as audit` would ask the function for it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from fastinit.choices import RuleScheme, unknown
 from fastinit.dtypes import FORMATS, storage_dtype
 from fastinit.files.safetensors import DTYPES, LARGEST_HEADER, read_header, unique
 from fastinit.files.small import save
-from fastinit.formatting import size
+from fastinit.formatting import printable, size
 from fastinit.formatting import some_of as some_of
 from fastinit.laws import Copy, Law
 from fastinit.laws.blocks import check_tensor
@@ -157,7 +157,7 @@ class Plan:
         return sum(tensor.bytes for tensor in self.tensors)
 
     def __repr__(self) -> str:
-        return f"<{self._said}: {some_of([tensor.name for tensor in self.tensors], 3)}>"
+        return f"<{self._said}: {some_of([printable(tensor.name) for tensor in self.tensors], 3)}>"
 
     def _repr_html_(self) -> str:
         from fastinit import formatting, notebook

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import shutil
 from typing import Any
 
 from fastinit.cli.options import DONE, command, plain, progress_of
+from fastinit.cli.terminal import painter, width
 from fastinit.files.small import save
 
 EXAMPLES = """
@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
             )
         )
     elif not options.quiet:
-        print(report(comparison, shutil.get_terminal_size((120, 24)).columns))
+        print(report(comparison, width() or 120, painter()))
     if options.png is not None:
         save_png(comparison, options.png)
     if options.html is not None:

@@ -6,14 +6,14 @@ import textwrap
 
 from fastinit.compare.comparison import Comparison, Outcome
 from fastinit.compare.verdict import remark, verdict
-from fastinit.formatting import NONE, columns_of
+from fastinit.formatting import NONE, Paint, columns_of, plainly
 
 LEFT = {"start", "std of a weight", "what happens"}
 # Columns that go first where the terminal is narrow.
 DISPENSABLE = ("std of a weight", "cost at first", "saturated", "dead")
 
 
-def report(comparison: Comparison, width: int = 100) -> str:
+def report(comparison: Comparison, width: int = 100, paint: Paint = plainly) -> str:
     """A table no wider than `width` where that can be had, and the verdict below it."""
     rows = [cells(one) for one in comparison.outcomes]
     columns = [name for name in rows[0] if any(row[name] != NONE for row in rows)]
@@ -21,12 +21,18 @@ def report(comparison: Comparison, width: int = 100) -> str:
     for name in DISPENSABLE:
         if name in columns and sum(wide[one] + 2 for one in columns) - 2 > width:
             columns.remove(name)
-    lines = [title(comparison), "", _line({name: name for name in columns}, wide)]
-    lines.append("  ".join("─" * wide[name] for name in columns))
-    lines += [_line({name: row[name] for name in columns}, wide) for row in rows]
+    lines = [title(comparison), "", paint(_line({name: name for name in columns}, wide), "strong")]
+    lines.append(paint("  ".join("─" * wide[name] for name in columns), "soft"))
+    for one, row in zip(comparison.outcomes, rows, strict=True):
+        line = _line({name: row[name] for name in columns}, wide)
+        lines.append(paint(line, "strong") if one.start.fitting else line)
     lines += ["* what scheme_for names"]
-    for paragraph in verdict(comparison).lines:
+    judged = verdict(comparison)
+    *findings, conclusion = judged.lines
+    for paragraph in findings:
         lines += ["", *textwrap.wrap(paragraph, width, break_long_words=False)]
+    style = "good" if judged.confirmed else "alert"
+    lines += ["", *(paint(line, style) for line in textwrap.wrap(conclusion, width, break_long_words=False))]
     return "\n".join(lines)
 
 

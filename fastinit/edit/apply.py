@@ -25,7 +25,7 @@ from fastinit.edit.steps import How, changes_of, run_all, start, tasks_of
 from fastinit.files.anyones import ENDING, Checkpoint
 from fastinit.files.folder import Folder
 from fastinit.floating_point import in_default_mode
-from fastinit.formatting import size, some_of
+from fastinit.formatting import printable, size, some_of
 from fastinit.progress import AnyProgress, following
 from fastinit.provenance import beside
 from fastinit.threads import resolve
@@ -49,14 +49,14 @@ class Edited:
     @property
     def summary(self) -> str:
         """One line: what changed, or would."""
-        changes, names = self.changes, [one.name for one in self.changes.tensors]
+        changes, names = self.changes, [printable(one.name) for one in self.changes.tensors]
         did = "would be written" if self.dry_run else "written"
         named = f": {some_of(names, 3)}" if names else ""
         changed = f"{len(names):,} tensor{'s' * (len(names) != 1)} changed{named}"
         return f"{changed}; {size(changes.bytes_written)} {did}; seed {self.seed}"
 
     def __repr__(self) -> str:
-        return f"<Edited {self.output or self.path}: {self.summary}>"
+        return f"<Edited {printable(self.output or self.path)}: {self.summary}>"
 
     def _repr_html_(self) -> str:
         from fastinit import formatting, notebook

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fastinit.dtypes import FORMATS, Format
 from fastinit.files.safetensors import DTYPES, bits_of
-from fastinit.formatting import size, some_of
+from fastinit.formatting import printable, size, some_of
 from fastinit.laws import Law
 from fastinit.laws.law import Element
 from fastinit.products import dot
@@ -146,14 +146,14 @@ class Shown:
 
         return html(self, self.path if title is None else title)
 
-    def table(self, width: int = 100) -> str:
-        """All tensors as a terminal of so many columns shows them."""
+    def table(self, width: int | None = 100) -> str:
+        """All tensors as a terminal of so many columns shows them; None cuts nothing."""
         from fastinit.show.table import table
 
         return table(self, width)
 
     def __repr__(self) -> str:
-        return f"<Shown {self.path}: {self.summary}>"
+        return f"<Shown {printable(self.path)}: {self.summary}>"
 
     def _repr_html_(self) -> str:
         from fastinit.show.page import fragment
@@ -178,7 +178,7 @@ class Shown:
     @property
     def summary(self) -> str:
         """One line: how much there is, and how many tensors follow their law."""
-        marked = [tensor.name for tensor in self.marked]
+        marked = [printable(tensor.name) for tensor in self.marked]
         known = sum(tensor.law is not None for tensor in self.tensors)
         fitting = sum(tensor.law is not None and not tensor.remarks for tensor in self.tensors)
         count, files = len(self.tensors), len(self.files)

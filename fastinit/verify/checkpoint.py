@@ -23,6 +23,7 @@ from fastinit.floating_point import in_default_mode
 from fastinit.laws.blocks import leaves
 from fastinit.laws.law import real
 from fastinit.plan import Tensor, some_of
+from fastinit.printable import printable
 from fastinit.progress import AnyProgress, Progress, following
 from fastinit.provenance import File, file_of, in_words, is_edited, refuse_costly
 from fastinit.threads import resolve
@@ -112,12 +113,12 @@ class Verified:
     @property
     def summary(self) -> str:
         """One line: how many tensors are as initialised, and the first of the others by name."""
-        same, others = len(self.tensors) - len(self.others), [one.name for one in self.others]
+        same, others = len(self.tensors) - len(self.others), [printable(one.name) for one in self.others]
         said = f"{same:,} of {len(self.tensors):,} tensors are as initialised"
         return said + (f"; not so: {some_of(others, 3)}" if others else "")
 
     def __repr__(self) -> str:
-        return f"<Verified {self.path}: {self.summary}>"
+        return f"<Verified {printable(self.path)}: {self.summary}>"
 
     def _repr_html_(self) -> str:
         from fastinit import formatting, notebook
