@@ -52,7 +52,10 @@ def html(comparison: Comparison) -> str:
         heads="".join(f'<th scope="col"{"" if name in LEFT else " class=figure"}>{name}</th>' for name in columns),
         rows="\n".join(
             f"<tr{' class=fitting' if row['start'].endswith('*') else ''}>"
-            + "".join(f"<td{'' if name in LEFT else ' class=figure'}>{safe(row[name])}</td>" for name in columns)
+            + "".join(
+                f"<td{'' if name in LEFT else ' class=figure'} data-label='{name}'>{safe(row[name])}</td>"
+                for name in columns
+            )
             + "</tr>"
             for row in rows
         ),

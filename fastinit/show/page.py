@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastinit import notebook
 from fastinit.formatting import law, number, shape, size
+from fastinit.laws import Constant
 from fastinit.pages import page, safe
 from fastinit.show.shown import Histogram, Shown, TensorShown
 
@@ -28,7 +29,10 @@ COLUMNS = (
 
 
 def html(shown: Shown, title: str) -> str:
-    """One page: a row a tensor or part, its histogram over what its law expects; about 2 kB each. Deterministic."""
+    """One page: a row a tensor or part, marked ones first, its histogram over that of its law; about 2 kB each.
+
+    Deterministic. In a browser with scripts, constants that are as they should be are folded.
+    """
     marked = sum(bool(one.remarks) for one in shown.tensors)
     known = sum(one.law is not None for one in shown.tensors)
     facts = {
@@ -48,7 +52,7 @@ def html(shown: Shown, title: str) -> str:
             for name, value in facts.items()
         ),
         heads="".join(map(_head, COLUMNS)),
-        rows="\n".join(_row(tensor, several) for tensor in shown.rows),
+        rows="\n".join(_row(tensor, several) for tensor in shown.marked_first),
     )
 
 
@@ -105,24 +109,30 @@ def _row(tensor: TensorShown, several: bool) -> str:
     check = remarks or ('<i class="good">fits</i>' if good else f'<i class="none">{nothing}</i>')
     drawn_from = safe(law(tensor.law)) if tensor.decoded else "not decoded"
     rank = 2 if remarks else 0 if good else 1
-    mean = _figure("figure", tensor.mean, expected.mean if expected else None)
-    std = _figure("figure", tensor.std, expected.std if expected else None)
+    mean = _figure("Mean", "figure", tensor.mean, expected.mean if expected else None)
+    std = _figure("Std", "figure", tensor.std, expected.std if expected else None)
     return (
-        f"<tr{' class=marked' if remarks else ''}>"
+        f"<tr{' class=marked' if remarks else ' class=constant' if good and _is_constant(tensor) else ''}>"
         f'<th scope="row" class="name" data-value="{name}">{_breakable(tensor.name)}{where}'
         f'<small class="aside">{drawn_from}</small></th>'
         f'<td class="check" data-value="{rank}">{check}</td>'
-        f'<td class="shape" data-value="{tensor.elements}">{shape(tensor.shape)}</td>'
+        f'<td class="shape" data-label="Shape" data-value="{tensor.elements}">{shape(tensor.shape)}</td>'
         f'<td class="dtype wide">{tensor.dtype}</td><td class="law">{drawn_from}</td>'
         f'<td class="drawing">{_drawing(tensor)}</td>{mean}{std}'
-        f"{_figure('figure wide', tensor.minimum)}{_figure('figure wide', tensor.maximum)}"
-        f'<td class="figure wide" data-value="{tensor.zeros}">{tensor.zeros:,}</td></tr>'
+        f"{_figure('Min', 'figure wide', tensor.minimum)}{_figure('Max', 'figure wide', tensor.maximum)}"
+        f'<td class="figure wide" data-label="Zeros" data-value="{tensor.zeros}">{tensor.zeros:,}</td></tr>'
     )
 
 
-def _figure(kind: str, value: float | int | None, expected: float | None = None) -> str:
+def _is_constant(tensor: TensorShown) -> bool:
+    """Whether it is one value, as its law says."""
+    return isinstance(tensor.law, Constant) and tensor.minimum == tensor.maximum
+
+
+def _figure(label: str, kind: str, value: float | int | None, expected: float | None = None) -> str:
     below = "" if expected is None else f"<small>law {number(expected)}</small>"
-    return f'<td class="{kind}" data-value="{"" if value is None else value}">{number(value)}{below}</td>'
+    sorted_by = "" if value is None else value
+    return f'<td class="{kind}" data-label="{label}" data-value="{sorted_by}">{number(value)}{below}</td>'
 
 
 def _drawing(tensor: TensorShown) -> str:
