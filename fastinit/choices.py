@@ -67,12 +67,16 @@ Scheme = Literal[
 RuleScheme = Scheme | Literal["skip", "default"]
 
 
+CLOSE = 0.65  # of difflib's ratio: at its own 0.6, "sine" is near to "linear"
+
+
 def nearest(name: str, known: Iterable[str], *, dashes: bool = False) -> str | None:
     """The known name that is most like this one, if any is; names have underscores, options `dashes`."""
     import difflib  # a hundredth of a second, for who has made a mistake
 
     names, name = list(known), name.lower() if dashes else name.lower().replace("-", "_")
-    close = difflib.get_close_matches(name, names, 1) or sorted(one for one in names if one.startswith(name))
+    close: list[str] = difflib.get_close_matches(name, names, 1, CLOSE)
+    close = close or sorted(one for one in names if name and one.startswith(name))
     return close[0] if close else None
 
 

@@ -31,6 +31,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--batch", type=int, default=128, metavar="N", help="inputs; default 128")
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs, order of training; default 0")
 
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="how many to measure; default 3")
+
     training = parser.add_argument_group("cost curves", "plain SGD on scikit-learn's digits, from each start")
     training.add_argument("--no-training", action="store_true", help="none of them; scikit-learn is not needed")
     training.add_argument("--train-depth", type=int, default=10, metavar="L", help="layers; default 10")
@@ -68,6 +70,7 @@ def _run(options: argparse.Namespace) -> int:
             width=options.width,
             batch=options.batch,
             seed=options.seed,
+            seeds=options.seeds,
             negative_slope=options.negative_slope,
             training=None if options.no_training else training,
             progress=progress.show,

@@ -1,6 +1,7 @@
 """Which start suits an activation: a signal through a deep network and back, cost curves, and a verdict."""
 
 from fastinit.compare.comparison import Comparison as Comparison
+from fastinit.compare.comparison import End as End
 from fastinit.compare.comparison import Outcome as Outcome
 from fastinit.compare.comparison import compare as compare
 from fastinit.compare.propagation import Signal as Signal

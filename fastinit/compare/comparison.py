@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from statistics import median_low
 from typing import Any
 
 from fastinit.address import integer
@@ -16,12 +17,46 @@ from fastinit.progress import AnyProgress, following
 
 
 @dataclass(frozen=True)
+class End:
+    """Where one seed ends: variances of signal and gradient, the saturated share, the cost (None: not trained)."""
+
+    activations: float
+    gradients: float
+    saturated: float | None
+    cost: float | None
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """One start, what it did to a signal, and how it learns (None: not trained)."""
+    """One start, what it did to a signal, how it learns (None: not trained); `others` are the ends of more seeds."""
 
     start: Start
     signal: Signal
     curve: Curve | None
+    others: tuple[End, ...] = ()
+
+    @property
+    def ends(self) -> tuple[End, ...]:
+        """The end of each seed, that of the curves first."""
+        return (_end(self.signal, self.curve), *self.others)
+
+    @property
+    def median(self) -> End:
+        """The median of each number over the seeds; of an even number of them, the lower."""
+        ends = self.ends
+        saturated = [end.saturated for end in ends if end.saturated is not None]
+        costs = [end.cost for end in ends if end.cost is not None]
+        return End(
+            median_low(end.activations for end in ends),
+            median_low(end.gradients for end in ends),
+            median_low(saturated) if saturated else None,
+            median_low(costs) if costs else None,
+        )
+
+
+def _end(signal: Signal, curve: Curve | None) -> End:
+    saturated = None if signal.saturated is None else signal.saturated[-1]
+    return End(signal.activations[-1], signal.gradients[0], saturated, curve.costs[-1] if curve else None)
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,6 +71,7 @@ class Comparison:
     seed: int
     training: Recipe | None
     outcomes: tuple[Outcome, ...]
+    seeds: int = 1
 
     @property
     def fitting(self) -> Outcome:
@@ -74,6 +110,7 @@ class Comparison:
                 **{name: getattr(one.start, name) for name in ("name", "formula", "fitting", "twin")},
                 **dataclasses.asdict(one.signal),
                 **(dataclasses.asdict(one.curve) if one.curve else {}),
+                **({"others": [dataclasses.asdict(end) for end in one.others]} if one.others else {}),
             }
             for one in self.outcomes
         ]
@@ -87,15 +124,17 @@ def compare(
     width: int = 512,
     batch: int = 128,
     seed: int = 0,
+    seeds: int = 1,
     negative_slope: float = 0.01,
     training: Recipe | None = None,
     progress: AnyProgress = None,
 ) -> Comparison:
     """Send a signal through a deep network and back, for every start, and train a smaller one if `training` says how.
 
-    activation      a name that `scheme_for` knows, but softmax
+    activation      a name that `scheme_for` knows, but softmax; of swiglu and the like every layer has two matrices
     depth, width    layers and units of the network the signal goes through
     batch           inputs; a unit is dead that is 0 for all of them
+    seeds           how many to measure, from `seed` on: curves are those of the first, ends are shown with their spread
     negative_slope  of leaky_relu, prelu and rrelu
     progress        True for a bar (tqdm), or a function: called as progress(starts done, starts in all)
 
@@ -107,7 +146,7 @@ def compare(
     """
     slope = finite(negative_slope, "compare: negative_slope")
     f = activation_of(activation, slope)
-    sizes = {"depth": depth, "width": width, "batch": batch}
+    sizes = {"depth": depth, "width": width, "batch": batch, "seeds": seeds}
     if training is not None:
         names = {"depth": "train-depth", "width": "train-width", "batch": "train-batch", "epochs": "epochs"}
         sizes |= {text: getattr(training, name) for name, text in names.items()}
@@ -120,9 +159,14 @@ def compare(
     data = digits() if training is not None else None
     outcomes = []
     for i, start in enumerate(starts):
-        signal = propagate(start, f, depth=depth, width=width, batch=batch, seed=seed)
-        curve = train(start, f, training, *data) if training is not None and data is not None else None
-        outcomes.append(Outcome(start, signal, curve))
+        measured = []
+        for more in range(seeds):
+            signal = propagate(start, f, depth=depth, width=width, batch=batch, seed=seed + more)
+            curve = None
+            if training is not None and data is not None:
+                curve = train(start, f, dataclasses.replace(training, seed=training.seed + more), *data)
+            measured.append((signal, curve))
+        outcomes.append(Outcome(start, *measured[0], tuple(_end(*one) for one in measured[1:])))
         if follow is not None:
             follow(i + 1, len(starts))
-    return Comparison(f.name, slope, depth, width, batch, seed, training, tuple(outcomes))
+    return Comparison(f.name, slope, depth, width, batch, seed, training, tuple(outcomes), seeds)

@@ -26,7 +26,7 @@ def html(comparison: Comparison) -> str:
         "units a layer": comparison.width,
         "inputs": comparison.batch,
         **({"layers trained": training.depth, "epochs": training.epochs} if training else {}),
-        "seed": comparison.seed,
+        "seed" if comparison.seeds == 1 else f"to {comparison.seed + comparison.seeds - 1}, seeds": comparison.seed,
     }
     rows = [cells(one) for one in comparison.outcomes]
     columns = [name for name in rows[0] if any(row[name] != NONE for row in rows)]
@@ -36,7 +36,7 @@ def html(comparison: Comparison) -> str:
         Path(__file__).with_suffix(".html"),
         activation=safe(comparison.activation),
         facts="".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items()),
-        verdict="good" if judged.confirmed else "alert",
+        verdict="good" if judged.confirmed and not judged.lost else "alert",
         conclusion=safe(judged.words),
         findings="".join(
             f'<li class="{"good" if one.confirms else "alert"}">{safe(one.words)}</li>' for one in judged.findings

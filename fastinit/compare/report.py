@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 
-from fastinit.compare.comparison import Comparison, Outcome
-from fastinit.compare.verdict import remark, verdict
+from fastinit.compare.comparison import Comparison, End, Outcome
+from fastinit.compare.verdict import remark, spread, verdict
 from fastinit.formatting import NONE, Paint, columns_of, plainly
 
 LEFT = {"start", "std of a weight", "what happens"}
@@ -31,7 +32,7 @@ def report(comparison: Comparison, width: int = 100, paint: Paint = plainly) -> 
     *findings, conclusion = judged.lines
     for paragraph in findings:
         lines += ["", *textwrap.wrap(paragraph, width, break_long_words=False)]
-    style = "good" if judged.confirmed else "alert"
+    style = "good" if judged.confirmed and not judged.lost else "alert"
     lines += ["", *(paint(line, style) for line in textwrap.wrap(conclusion, width, break_long_words=False))]
     return "\n".join(lines)
 
@@ -40,9 +41,11 @@ def title(comparison: Comparison) -> str:
     """What was measured, in a line."""
     training = comparison.training
     trained = f"; trained: {training.depth} layers of {training.width}" if training else ""
+    last = comparison.seed + comparison.seeds - 1
+    seeds = f"seeds {comparison.seed} to {last}, medians" if comparison.seeds > 1 else f"seed {comparison.seed}"
     return (
         f"{comparison.activation}: variances after {comparison.depth} layers of {comparison.width} units, of "
-        f"activations (input = 1) and of gradients (top = 1){trained}; seed {comparison.seed}"
+        f"activations (input = 1) and of gradients (top = 1){trained}; {seeds}"
     )
 
 
@@ -52,14 +55,18 @@ def cells(outcome: Outcome) -> dict[str, str]:
     return {
         "start": start.name + (" *" if start.fitting else ""),
         "std of a weight": start.formula,
-        "activations": f"{signal.activations[-1]:.2g}",
-        "gradients": f"{signal.gradients[0]:.2g}",
+        "activations": spread([end.activations for end in outcome.ends], "{:.2g}".format),
+        "gradients": spread([end.gradients for end in outcome.ends], "{:.2g}".format),
         "dead": f"{signal.dead[-1]:.0%}",
         "saturated": NONE if signal.saturated is None else f"{signal.saturated[-1]:.0%}",
         "cost at first": NONE if curve is None else f"{curve.costs[0]:.3g}",
-        "cost at last": NONE if curve is None else f"{curve.costs[-1]:.3g}",
+        "cost at last": NONE if curve is None else spread([_cost(end) for end in outcome.ends], "{:.3g}".format),
         "what happens": remark(outcome),
     }
+
+
+def _cost(end: End) -> float:
+    return math.inf if end.cost is None else end.cost
 
 
 def _line(row: dict[str, str], wide: dict[str, int]) -> str:
