@@ -33,7 +33,7 @@ from fastinit.architectures import (
 from fastinit.fans import Fans, fans
 
 # Any law, into a buffer or a new array.
-from fastinit.fill import fill, new
+from fastinit.fill import fill, fill_many, new
 from fastinit.lazy import resolve_when_used
 
 # Schemes that draw element by element.
@@ -110,6 +110,7 @@ __all__ = [
     "fill_mamba2_a_log",
     "fill_mamba_a_log",
     "fill_mamba_dt_bias",
+    "fill_many",
     "fill_mup_normal",
     "fill_normal",
     "fill_ones",

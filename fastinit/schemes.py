@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Unpack
+from collections.abc import Callable, Sequence
+from functools import lru_cache, wraps
+from typing import Any, ParamSpec, Unpack
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from fastinit.fill import fill
 from fastinit.laws import Constant, Laplace, Law, Normal, TruncatedNormal, Uniform
 from fastinit.laws.law import finite, real
 from fastinit.options import Options, shows_options
+
+P = ParamSpec("P")
+
 
 # --- schemes: numbers -> law ------------------------------------------------------------------------------------------
 
@@ -45,6 +49,25 @@ def _factor(value: object, what: str) -> float:
     return number
 
 
+def _kept(scheme: Callable[P, Law]) -> Callable[P, Law]:
+    """Keep the laws of earlier calls: to make one takes a quarter of a fill of 64 elements."""
+    cached = lru_cache(maxsize=1024, typed=True)(scheme)
+
+    @wraps(scheme)
+    def law(*numbers: P.args, **options: P.kwargs) -> Law:
+        try:
+            if 0.0 not in numbers or not any(n == 0 and math.copysign(1, n) < 0 for n in numbers):  # -0.0 equals 0.0
+                return cached(*numbers, **options)  # type: ignore[arg-type]
+        except (TypeError, ValueError):  # nothing that can be kept, such as a list: the scheme says what it takes
+            pass
+        return scheme(*numbers, **options)
+
+    return law
+
+
+_ZERO, _ONE = Constant(0), Constant(1)
+
+
 def constant(value: Any) -> Constant:
     """The law of one value."""
     return Constant(value)
@@ -52,24 +75,27 @@ def constant(value: Any) -> Constant:
 
 def zeros() -> Constant:
     """The law of zeros."""
-    return Constant(0)
+    return _ZERO
 
 
 def ones() -> Constant:
     """The law of ones."""
-    return Constant(1)
+    return _ONE
 
 
+@_kept
 def uniform(low: float = 0.0, high: float = 1.0) -> Uniform:
     """Uniform on [low, high)."""
     return Uniform(low, high)
 
 
+@_kept
 def normal(mean: float = 0.0, std: float = 1.0) -> Normal:
     """Normal of this mean and standard deviation."""
     return Normal(mean, std)
 
 
+@_kept
 def laplace(mean: float = 0.0, std: float = 1.0) -> Laplace:
     """Laplace of this mean and standard deviation, sqrt(2) times its scale."""
     return Laplace(mean, std)
@@ -114,37 +140,44 @@ def _pair(values: object, what: str) -> tuple[float, float]:
     return real(values[0], what), real(values[1], what)
 
 
+@_kept
 def xavier_uniform(fan_in: float, fan_out: float, *, gain: float = 1.0) -> Law:
     """U(-a, a) with a = gain sqrt(6 / (fan_in + fan_out)). Glorot and Bengio 2010, eq. 16."""
     return _symmetric(_factor(gain, "gain") * math.sqrt(6.0 / (_fan(fan_in, "fan_in") + _fan(fan_out, "fan_out"))))
 
 
+@_kept
 def xavier_normal(fan_in: float, fan_out: float, *, gain: float = 1.0, truncated: bool = False) -> Law:
     """Normal with std = gain sqrt(2 / (fan_in + fan_out)). Glorot and Bengio 2010, eq. 12."""
     std = _factor(gain, "gain") * math.sqrt(2.0 / (_fan(fan_in, "fan_in") + _fan(fan_out, "fan_out")))
     return _bell(std, truncated)
 
 
+@_kept
 def he_uniform(fan_in: float, *, negative_slope: float = 0.0, gain: float = 1.0) -> Law:
     """U(-a, a) with a = sqrt(3) std of he_normal: gain sqrt(6 / fan_in) for ReLU. He et al. 2015, eq. 10."""
     return _symmetric(math.sqrt(3.0) * _he_std(fan_in, negative_slope, gain))
 
 
+@_kept
 def he_normal(fan_in: float, *, negative_slope: float = 0.0, gain: float = 1.0, truncated: bool = False) -> Law:
     """Normal with std = gain sqrt(2 / ((1 + negative_slope^2) fan_in)). He et al. 2015, eqs. 10 and 15."""
     return _bell(_he_std(fan_in, negative_slope, gain), truncated)
 
 
+@_kept
 def lecun_uniform(fan_in: float, *, gain: float = 1.0) -> Law:
     """U(-a, a) with a = gain sqrt(3 / fan_in). LeCun et al. 1998, "Efficient BackProp", eq. 16."""
     return _symmetric(_factor(gain, "gain") * math.sqrt(3.0 / _fan(fan_in, "fan_in")))
 
 
+@_kept
 def lecun_normal(fan_in: float, *, gain: float = 1.0, truncated: bool = False) -> Law:
     """Normal with std = gain sqrt(1 / fan_in). LeCun et al. 1998, "Efficient BackProp", eq. 16."""
     return _bell(_factor(gain, "gain") * math.sqrt(1.0 / _fan(fan_in, "fan_in")), truncated)
 
 
+@_kept
 def variance_scaling(scale: float, fan: float, *, distribution: Distribution = "truncated_normal") -> Law:
     """Variance scale / fan, as "truncated_normal" (at 2 sigma, corrected), "normal" or "uniform".
 

@@ -354,7 +354,7 @@ class _Job:
         return cut, draw
 
     def draw_line(self) -> Callable[[np.ndarray[Any, Any], tuple[int, ...]], None]:
-        """KernelArguments part of a tensor that lies in the file as one line.
+        """Draw part of a tensor that lies in the file as one line.
 
         The checks of `fill` and its cutting into chunks take 50 us, a third of what drawing 1 MiB takes, so the engine
         is called directly: 4.4 against 3.2 GB/s into a file.
