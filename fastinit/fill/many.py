@@ -21,7 +21,7 @@ from fastinit.fill.shaped import prepared
 from fastinit.floating_point import in_default_mode
 from fastinit.laws import Copy, Law
 from fastinit.laws.law import IndependentLaw, ShapedLaw
-from fastinit.threads import Progress
+from fastinit.progress import AnyProgress, following
 
 Array = np.ndarray[Any, Any]
 
@@ -35,7 +35,7 @@ def fill_many(
     *,
     seed: int | None = None,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: AnyProgress = None,
     stream: str = STREAM,
 ) -> None:
     """Fill many buffers, each as `fill(buf, law, seed=seed, name=name)` would: the same bits, in one pass.
@@ -43,7 +43,7 @@ def fill_many(
     tensors   (buf, law, name) of each: what `fill` takes, in any order; two of one name are refused
     seed      integer in [0, 2^64), of all; None draws a fresh one, and logs it (logger "fastinit", level INFO)
     threads   how many threads; default as for `fill`
-    progress  called on the calling thread as progress(done_bytes, total_bytes)
+    progress  True for a bar (tqdm), or a function: called on the calling thread as progress(done_bytes, total_bytes)
     stream    version of the stream
 
     Buffers of up to 256 KiB that lie in one piece are drawn together, law by law: a bias of 64 elements takes a
@@ -52,8 +52,7 @@ def fill_many(
     Raises TypeError or ValueError, which names the tensor, before the first store. Guarantee: that of `fill`. Source:
     docs/stream.md.
     """
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress is {progress!r}; pass a function of (done_bytes, total_bytes)")
+    report = following(progress)
     workers = pool.resolve(threads)
     if seed is None:
         seed = drawn_seed("fill_many", "")
@@ -89,13 +88,13 @@ def fill_many(
     for batch in batches.values():
         batch.fill(seed, stream, workers)
         done += batch.bytes
-        if progress is not None:
-            progress(done, total)
+        if report is not None:
+            report(done, total)
     for size, store in others:
         store()
         done += size
-        if progress is not None:
-            progress(done, total)
+        if report is not None:
+            report(done, total)
 
 
 @dataclass

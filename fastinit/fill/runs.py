@@ -22,7 +22,7 @@ from fastinit.fill.constants import store_constant
 from fastinit.laws import Constant, KernelArguments, Law
 from fastinit.laws.blocks import Leaf
 from fastinit.laws.law import IndependentLaw
-from fastinit.threads import Progress
+from fastinit.progress import Progress
 
 Array = np.ndarray[Any, Any]
 
