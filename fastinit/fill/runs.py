@@ -21,6 +21,7 @@ from fastinit.engines.interface import Region, StorePolicy, one_row
 from fastinit.fill import buffers, memory
 from fastinit.laws import Constant, KernelArguments, Law
 from fastinit.laws.blocks import Leaf
+from fastinit.pipeline import in_bytes
 from fastinit.threads import Progress
 
 Array = np.ndarray[Any, Any]
@@ -51,15 +52,15 @@ class BoundLaw(NamedTuple):
         assert format is not None  # buffers.check, or the plan, has refused what is no float
         return cls(words, law.kernel_arguments(format), None, format)
 
-    def engine(self, elements: int) -> engines.Engine:
+    def engine(self, elements: int) -> engines.Engine | None:
         """The engine for so many elements; constants need none, and load none."""
-        return engines.chosen(elements) if self.arguments is not None else reference
+        return engines.chosen(elements) if self.arguments is not None else None
 
     def run(
-        self, engine: engines.Engine, line: Array, region: Region, policy: StorePolicy = StorePolicy.REGULAR
+        self, engine: engines.Engine | None, line: Array, region: Region, policy: StorePolicy = StorePolicy.REGULAR
     ) -> None:
         """Fill a region of a line of memory on the calling thread."""
-        if self.arguments is not None and self.format is not None:
+        if engine is not None and self.arguments is not None and self.format is not None:
             arguments = self.arguments
             engine.fill(
                 arguments.kernel,
@@ -241,12 +242,7 @@ def fill_direct(
         bound.run(engine, line, region, policy_at(address + region.offset * itemsize))
 
     count = cut.chunks
-
-    def after(done: int) -> None:
-        if progress is not None:
-            progress(total * done // count, total)
-
-    pool.for_each(work, count, min(workers, max(1, total // SMALLEST_CHUNK)), progress and after)
+    pool.for_each(work, count, min(workers, max(1, total // SMALLEST_CHUNK)), in_bytes(progress, total, count))
 
 
 def populate(region: Region, address: int, itemsize: int) -> None:
