@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastinit.threads import Progress
+from fastinit.progress import Progress
 
 
 class Staging(threading.local):

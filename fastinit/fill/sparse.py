@@ -12,8 +12,8 @@ from fastinit import engines
 from fastinit import threads as pool
 from fastinit.address import Axis, collapse
 from fastinit.engines.interface import Region
-from fastinit.fill import buffers, memory
-from fastinit.fill.runs import SMALLEST_CHUNK, BoundLaw, FillRequest, fill_staged, populate
+from fastinit.fill import buffers, memory, policies
+from fastinit.fill.runs import BoundLaw, FillRequest, fill_staged, populate, useful_workers
 from fastinit.laws import Sparse
 from fastinit.pipeline import Staging, in_bytes
 
@@ -61,7 +61,10 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
     if not down and outer:
         bundle = max(outer, key=lambda candidate: candidate.size)
         outer = [candidate for candidate in outer if candidate is not bundle]
-    passes = memory.goes_past_cache(storage.nbytes) and (bundle if down else own).step == 1
+    kernel = bound.arguments.kernel if bound.arguments is not None else "constant"
+    code = bound.format.code if bound.format is not None else 0
+    case = policies.Case(kernel, "rows", storage.itemsize, code, "resident", request.workers > 1)
+    passes = policies.goes_past_cache(storage.nbytes, case) and (bundle if down else own).step == 1
     block = STAGED // storage.itemsize if passes else BLOCK
     if down:
         lines = min(max(bundle.size // (BUNDLES_PER_THREAD * request.workers) // 64, 1) * 64, MOST_LINES)
@@ -110,7 +113,7 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
                 engine.store(line, flat(here), staging)
 
     count = bundles * math.prod(other.size for other in outer)
-    workers = min(request.workers, max(1, total // SMALLEST_CHUNK))
+    workers = useful_workers(total, request.workers)
     pool.for_each(work, count, workers, in_bytes(request.progress, total, count))
 
 

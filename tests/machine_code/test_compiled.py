@@ -43,7 +43,9 @@ ASSEMBLY = """
 import json, sys, numpy as np, fastinit
 from fastinit import laws
 from fastinit.engines.compiled import KERNELS
-kernels = {kernel.py_func.__name__: kernel for kernel in KERNELS.values()}
+from fastinit.engines.compiled.constants import repeat
+kernels = {kernel.py_func.__name__: kernel for kernel in (*KERNELS.values(), repeat)}
+repeat(0, 0, np.zeros(192, np.uint8), False)
 cut, deep = laws.TruncatedNormal(0, 1, -2, 2), laws.TruncatedNormal(0, 1, -5, 5)
 for dtype in (np.float32, np.float64):
     for law in (laws.Uniform(0, 1), laws.Uniform(0.5, 0.99), laws.Normal(0, 1), laws.Normal(1, 1), cut, deep):
@@ -62,7 +64,7 @@ def run(program, *arguments, folder=None, **environment):
     return child.stdout
 
 
-COMPILING = early.Child("assembly", ASSEMBLY, *KERNELS)
+COMPILING = early.Child("assembly", ASSEMBLY, *KERNELS, "repeat")
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +207,12 @@ def test_finished_lines_go_past_the_cache_while_words_are_drawn(assembly, wide, 
     assert len(instructions(assembly[kernel], past, f"%{wide}")) >= 4
     assert instructions(assembly[kernel], r"mfence|lock\s+or[lq]", "") or "mfence" in assembly[kernel]
     assert len(instructions(assembly[kernel], r"prefetch\w+")) >= 4, "no line is asked for"
+
+
+def test_a_constant_is_stored_by_whole_registers(assembly, wide):
+    of_a_line = 64 // {"xmm": 16, "ymm": 32, "zmm": 64}[wide]
+    assert len(instructions(assembly["repeat"], r"v?movnt(?:ps|pd|dq)", f"%{wide}")) >= of_a_line
+    assert len(instructions(assembly["repeat"], r"v?mova(?:ps|pd|dq\w*)", rf"%{wide}\d+, .*\(")) >= of_a_line
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
