@@ -151,7 +151,7 @@ class Plan:
                     f"tied: {alias!r} is said to be {name!r}; the first must be no tensor of the plan, the second one"
                 )
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """Bytes of all elements."""
         return sum(tensor.bytes for tensor in self.tensors)

@@ -22,6 +22,7 @@ from fastinit.fill.constants import store_constant
 from fastinit.laws import Constant, KernelArguments, Law
 from fastinit.laws.blocks import Leaf
 from fastinit.laws.law import IndependentLaw
+from fastinit.pipeline import in_bytes
 from fastinit.progress import Progress
 
 Array = np.ndarray[Any, Any]
@@ -56,15 +57,15 @@ class BoundLaw(NamedTuple):
         assert isinstance(law, IndependentLaw)
         return cls(words, law.kept_arguments(format), None, format)
 
-    def engine(self, elements: int) -> engines.Engine:
+    def engine(self, elements: int) -> engines.Engine | None:
         """The engine for so many elements; constants need none, and load none."""
-        return engines.chosen(elements) if self.arguments is not None else reference
+        return engines.chosen(elements) if self.arguments is not None else None
 
     def run(
-        self, engine: engines.Engine, line: Array, region: Region, policy: StorePolicy = StorePolicy.REGULAR
+        self, engine: engines.Engine | None, line: Array, region: Region, policy: StorePolicy = StorePolicy.REGULAR
     ) -> None:
         """Fill a region of a line of memory on the calling thread."""
-        if self.arguments is not None and self.format is not None:
+        if engine is not None and self.arguments is not None and self.format is not None:
             arguments = self.arguments
             engine.fill(
                 arguments.kernel,
@@ -264,17 +265,12 @@ def fill_direct(
         storing.chunk(address + region.offset * itemsize, size, lambda policy: bound.run(engine, line, region, policy))
 
     count = cut.chunks
-
-    def after(done: int) -> None:
-        if progress is not None:
-            progress(total * done // count, total)
-
-    pool.for_each(work, count, workers, progress and after)
+    pool.for_each(work, count, workers, in_bytes(progress, total, count))
     storing.end()
 
 
 def storing_of(
-    storage: Array, bound: BoundLaw, engine: engines.Engine, mapped: bool, workers: int
+    storage: Array, bound: BoundLaw, engine: engines.Engine | None, mapped: bool, workers: int
 ) -> policies.Storing | policies.Told:
     """How the chunks of a fill are stored: as told, or by trial where the compiled engine makes it."""
     told = policies.told(storage.nbytes)

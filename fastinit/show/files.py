@@ -36,6 +36,7 @@ from fastinit.laws.blocks import Leaf, slices
 from fastinit.laws.law import Element
 from fastinit.laws.marginals import ZeroInflated, mixture
 from fastinit.laws.replayed import cost_of
+from fastinit.pipeline import Staging
 from fastinit.printable import printable
 from fastinit.progress import AnyProgress, Progress, following
 from fastinit.provenance import edits_of, replaying_allowed
@@ -125,13 +126,11 @@ class _File:
             for_each(lambda i: self._sample(fd, sampled[i], engine), len(sampled), threads)
             runs = list(_runs([one for one in self.tensors if one.decoded]))
             starts = np.cumsum([0, *(run.items for run in runs)]).tolist()
-            local = threading.local()
+            staging = Staging(ITEM, np.uint8)
 
             def work(i: int) -> None:
-                if not hasattr(local, "staging"):
-                    local.staging = np.empty(ITEM, np.uint8)
                 at = bisect_right(starts, i) - 1
-                self._item(fd, runs[at], i - starts[at], local.staging, engine)
+                self._item(fd, runs[at], i - starts[at], staging.buffer, engine)
 
             def after(done: int) -> None:
                 if progress is not None:

@@ -24,15 +24,18 @@ from fastinit.engines import compiled, processor, stream
 from fastinit.engines.compiled import conversions
 
 ONE_LOOP = ["uniform_32_rows", "uniform_steps_32_rows"]  # with the generator
-SINGLE = [*ONE_LOOP, "normal_32_rows", "centred_normal_32_rows", "truncated_32_rows", "truncated_deep_32_rows"]
-KERNELS = [*SINGLE, "uniform_64_rows", "normal_64_rows", "truncated_64_rows"]
+ROOTS_32 = ["normal_32_rows", "centred_normal_32_rows", "truncated_deep_32_rows"]  # laws that take square roots
+ROOTS_64 = ["normal_64_rows", "truncated_64_rows"]
+SINGLE = [*ONE_LOOP, *ROOTS_32, "truncated_32_rows", "laplace_32_rows"]
+KERNELS = [*SINGLE, *ROOTS_64, "uniform_64_rows", "laplace_64_rows"]
 # Of 256 bits: four vectors, and four some steps behind. Of 512, each some steps behind the one before.
-APART = ["normal_32_rows", "centred_normal_32_rows", "normal_64_rows", "truncated_64_rows"]
+APART = ["normal_32_rows", "centred_normal_32_rows", "normal_64_rows", "truncated_64_rows", "laplace_64_rows"]
 # Operations for each vector whose product is exact, and which AVX-512 does in one instruction with the sum.
 EXACT = {
     **dict.fromkeys(("normal_32_rows", "centred_normal_32_rows"), 3),
-    **dict.fromkeys(("truncated_32_rows", "truncated_deep_32_rows"), 2),
+    **dict.fromkeys(("truncated_32_rows", "truncated_deep_32_rows", "laplace_32_rows"), 2),
     **dict.fromkeys(("normal_64_rows", "truncated_64_rows"), 1),
+    "laplace_64_rows": 0,
 }
 
 FUSED = r"vfn?m(?:add|sub)\w*"
@@ -48,7 +51,7 @@ kernels = {kernel.py_func.__name__: kernel for kernel in (*KERNELS.values(), rep
 repeat(0, 0, np.zeros(192, np.uint8), False)
 cut, deep = laws.TruncatedNormal(0, 1, -2, 2), laws.TruncatedNormal(0, 1, -5, 5)
 for dtype in (np.float32, np.float64):
-    for law in (laws.Uniform(0, 1), laws.Uniform(0.5, 0.99), laws.Normal(0, 1), laws.Normal(1, 1), cut, deep):
+    for law in (laws.Uniform(), laws.Uniform(0.5, 0.99), laws.Normal(), laws.Normal(1, 1), cut, deep, laws.Laplace()):
         fastinit.fill(np.empty(4096, dtype), law, seed=0)
 print(json.dumps({name: list(kernels[name].inspect_asm().values()) for name in sys.argv[1:]}))
 """
@@ -96,7 +99,7 @@ def test_the_generator_runs_on_whole_registers(assembly, wide, kernel):
     assert len(instructions(assembly[kernel], "v?pmuludq", f"%{wide}")) >= 20
 
 
-@pytest.mark.parametrize("kernel", ["truncated_deep_32_rows", *APART])
+@pytest.mark.parametrize("kernel", [*ROOTS_32, *ROOTS_64])
 def test_square_roots_run_on_whole_registers(assembly, wide, kernel):
     packed = instructions(assembly[kernel], "v?sqrtp[sd]", f"%{wide}")
     single = instructions(assembly[kernel], "v?sqrts[sd]")  # of what a loop leaves over
@@ -126,7 +129,8 @@ def turn_of_the_law(kernel, text):
 
     The loop of the generator chooses between one group and two, and whether to carry: there it is a piece of the loop.
     """
-    once = "v?sqrtp[sd]" if "normal" in kernel else "v?maxp[sd]"
+    once = {"normal": "v?sqrtp[sd]", "laplace": "v?minp[sd]"}
+    once = next((one for name, one in once.items() if name in kernel), "v?maxp[sd]")
     turns = [code for loop, code in blocks(text) if loop or kernel in ONE_LOOP]
     turn = max((code for code in turns if instructions("\n".join(code), once)), key=len)
     return turn, [place for place, line in enumerate(turn) if instructions(line, once)]

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from traced import scalar
 
-from fastinit.engines import reference
-from fastinit.engines.compiled import entries, laplace, logarithm, normal, truncated, uniform
+from fastinit.engines import compiled, reference
+from fastinit.engines.compiled import entries
+from fastinit.engines.interface import LAW_ROOMS
 
-ROOMS = (logarithm, uniform, normal, truncated, laplace)  # not conversions.py, which NumPy says by `astype`
+ROOMS = ("logarithm", *LAW_ROOMS)  # not conversions.py, which NumPy says by `astype`
 
 
 def formulas():
     """Every formula of the compiled engine; what takes Operands is a law, or a way to one of several."""
-    for room in ROOMS:
-        twin = importlib.import_module(f"{reference.__name__}.{room.__name__.rpartition('.')[2]}")
+    for name in ROOMS:
+        room, twin = (importlib.import_module(f"{engine.__name__}.{name}") for engine in (compiled, reference))
         for name, function in inspect.getmembers(room, inspect.isfunction):
             first = next(iter(inspect.signature(function).parameters.values()), None)
             if function.__module__ == room.__name__ and first is not None and first.annotation != "Operands":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import FunctionType
 from typing import Any
 
 from fastinit.engines import cache, reference
 from fastinit.engines.blocking import SHORTEST_RUN
 from fastinit.engines.choosing import run_uninterrupted
-from fastinit.engines.compiled import laplace, normal, truncated, uniform
 from fastinit.engines.compiled.compiling import f64, kernel, u32
 from fastinit.engines.compiled.constants import repeat as repeat_lines
 from fastinit.engines.compiled.counting import tally_values
@@ -18,16 +18,10 @@ from fastinit.engines.compiled.scratch import of_thread
 from fastinit.engines.compiled.sparse import thin_lines
 from fastinit.engines.compiled.streaming import store_rows
 from fastinit.engines.compiled.tiles import fill_tiles
-from fastinit.engines.interface import StorePolicy
+from fastinit.engines.interface import LAW_ROOMS, StorePolicy
 from fastinit.engines.processor import CPU, FEATURES
 
-# A law for float32 (and what is rounded from it) and for float64 are two.
-LAWS = (
-    *(uniform.uniform_32, uniform.uniform_steps_32, uniform.uniform_64),
-    *(normal.normal_32, normal.centred_normal_32, normal.normal_64),
-    *(truncated.truncated_32, truncated.truncated_deep_32, truncated.truncated_64),
-    *(laplace.laplace_32, laplace.laplace_64),
-)
+LAWS = [law for room in LAW_ROOMS for law in import_module(f"{__package__}.{room}").LAWS]
 PLACEMENTS = {"rows": fill_rows, "tiles": fill_tiles, "many": fill_many_rows}
 
 

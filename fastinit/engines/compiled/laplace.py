@@ -28,3 +28,6 @@ def laplace_64(x: Operands) -> None:
     e, m = split_64(y, 1022.0)
     magnitude = 0.5 * minus_2_log_64(e, m - 1.0)
     x.out[0] = x.reals[0] + x.reals[1] * negative_unless(magnitude, wide(signed(w)))
+
+
+LAWS = (laplace_32, laplace_64)

@@ -128,3 +128,6 @@ def normal_64(x: Operands) -> None:
     cosine, sine = angle_64(b, x.low_words[1])
     sine, cosine = x.reals[0] + x.reals[1] * (radius * sine), x.reals[0] + x.reals[1] * (radius * cosine)
     store_pairs(x.out, sine, cosine, b if ONE_STEP else wide(b))
+
+
+LAWS = (normal_32, centred_normal_32, normal_64)

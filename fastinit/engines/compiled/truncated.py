@@ -235,3 +235,6 @@ def truncated_64(count, words, low_words, out, reals, integers, tail_probability
     """The elements beyond 6.6 standard deviations are drawn again."""
     near_64(count, words, low_words, out, reals, integers, tail_probability, counters)
     draw_far(far_64, k.DEEP_TAIL_64, count, words, low_words, out, reals, integers, tail_probability, counters)
+
+
+LAWS = (truncated_32, truncated_deep_32, truncated_64)

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from fastinit.engines import stream as k
-from fastinit.engines.interface import Region, StorePolicy
-from fastinit.engines.reference import laplace, mamba, normal, truncated, uniform
+from fastinit.engines.interface import LAW_ROOMS, Region, StorePolicy
 from fastinit.engines.reference.arrays import Array
 from fastinit.engines.reference.philox import words
 from fastinit.engines.reference.rounding import rounded
 from fastinit.engines.reference.rows import groups_of_rows, rows_of_groups
 
-# Law by the name of its kernel. A name says the working precision. One without a number is float64 from one word for
+# Law by the name of its kernel, which says the working precision. One without a number is float64 from one word for
 # every dtype, rounded at the end; the compiled engine has none of these, since their tensors have a few thousand
 # elements and compiling takes two seconds.
-LAWS: dict[str, Any] = {
-    law.__name__: law
-    for law in (
-        *(uniform.uniform_32, uniform.uniform_64),
-        *(normal.normal_32, normal.normal_64),
-        *(truncated.truncated_32, truncated.truncated_deep_32, truncated.truncated_64),
-        *(laplace.laplace_32, laplace.laplace_64),
-        *(mamba.step_bias, mamba.log_of_uniform),
-    )
-}
-# The same values by two operations less, in the compiled engine.
-LAWS |= {"uniform_steps_32": uniform.uniform_32, "centred_normal_32": normal.normal_32}
+LAWS: dict[str, Any] = {}
+for _room in (*LAW_ROOMS, "mamba"):
+    LAWS |= import_module(f"{__package__}.{_room}").LAWS
 
 # Elements drawn at once. Twice as fast on two threads as 2^14, in spite of the cache: the threads hand the GIL over at
 # every operation, and each should be worth that.

@@ -24,3 +24,6 @@ def laplace_64(words: Array, low_words: Array, reals: Array, integers: Array) ->
     y = (whole_64(words.view(np.int32) ^ upper, low_words ^ upper.view(np.uint32)) + 0.5) * 2.0**-63
     e, m = split_64(np.minimum(y, k.BELOW_ONE_64), 1022.0)
     return reals[0] + reals[1] * negative_unless(0.5 * minus_2_log_64(e, m - 1.0), words)
+
+
+LAWS = {"laplace_32": laplace_32, "laplace_64": laplace_64}

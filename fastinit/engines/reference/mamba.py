@@ -25,3 +25,6 @@ def log_of_uniform(words: Array, low_words: Array, reals: Array, integers: Array
     """Ln of a uniform number. Reals: low, span, smallest, largest."""
     low, span, lowest, highest = reals
     return clamp(log_64(low + span * open_unit(words)), lowest, highest)
+
+
+LAWS = {"step_bias": step_bias, "log_of_uniform": log_of_uniform}

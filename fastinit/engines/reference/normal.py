@@ -83,3 +83,6 @@ def normal_64(words: Array, low_words: Array, reals: Array, integers: Array) -> 
     sine, cosine = reals[0] + reals[1] * (radius * sine), reals[0] + reals[1] * (radius * cosine)
     store_pairs(out.swapaxes(0, 1), sine, cosine, b)
     return out.reshape(-1)
+
+
+LAWS = {"normal_32": normal_32, "centred_normal_32": normal_32, "normal_64": normal_64}

@@ -111,3 +111,6 @@ def truncated_64(words: Array, low_words: Array, reals: Array, integers: Array) 
     whole = ((words ^ flip).astype(np.uint64) << np.uint64(32)) | (low_words ^ flip)
     p = where(words <= integers[0], reals[0], reals[1]) + ((whole.astype(np.float64) + 0.5) * 2.0**-64) * reals[2]
     return value_64(magnitude_64(p), words, reals, integers)
+
+
+LAWS = {"truncated_32": truncated_32, "truncated_deep_32": truncated_deep_32, "truncated_64": truncated_64}

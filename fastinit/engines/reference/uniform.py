@@ -27,3 +27,6 @@ def uniform_64(words: Array, low_words: Array, reals: Array, integers: Array) ->
     """As uniform_32, of a word and its low word."""
     low, span, lowest, highest = reals
     return clamp(low + span * unit_64(words, low_words), lowest, highest)
+
+
+LAWS = {"uniform_32": uniform_32, "uniform_steps_32": uniform_32, "uniform_64": uniform_64}
