@@ -1,4 +1,4 @@
-"""Two engines with the same functions and the same bits: compiled/ (Numba) and reference.py (NumPy)."""
+"""Two engines with the same functions and the same bits: compiled/ (Numba) and reference/ (NumPy)."""
 
 from fastinit.engines.choosing import chosen as chosen
 from fastinit.engines.choosing import engine_for as engine_for

@@ -21,7 +21,7 @@ from traced import scalar
 
 import fastinit
 from fastinit.engines import compiled, processor, stream
-from fastinit.engines.compiled import logarithm, truncated
+from fastinit.engines.compiled import conversions
 
 ONE_LOOP = ["uniform_32_rows", "uniform_steps_32_rows"]  # with the generator
 SINGLE = [*ONE_LOOP, "normal_32_rows", "centred_normal_32_rows", "truncated_32_rows", "truncated_deep_32_rows"]
@@ -248,14 +248,14 @@ def test_no_library_function_is_called(assembly, kernel):
 @pytest.mark.parametrize("how", ["unsigned_by_halves", "unsigned_by_conversion"])
 def test_a_word_becomes_a_float32_in_one_rounding(how):
     # A processor uses one of the two ways, so that no other test compares them.
-    convert, words = scalar(getattr(truncated, how), numba.types.float32), some_words(0)
+    convert, words = scalar(getattr(conversions, how), numba.types.float32), some_words(0)
     compute = numba.njit(lambda word: convert(word))
     assert [compute(word) for word in words] == words.astype(np.float32).tolist()
 
 
 @pytest.mark.parametrize("how", ["whole_by_halves", "whole_by_conversion"])
 def test_two_words_become_a_float64_in_one_rounding(how):
-    convert = scalar(getattr(logarithm, how), numba.types.float64)
+    convert = scalar(getattr(conversions, how), numba.types.float64)
     high, low = some_words(1).view(np.int32), some_words(2)
     compute = numba.njit(lambda one, two: convert(one, two))
     exact = ((high.astype(np.int64) << 32) | low).astype(np.float64)
