@@ -28,18 +28,26 @@ def add_to(commands: Any) -> None:
     """Add the commands."""
     check = command(commands, "verify", "compare a checkpoint, bit by bit, with what it was initialised to", EXAMPLES)
     check.add_argument("path", help="a .safetensors file that fastinit wrote, or a folder of them")
-    check.add_argument("--sample", type=float, default=1.0, metavar="X", help="share of the elements; default 1: all")
+    check.add_argument(
+        "--sample",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="share of the elements to compare; default 1, which is all",
+    )
     check.set_defaults(run=_run_verify)
 
-    look = command(commands, "show", "say what the tensors of safetensors files hold, beside their laws", EXAMPLES)
-    look.add_argument("path", help="a .safetensors file, of anyone, or a folder of them")
+    look = command(commands, "show", "show what the tensors of safetensors files hold, beside their laws", EXAMPLES)
+    look.add_argument("path", help="a .safetensors file or a folder of them, whoever wrote them")
     look.add_argument("--html", metavar="FILE", help="write a page with a histogram of each tensor")
     look.set_defaults(run=_run_show)
 
     for parser in (check, look):
-        parser.add_argument("--threads", type=int, metavar="N", help="default: the CPUs this process may use")
+        parser.add_argument(
+            "--threads", type=int, metavar="N", help="number of threads; default: the CPUs that this process may use"
+        )
         parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-        parser.add_argument("--quiet", action="store_true", help="no progress and no report; only the exit code")
+        parser.add_argument("--quiet", action="store_true", help="print nothing; the exit code says the result")
 
 
 def _run_verify(options: argparse.Namespace) -> int:

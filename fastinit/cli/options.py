@@ -155,7 +155,7 @@ def add_seed(parser: Any) -> None:
         "--seed",
         type=int,
         metavar="N",
-        help="0 to 2^64 - 1; default: a fresh one, printed when the first bytes are done",
+        help="seed, from 0 to 2^64 - 1; default: a fresh one, which is printed",
     )
 
 
@@ -163,12 +163,18 @@ def add_writing(parser: Any, what: str) -> None:
     """Add what every command that writes a checkpoint takes; `what` is limited by --shard-size."""
     add_seed(parser)
     parser.add_argument(
-        "--shard-size", type=size, default=SHARD_SIZE, metavar="SIZE", help=f"of {what} at most: 100MB, 5GB (default)"
+        "--shard-size",
+        type=size,
+        default=SHARD_SIZE,
+        metavar="SIZE",
+        help=f"largest size of {what}: 100MB; default 5GB",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="default: the CPUs this process may use")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="number of threads; default: the CPUs that this process may use"
+    )
     parser.add_argument("--no-fsync", action="store_true", help="do not wait for the disk; a power cut may lose files")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="no progress and no report; only a seed that was drawn")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but a seed that was drawn")
 
 
 def flag(name: str) -> str:
