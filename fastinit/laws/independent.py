@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -81,9 +80,16 @@ class Constant(IndependentLaw):
         if math.isfinite(value):
             refuse_overflow(self, value, format)
 
-    @np.errstate(all="ignore")
     def stored(self, dtype: np.dtype[Any], format: Format | None) -> np.ndarray[Any, Any]:
-        """The value as one storage element; ValueError where the dtype cannot hold it."""
+        """The value as one storage element, kept for the next buffer; ValueError where the dtype cannot hold it."""
+        kept: dict[Any, np.ndarray[Any, Any]] = self.__dict__.setdefault("_stored", {})
+        found = kept.get((dtype, format))
+        if found is None:
+            found = kept[dtype, format] = self._as_element(dtype, format)
+        return found
+
+    @np.errstate(all="ignore")
+    def _as_element(self, dtype: np.dtype[Any], format: Format | None) -> np.ndarray[Any, Any]:
         value = np.asarray(self.value)
         if value.dtype.kind == "c" and dtype.kind != "c":
             raise ValueError(f"{self} does not fit dtype {dtype}, which is real; pass its real part")
@@ -196,13 +202,7 @@ class Normal(IndependentLaw):
         warn_if_lost(self.mean, self.std, format)
         # No |z| is below 2^-46, so that above this std none becomes -0.0, which a mean of 0 would make 0.0.
         centred = self.mean == 0.0 and self.std >= 2.0**-80 and format.working == "float32"
-        return _normal_draw("centred_normal" if centred else "normal", format, self.mean + 0.0, self.std)
-
-
-@lru_cache(maxsize=1024)
-def _normal_draw(kernel: str, format: Format, mean: float, std: float) -> KernelArguments:
-    """Kept, since to make it takes a fifteenth of a fill of 64 elements; no mean is -0.0, which would equal 0.0."""
-    return arguments(kernel, format, (mean, std))
+        return arguments("centred_normal" if centred else "normal", format, (self.mean + 0.0, self.std))
 
 
 @dataclass(frozen=True)
