@@ -10,15 +10,12 @@ import pytest
 
 import fastinit
 
-
-def recorded():
-    return json.loads(digests.RECORD.read_text(encoding="utf-8"))
+RECORDED = json.loads(digests.RECORD.read_text(encoding="utf-8"))
 
 
 def test_there_is_a_recorded_digest_for_every_law_and_dtype():
-    record = recorded()
-    assert record["stream"] == fastinit.STREAM
-    assert record["digests"].keys() == {what for what, _ in digests.drawings()}, "python ci/digests.py --write"
+    assert RECORDED["stream"] == fastinit.STREAM
+    assert RECORDED["digests"].keys() == {what for what, _ in digests.drawings()}, "python ci/digests.py --write"
 
 
 @pytest.fixture
@@ -36,13 +33,13 @@ def compare(monkeypatch, tmp_path):
 
 
 def test_the_recorded_digests_are_found_again(compare, capsys):
-    first = dict(islice(recorded()["digests"].items(), 2))
+    first = dict(islice(RECORDED["digests"].items(), 2))
     assert compare(first) == 0
     assert "numpy: 2 of 2 digests are those recorded" in capsys.readouterr().out
 
 
 def test_a_digest_that_differs_or_that_one_side_lacks_is_an_error(compare, capsys):
-    (one, its), (other, also) = islice(recorded()["digests"].items(), 2)
+    (one, its), (other, also) = islice(RECORDED["digests"].items(), 2)
     for content, wrong in [
         ({one: its, other: its}, [other]),
         ({one: its}, [other]),
