@@ -17,7 +17,7 @@ PIECE = 1 << 13  # elements; 64 KiB as float64 stay in the cache: 0.25 ms a MiB,
 
 @dataclass(frozen=True)
 class Measured:
-    """What `elements` values of a file came to. NaN where there were none."""
+    """What `elements` values of a file came to, complex ones by their moduli. NaN where there were none."""
 
     elements: int
     mean: float
@@ -54,7 +54,9 @@ def combine(tallies: np.ndarray[Any, Any], about: float) -> Measured:
 
 
 def widened(storage: np.ndarray[Any, Any], format: Format | None) -> np.ndarray[Any, Any]:
-    """The numbers that raw storage stands for; an array that holds numbers already is returned as it is."""
+    """The numbers that raw storage stands for: of complex ones their moduli; an array of real ones as it is."""
+    if storage.dtype.kind == "c":
+        return np.asarray(np.abs(storage))
     if format is None or storage.dtype.kind == "f":
         return storage
     if format.name == "bfloat16":

@@ -23,6 +23,7 @@ import numpy as np
 
 from fastinit import engines
 from fastinit.address import Shard, drawn_seed, stream_words
+from fastinit.dtypes import PARTS
 from fastinit.engines.interface import one_row
 from fastinit.files import measure, system
 from fastinit.files.failures import cannot_write, saying
@@ -36,6 +37,7 @@ from fastinit.floating_point import in_default_mode
 from fastinit.laws import Law
 from fastinit.laws.blocks import check_tensor
 from fastinit.laws.law import Element, ShapedLaw
+from fastinit.laws.marginals import modulus_of
 from fastinit.threads import for_each, resolve
 
 STAGING = 1 << 20  # bytes of one staging buffer, one a thread
@@ -56,6 +58,8 @@ class Report:
                        measured in `measured_elements` of the elements: all, or those of every 16th MiB in a large file
     expected_mean, expected_std
                        those of the law, before rounding to the file's dtype
+
+    Of complex numbers all of these are of their moduli.
     """
 
     path: str
@@ -241,8 +245,9 @@ class _Job:
 
     @cached_property
     def element(self) -> Element:
-        """The law of an element."""
-        return self.law.marginal(self.shard.shape if self.shard is not None else self.layout.shape)
+        """The law of an element, or of its modulus where it is complex."""
+        element = self.law.marginal(self.shard.shape if self.shard is not None else self.layout.shape)
+        return modulus_of(element) if self.layout.dtype in PARTS else element
 
     @cached_property
     def about(self) -> float:

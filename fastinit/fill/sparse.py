@@ -12,6 +12,7 @@ import numpy as np
 from fastinit import engines
 from fastinit import threads as pool
 from fastinit.address import Axis, collapse
+from fastinit.engines import reference
 from fastinit.engines.interface import Region
 from fastinit.fill import buffers, memory
 from fastinit.fill.runs import SMALLEST_CHUNK, BoundLaw, FillRequest, fill_staged, populate
@@ -51,6 +52,8 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
     """
     engine = engines.chosen(storage.size)
     line, offset = buffers.line_of(storage)
+    # To thin is to store zeros, which a kernel does to 8 bytes as to another number of 8; of 16 it knows none.
+    thinning = reference if storage.dtype == np.complex128 else engine
     steps = [step // storage.itemsize for step in storage.strides]
     start, length = request.place.offsets[axis], storage.shape[axis]
     own = Axis(length, steps[axis], request.pitches[axis])
@@ -61,7 +64,8 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
     if not down and outer:
         bundle = max(outer, key=lambda candidate: candidate.size)
         outer = [candidate for candidate in outer if candidate is not bundle]
-    passes = memory.goes_past_cache(storage.nbytes) and (bundle if down else own).step == 1
+    is_complex = storage.dtype.kind == "c"
+    passes = memory.goes_past_cache(storage.nbytes) and (bundle if down else own).step == 1 and not is_complex
     block = STAGED // storage.itemsize if passes else BLOCK
     if down:
         lines = min(max(bundle.size // (BUNDLES_PER_THREAD * request.workers) // 64, 1) * 64, MOST_LINES)
@@ -101,7 +105,7 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
 
         for place in range(0, start, places):
             before = region(place, start)
-            engine.thin(line, before, request.words, remaining_nonzeros, length_of_line - place, down, True)
+            thinning.thin(stored(line), before, request.words, remaining_nonzeros, length_of_line - place, down, True)
         past_cache = passes and memory.is_resident(address + at * storage.itemsize)
         staging = staging_of_thread() if past_cache else None
         for place in range(start, start + length, places):
@@ -111,7 +115,9 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
             # Thinned where it was drawn, in the cache; past it, on the way to where it belongs.
             memory_of, where = (line, here) if staging is None else (staging, beside(here))
             bound.run(engine, memory_of, flat(where))
-            engine.thin(memory_of, where, request.words, remaining_nonzeros, length_of_line - place, down, False)
+            thinning.thin(
+                stored(memory_of), where, request.words, remaining_nonzeros, length_of_line - place, down, False
+            )
             if staging is not None:
                 engine.store(line, flat(here), staging)
 
@@ -122,6 +128,11 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
             request.progress(total * done // count, total)
 
     pool.for_each(work, count, min(request.workers, max(1, total // SMALLEST_CHUNK)), request.progress and after)
+
+
+def stored(line: Array) -> Array:
+    """Memory as `thin` takes it: complex64 as numbers of its size."""
+    return line.view(np.float64) if line.dtype == np.complex64 else line
 
 
 def beside(region: Region) -> Region:

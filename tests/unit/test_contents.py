@@ -43,7 +43,7 @@ NAMES = {
 LAWS = {
     *("Constant", "Uniform", "Normal", "Laplace", "TruncatedNormal", "StepBias", "LogOfUniform"),
     *("Blocks", "Padded", "Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
-    *("Given", "Copy", "Replayed"),
+    *("Given", "Copy", "Replayed", "ComplexNormal", "ComplexUniform", "ComplexTruncatedNormal"),
 }
 HEAVY = ["numba", "llvmlite", "scipy", "torch", "jax", "keras", "matplotlib", "ml_dtypes", "tqdm"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastinit.engines import cache, reference
 from fastinit.engines.blocking import SHORTEST_RUN
 from fastinit.engines.choosing import run_uninterrupted
-from fastinit.engines.compiled import laplace, normal, truncated, uniform
+from fastinit.engines.compiled import laplace, normal, planar, truncated, uniform
 from fastinit.engines.compiled.compiling import f64, kernel, u32
 from fastinit.engines.compiled.counting import tally_values
 from fastinit.engines.compiled.rows import are_joined, fill_rows
@@ -25,6 +25,8 @@ LAWS = (
     *(normal.normal_32, normal.centred_normal_32, normal.normal_64),
     *(truncated.truncated_32, truncated.truncated_deep_32, truncated.truncated_64),
     *(laplace.laplace_32, laplace.laplace_64),
+    *(planar.complex_uniform_32, planar.complex_uniform_64),
+    *(planar.complex_truncated_32, planar.complex_truncated_64),
 )
 PLACEMENTS = {"rows": fill_rows, "tiles": fill_tiles}
 
