@@ -140,7 +140,7 @@ class Source:
     parts: dict[int, tuple[Tensor, Parts]] = field(default_factory=dict, compare=False, repr=False)
 
     def draw(self, piece: Piece, buffer: Array) -> None:
-        """KernelArguments a piece into a buffer of bytes, which is aligned for its dtype, on the calling thread."""
+        """Draw a piece into a buffer of bytes, which is aligned for its dtype, on the calling thread."""
         tensor = piece.tensor
         if isinstance(tensor.law, ShapedLaw):
             parts = self._parts(tensor)

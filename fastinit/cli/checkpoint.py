@@ -8,13 +8,14 @@ import json
 from typing import Any
 
 from fastinit.address import STREAM
-from fastinit.cli.options import DONE, add_writing, command, dimensions, seeded, setting
+from fastinit.cli.options import DONE, add_writing, announce, command, dimensions, dtype, quoted, seeded, setting
 from fastinit.dtypes import FORMATS
-from fastinit.formatting import columns_of
+from fastinit.formatting import columns_of, size
 from fastinit.plan import Plan, load_rules, shapes_of
 from fastinit.printable import printable
 from fastinit.recipes import RECIPES, rules_for, tied_for
 from fastinit.write import Written, write
+from fastinit.write.checkpoint import split
 
 EXAMPLES = """
   fastinit plan --shapes model.safetensors --rules rules.toml -o plan.json
@@ -70,7 +71,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--model", metavar="NAME", help="package.module:callable that builds a torch.nn.Module; its code is run"
     )
-    source.add_argument("--dtype", choices=FORMATS, metavar="NAME", help="of all tensors of floats")
+    source.add_argument("--dtype", type=dtype, choices=FORMATS, metavar="NAME", help="of all tensors of floats")
 
 
 def _planned(options: argparse.Namespace) -> tuple[Plan, dict[str, bytes]]:
@@ -127,8 +128,8 @@ def _run_plan(options: argparse.Namespace) -> int:
         return DONE
     rows = [(printable(one.name), dimensions(one.shape), one.dtype, repr(one.law)) for one in plan.tensors]
     widths = [max((columns_of(row[i]) for row in rows), default=0) for i in range(3)]
-    for name, shape, dtype, law in rows:
-        print(f"{name}{' ' * (widths[0] - columns_of(name))}  {shape:>{widths[1]}}  {dtype:{widths[2]}}  {law}")
+    for name, shape, kind, law in rows:
+        print(f"{name}{' ' * (widths[0] - columns_of(name))}  {shape:>{widths[1]}}  {kind:{widths[2]}}  {law}")
     print(f"{len(rows)} tensors, {plan.bytes:,} bytes, plan {plan.digest}")
     return DONE
 
@@ -136,6 +137,12 @@ def _run_plan(options: argparse.Namespace) -> int:
 def _run_write(options: argparse.Namespace) -> int:
     plan, beside = _planned(options)
     seed, progress = seeded(options)
+    count = len(split(plan, options.shard_size))
+    announce(
+        options,
+        f"write {len(plan.tensors):,} tensors, {size(plan.bytes)}, to {printable(options.output)} in {files(count)}, "
+        f"seed {seed}",
+    )
     with progress:
         report = write(
             plan,
@@ -158,12 +165,18 @@ def _run_write(options: argparse.Namespace) -> int:
 
 def _summary(report: Written, plan: Plan) -> str:
     """What a person wants to know of a checkpoint that was written."""
-    files = "1 file" if len(report.files) == 1 else f"{len(report.files)} files"
     kept = f", {len(report.skipped)} of them whole already" if report.skipped else ""
     return "\n".join(
         (
-            f"{printable(report.folder)}: {report.tensors:,} tensors, {report.bytes:,} bytes in {files}{kept}",
+            f"{printable(report.folder)}: {report.tensors:,} tensors, {report.bytes:,} bytes in "
+            f"{files(len(report.files))}{kept}",
             f"seed  {report.seed}, stream {STREAM}, plan {plan.digest}",
             f"time  {report.seconds:.2f} s, {report.gigabytes_per_second:.2f} GB/s",
+            f"next  fastinit verify {quoted(report.folder)}",
         )
     )
+
+
+def files(count: int) -> str:
+    """How many, in words."""
+    return "1 file" if count == 1 else f"{count:,} files"

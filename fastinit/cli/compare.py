@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import shutil
 from typing import Any
 
 from fastinit.cli.options import DONE, command, plain, progress_of
+from fastinit.cli.terminal import painter, width
 from fastinit.files.small import save
 
 EXAMPLES = """
@@ -30,6 +30,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--width", type=int, default=512, metavar="N", help="units a layer; default 512")
     parser.add_argument("--batch", type=int, default=128, metavar="N", help="inputs; default 128")
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs, order of training; default 0")
+
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="how many to measure; default 3")
 
     training = parser.add_argument_group("cost curves", "plain SGD on scikit-learn's digits, from each start")
     training.add_argument("--no-training", action="store_true", help="none of them; scikit-learn is not needed")
@@ -68,6 +70,7 @@ def _run(options: argparse.Namespace) -> int:
             width=options.width,
             batch=options.batch,
             seed=options.seed,
+            seeds=options.seeds,
             negative_slope=options.negative_slope,
             training=None if options.no_training else training,
             progress=progress.show,
@@ -80,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
             )
         )
     elif not options.quiet:
-        print(report(comparison, shutil.get_terminal_size((120, 24)).columns))
+        print(report(comparison, width() or 120, painter()))
     if options.png is not None:
         save_png(comparison, options.png)
     if options.html is not None:

@@ -9,7 +9,21 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from fastinit.cli.options import DONE, add_writing, command, dimensions, flag, part, plain, seeded, setting, shape
+from fastinit.cli.options import (
+    DONE,
+    add_writing,
+    announce,
+    command,
+    dimensions,
+    dtype_called,
+    flag,
+    part,
+    plain,
+    quoted,
+    seeded,
+    setting,
+    shape,
+)
 from fastinit.dtypes import FORMATS
 from fastinit.edit import (
     Add,
@@ -167,8 +181,8 @@ def _operation(name: str, values: Any, further: dict[str, Any]) -> Operation:
         case "delete":
             return Delete(values)
         case "dtype":
-            pattern, _, dtype = values.rpartition("=")
-            return Cast(dtype, pattern or ".*")
+            pattern, _, target = values.rpartition("=")
+            return Cast(dtype_called(target), pattern or ".*")
         case "add":
             if "law" not in further:
                 raise ValueError(f"add {values[0]!r}: its law is missing: --law 'scheme = \"zeros\"'")
@@ -210,6 +224,10 @@ def _run_edit(options: argparse.Namespace) -> int:
     seed, progress = seeded(options, any(one.draws for one in operations))
     if options.in_place and not options.dry_run and not options.quiet:
         print(f"fastinit: {IN_PLACE}; its seed is {seed}", file=sys.stderr, flush=True)
+    what = ", ".join(f"--{name}" for name, _, _ in options.steps)
+    where = printable(options.output or options.path)
+    if not options.dry_run:
+        announce(options, f"apply {what or 'nothing'} to {printable(options.path)}, into {where}, seed {seed}")
     with progress:
         report = edit(
             options.path,
@@ -252,6 +270,9 @@ def _report(report: Edited) -> str:
         f"{f', {kept} files kept' if kept else ''}"
     )
     lines.append(f"seed  {report.seed}")
-    if not report.dry_run:
+    if report.dry_run:
+        lines.append(f"next  the same without --dry-run, with --seed {report.seed}: nothing is changed yet")
+    else:
         lines.append(f"time  {report.seconds:.2f} s")
+        lines.append(f"next  fastinit verify {quoted(report.output or report.path)}")
     return "\n".join(lines)

@@ -8,7 +8,20 @@ import json
 from typing import Any
 
 from fastinit.address import STREAM
-from fastinit.cli.options import DONE, EXIT_CODES, add_seed, axes, flag, number, pair, part, plain, seeded, shape
+from fastinit.cli.options import (
+    DONE,
+    add_seed,
+    axes,
+    command,
+    dtype,
+    flag,
+    number,
+    pair,
+    part,
+    plain,
+    seeded,
+    shape,
+)
 from fastinit.dtypes import FORMATS
 from fastinit.fans import LAYOUTS
 from fastinit.files.npy import Report, fill_file, stored_shape
@@ -16,8 +29,7 @@ from fastinit.laws import Law
 from fastinit.printable import printable
 from fastinit.scheme_names import SCHEMES, law_of
 
-EXAMPLES = """\
-examples:
+EXAMPLES = """
   fastinit fill weights.npy --shape 32768,8192 --scheme he_normal --fan-in 8192 --seed 0
   fastinit fill conv.npy --shape 64,3,7,7 --scheme kaiming_normal --negative-slope 0.01 --seed 0 --name stem
   fastinit fill embed.bin --shape 128256,4096 --dtype bfloat16 --scheme normal --std 0.02 --seed 7 --name embed
@@ -32,21 +44,17 @@ examples:
 
 def add_to(commands: Any) -> None:
     """Add the command."""
-    fill = commands.add_parser(
-        "fill",
-        help="create a weight file, or fill one in place",
-        description="Create a .npy or .bin file and fill it. It appears under its name when it is whole.",
-        epilog=EXAMPLES + EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    fill = command(commands, "fill", "create a weight file, or fill one in place", EXAMPLES)
+    fill.description = "Create a .npy or .bin file and fill it. It appears under its name when it is whole."
     fill.set_defaults(run=_run_fill)
     fill.add_argument("path", help="ends in .npy, or in .bin for the bare elements in row-major order")
 
     what = fill.add_argument_group("what to draw")
-    what.add_argument("--shape", type=shape, metavar="N,M,...", help="of the tensor, in elements")
+    what.add_argument("--shape", type=shape, metavar="N,M", help="of the tensor, in elements: 4096,1024 or 4096x1024")
     what.add_argument("--scheme", required=True, choices=SCHEMES, metavar="NAME", help=", ".join(SCHEMES))
-    what.add_argument("--dtype", help=f"default float32 (--existing .npy: its own); {', '.join(FORMATS)}")
+    what.add_argument(
+        "--dtype", type=dtype, metavar="NAME", help=f"default float32 (--existing .npy: its own); {', '.join(FORMATS)}"
+    )
     add_seed(what)
     what.add_argument("--name", default="", help="of the tensor; same seed and same name give the same values")
 

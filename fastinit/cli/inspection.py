@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import shutil
 from typing import Any
 
 from fastinit.cli.options import DONE, FAILED, command, plain, progress_of
+from fastinit.cli.terminal import painter, width
 from fastinit.files.small import save
+from fastinit.formatting import Paint
 from fastinit.printable import printable
 from fastinit.show import html, show, table
 from fastinit.show.shown import TensorShown
-from fastinit.verify import CLOSE, EDITED_SINCE, SAME, Verdict, Verified, verify
+from fastinit.verify import EDITED_SINCE, Verdict, Verified, verify
 
 EXAMPLES = """
   fastinit verify out                      # exit code 0 only if every tensor is as initialised
@@ -47,14 +48,14 @@ def _run_verify(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(plain(dataclasses.asdict(report) | {"ok": report.ok})))
     elif not options.quiet:
-        print(_verdict(report))
+        print(_verdict(report, painter()))
     return DONE if report.ok else FAILED
 
 
-def _verdict(report: Verified) -> str:
+def _verdict(report: Verified, paint: Paint) -> str:
     """What a person wants to know: the tensors that are not as initialised, and the sum."""
     lines = []
-    others = [one for one in report.tensors if one.status not in (SAME, CLOSE)]
+    others = report.others
     for one in others[:MOST_SHOWN]:
         where = ""
         if one.index is not None:
@@ -63,12 +64,12 @@ def _verdict(report: Verified) -> str:
             where = f": {_how_many(one)}, {first}"
         elif one.status == EDITED_SINCE:
             where = f": {printable(str(one.how))}; {one.compared:,} of {one.elements:,} elements are as drawn"
-        lines.append(f"{printable(one.name)}  {one.status}{where}")
+        lines.append(f"{printable(one.name)}  {paint(one.status, 'alert')}{where}")
     if len(others) > MOST_SHOWN:
         lines.append(f"... and {len(others) - MOST_SHOWN} more")
-    same = len(report.tensors) - len(others)
+    same = f"{len(report.tensors) - len(others):,} of {len(report.tensors):,} tensors are as initialised"
     lines.append(
-        f"{printable(report.path)}: {same:,} of {len(report.tensors):,} tensors are as initialised; "
+        f"{printable(report.path)}: {paint(same, 'good' if report.ok else 'alert')}; "
         f"{report.compared:,} of {report.elements:,} elements compared "
         f"in {report.seconds:.2f} s, {report.gigabytes_per_second:.2f} GB/s"
     )
@@ -92,7 +93,7 @@ def _run_show(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(plain({"path": str(options.path), "tensors": [_as_dict(one) for one in shown.tensors]})))
     elif not options.quiet:
-        print(table(shown, shutil.get_terminal_size((120, 24)).columns))
+        print(table(shown, width(), painter()))
     return DONE
 
 

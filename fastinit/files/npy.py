@@ -38,6 +38,7 @@ from fastinit.laws import Law
 from fastinit.laws.blocks import check_tensor
 from fastinit.laws.law import Element, ShapedLaw
 from fastinit.laws.marginals import modulus_of
+from fastinit.progress import AnyProgress, Progress, following
 from fastinit.threads import for_each, resolve
 
 STAGING = 1 << 20  # bytes of one staging buffer, one a thread
@@ -102,7 +103,7 @@ def fill_file(
     name: str | int = "",
     shard: Shard | None = None,
     threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: AnyProgress = None,
     overwrite: bool = False,
     existing: bool = False,
     durable: bool = True,
@@ -114,7 +115,7 @@ def fill_file(
     dtype      float32 if not given; with existing=True and .npy the file's own. bfloat16 and float8 only as .bin
     seed, name the address of the tensor, as in `fill`; seed=None draws one; the log and the report say which
     shard      says that the file is a block of a larger tensor; then a seed must be given
-    progress   called with (bytes done, bytes in all)
+    progress   True for a bar (tqdm), or a function: called with (bytes done, bytes in all)
     overwrite  replace an existing file, in one step, when the new one is whole
     existing   fill an existing file in place, header untouched; interrupted, it is left partly filled. Run again
     durable    sync to disk before the file takes its name (in place: at the end); False leaves that to the system
@@ -141,7 +142,7 @@ def fill_file(
         raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
     if seed is None:
         seed = drawn_seed("fill_file", name) if law.draws else 0
-    job = _Job(target, layout, law, seed, name, shard, resolve(threads), progress)
+    job = _Job(target, layout, law, seed, name, shard, resolve(threads), following(progress))
     with engines.use(engines.engine_for(layout.elements)):
         job.rehearse()
         expected_mean, expected_std = float(job.element.mean), float(job.element.std)
@@ -241,7 +242,7 @@ class _Job:
     name: str | int
     shard: Shard | None
     threads: int
-    progress: Callable[[int, int], None] | None
+    progress: Progress | None
 
     @cached_property
     def element(self) -> Element:
@@ -358,7 +359,7 @@ class _Job:
         return cut, draw
 
     def draw_line(self) -> Callable[[np.ndarray[Any, Any], tuple[int, ...]], None]:
-        """KernelArguments part of a tensor that lies in the file as one line.
+        """Draw part of a tensor that lies in the file as one line.
 
         The checks of `fill` and its cutting into chunks take 50 us, a third of what drawing 1 MiB takes, so the engine
         is called directly: 4.4 against 3.2 GB/s into a file.

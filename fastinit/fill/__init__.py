@@ -2,3 +2,4 @@
 
 from fastinit.fill.call import fill as fill
 from fastinit.fill.call import new as new
+from fastinit.fill.many import fill_many as fill_many

@@ -14,8 +14,8 @@ from fastinit import threads as pool
 from fastinit.address import Axis, collapse
 from fastinit.engines import reference
 from fastinit.engines.interface import Region
-from fastinit.fill import buffers, memory
-from fastinit.fill.runs import SMALLEST_CHUNK, BoundLaw, FillRequest, fill_staged, populate
+from fastinit.fill import buffers, memory, policies
+from fastinit.fill.runs import BoundLaw, FillRequest, fill_staged, populate, useful_workers
 from fastinit.laws import Sparse
 
 Array = np.ndarray[Any, Any]
@@ -64,8 +64,11 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
     if not down and outer:
         bundle = max(outer, key=lambda candidate: candidate.size)
         outer = [candidate for candidate in outer if candidate is not bundle]
+    kernel = bound.arguments.kernel if bound.arguments is not None else "constant"
+    code = bound.format.code if bound.format is not None else 0
+    case = policies.Case(kernel, "rows", storage.itemsize, code, "resident", request.workers > 1)
     is_complex = storage.dtype.kind == "c"
-    passes = memory.goes_past_cache(storage.nbytes) and (bundle if down else own).step == 1 and not is_complex
+    passes = not is_complex and policies.goes_past_cache(storage.nbytes, case) and (bundle if down else own).step == 1
     block = STAGED // storage.itemsize if passes else BLOCK
     if down:
         lines = min(max(bundle.size // (BUNDLES_PER_THREAD * request.workers) // 64, 1) * 64, MOST_LINES)
@@ -127,7 +130,7 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
         if request.progress is not None:
             request.progress(total * done // count, total)
 
-    pool.for_each(work, count, min(request.workers, max(1, total // SMALLEST_CHUNK)), request.progress and after)
+    pool.for_each(work, count, useful_workers(total, request.workers), request.progress and after)
 
 
 def stored(line: Array) -> Array:

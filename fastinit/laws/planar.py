@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastinit.dtypes import Format
-from fastinit.engines import pieces
+from fastinit.engines.reference.exponential import exp_parts
 from fastinit.laws.functions import function
 from fastinit.laws.law import (
     Element,
@@ -35,7 +35,7 @@ def mass_within(cut: float) -> tuple[float, float]:
     square = cut * cut
     if square > 700.0:
         return 1.0, 0.0
-    exponent, m = pieces.exp_parts(np.array([-square]))
+    exponent, m = exp_parts(np.array([-square]))
     power = math.ldexp(1.0, int(exponent[0]))
     return (1.0 - power) - power * float(m[0]), power + power * float(m[0])
 

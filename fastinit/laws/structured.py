@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from fastinit.address import axes, integer
+from fastinit.choices import Flatten, KernelLayout
 from fastinit.dtypes import Format
 from fastinit.laws.independent import Constant, Normal
 from fastinit.laws.law import Element, IndependentLaw, KernelArguments, Law, ShapedLaw, finite, real, refuse_overflow
@@ -180,7 +181,7 @@ class Orthogonal(ShapedLaw):
     """
 
     gain: float = 1.0
-    flatten: str = "torch"
+    flatten: Flatten = "torch"
     batch: int = 0
     batch_axis: tuple[int, ...] = field(default=(), kw_only=True)
 
@@ -254,7 +255,7 @@ class DeltaOrthogonal(ShapedLaw):
     """
 
     gain: float = 1.0
-    layout: str = "torch"
+    layout: KernelLayout = "torch"
     batch_axis: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:

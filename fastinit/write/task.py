@@ -20,7 +20,8 @@ from fastinit.files.safetensors import Header, lay_out, read_header
 from fastinit.files.scratch import scratch
 from fastinit.floating_point import in_default_mode
 from fastinit.plan import Tensor
-from fastinit.threads import Progress, for_each, resolve
+from fastinit.progress import Progress
+from fastinit.threads import for_each, resolve
 
 # Bytes. Where the pieces are smaller, drawing one is mostly Python, and two threads hold each other up: 20,000 tensors
 # of 10 KB take 3.0 s on two and 2.4 on one.

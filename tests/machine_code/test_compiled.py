@@ -21,7 +21,7 @@ from traced import scalar
 
 import fastinit
 from fastinit.engines import compiled, processor, stream
-from fastinit.engines.compiled import logarithm, truncated
+from fastinit.engines.compiled import conversions
 
 ONE_LOOP = ["uniform_32_rows", "uniform_steps_32_rows"]  # with the generator
 SINGLE = [*ONE_LOOP, "normal_32_rows", "centred_normal_32_rows", "truncated_32_rows", "truncated_deep_32_rows"]
@@ -43,7 +43,9 @@ ASSEMBLY = """
 import json, sys, numpy as np, fastinit
 from fastinit import laws
 from fastinit.engines.compiled import KERNELS
-kernels = {kernel.py_func.__name__: kernel for kernel in KERNELS.values()}
+from fastinit.engines.compiled.constants import repeat
+kernels = {kernel.py_func.__name__: kernel for kernel in (*KERNELS.values(), repeat)}
+repeat(0, 0, np.zeros(192, np.uint8), False)
 cut, deep = laws.TruncatedNormal(0, 1, -2, 2), laws.TruncatedNormal(0, 1, -5, 5)
 for dtype in (np.float32, np.float64):
     for law in (laws.Uniform(0, 1), laws.Uniform(0.5, 0.99), laws.Normal(0, 1), laws.Normal(1, 1), cut, deep):
@@ -62,7 +64,7 @@ def run(program, *arguments, folder=None, **environment):
     return child.stdout
 
 
-COMPILING = early.Child("assembly", ASSEMBLY, *KERNELS)
+COMPILING = early.Child("assembly", ASSEMBLY, *KERNELS, "repeat")
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +209,12 @@ def test_finished_lines_go_past_the_cache_while_words_are_drawn(assembly, wide, 
     assert len(instructions(assembly[kernel], r"prefetch\w+")) >= 4, "no line is asked for"
 
 
+def test_a_constant_is_stored_by_whole_registers(assembly, wide):
+    of_a_line = 64 // {"xmm": 16, "ymm": 32, "zmm": 64}[wide]
+    assert len(instructions(assembly["repeat"], r"v?movnt(?:ps|pd|dq)", f"%{wide}")) >= of_a_line
+    assert len(instructions(assembly["repeat"], r"v?mova(?:ps|pd|dq\w*)", rf"%{wide}\d+, .*\(")) >= of_a_line
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_no_reference_is_counted_between_blocks(assembly, kernel):
     # Each is an instruction that waits until all stores are done: 0.3 us a block, a third of the uniform law.
@@ -240,14 +248,14 @@ def test_no_library_function_is_called(assembly, kernel):
 @pytest.mark.parametrize("how", ["unsigned_by_halves", "unsigned_by_conversion"])
 def test_a_word_becomes_a_float32_in_one_rounding(how):
     # A processor uses one of the two ways, so that no other test compares them.
-    convert, words = scalar(getattr(truncated, how), numba.types.float32), some_words(0)
+    convert, words = scalar(getattr(conversions, how), numba.types.float32), some_words(0)
     compute = numba.njit(lambda word: convert(word))
     assert [compute(word) for word in words] == words.astype(np.float32).tolist()
 
 
 @pytest.mark.parametrize("how", ["whole_by_halves", "whole_by_conversion"])
 def test_two_words_become_a_float64_in_one_rounding(how):
-    convert = scalar(getattr(logarithm, how), numba.types.float64)
+    convert = scalar(getattr(conversions, how), numba.types.float64)
     high, low = some_words(1).view(np.int32), some_words(2)
     compute = numba.njit(lambda one, two: convert(one, two))
     exact = ((high.astype(np.int64) << 32) | low).astype(np.float64)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fastinit.engines import stream as k
+from fastinit.engines.compiled.conversions import negative_unless, whole_64
 from fastinit.engines.compiled.law import FLOAT64, NEAR, law
-from fastinit.engines.compiled.logarithm import minus_2_log_32, minus_2_log_64, split_32, split_64, whole_64
+from fastinit.engines.compiled.logarithm import minus_2_log_32, minus_2_log_64, split_32, split_64
 from fastinit.engines.compiled.operands import Operands
-from fastinit.engines.compiled.truncated import negative_unless
 from fastinit.engines.compiled.vectors import fused, minimum, real, signed, wide
 
 

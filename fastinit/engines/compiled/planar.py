@@ -9,11 +9,11 @@ from __future__ import annotations
 from llvmlite import ir
 
 from fastinit.engines import stream as k
+from fastinit.engines.compiled.conversions import unsigned_32
 from fastinit.engines.compiled.law import FLOAT64, NEAR, law
 from fastinit.engines.compiled.logarithm import minus_2_log_32, minus_2_log_64, split_32, split_64
 from fastinit.engines.compiled.normal import angle_32, angle_64
 from fastinit.engines.compiled.operands import Operands
-from fastinit.engines.compiled.truncated import unsigned_32
 from fastinit.engines.compiled.vectors import (
     Vectors,
     fused,
