@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.insert(0, str(TESTS))
 
-from scalar_engine import FORMATS, value  # noqa: E402  (the tests folder is not a package)
+from scalar_engine import FORMATS, complex_value, value  # noqa: E402  (the tests folder is not a package)
 
 ABOUT = """Golden values of stream fastinit-1, by tests/scalar_engine.py, the scalar engine in plain Python that was
 written from docs/stream.md and shares no code with fastinit. Written by ci/golden.py; do not edit by hand. A case is a
@@ -24,7 +25,8 @@ in hexadecimal, for each dtype. Integers beyond 2^53 are text in decimal, and so
 the first elements; both sides of the places where the lane returns to 0 and the word of the counter changes (15 | 16,
 31 | 32, 47 | 48) and of the first border between groups (63 | 64); one in the middle of nowhere; both sides of 2^32 (an
 element number that overflows 32 bits), of 2^34 (the counter's low word overflows), of 2^40 and of 2^57; the last two
-of the longest tensor."""
+of the longest tensor. The part `complex` is the same of complex numbers, whose real and imaginary parts follow each
+other; their longest tensor has half as many elements."""
 
 INDICES = (
     *(0, 1, 2, 15, 16, 31, 32, 47, 48, 62, 63, 64, 65, 1_000_003),
@@ -53,6 +55,17 @@ CASES: dict[str, tuple[str, tuple[float, ...], int, str | int]] = {
     "log of uniform below one": ("log_of_uniform", (1e-200, 1.0), 7, "layers.0.mixer.A_log"),
 }
 
+COMPLEX_INDICES = (*(i for i in INDICES if i < 2**56), 2**56, 2**57 - 2, 2**57 - 1)
+COMPLEX_CASES: dict[str, tuple[str, tuple[float, ...], int, str | int]] = {
+    "complex normal": ("complex_normal", (0.0, 0.0, 1.0), 0, ""),
+    "complex normal away from zero": ("complex_normal", (0.5, -2.0, 0.02), 2**64 - 1, "größe"),
+    "complex uniform": ("complex_uniform", (1.0,), 0, ""),
+    "complex uniform, scaled": ("complex_uniform", (0.05,), 1, "layers.0.weight"),
+    "complex truncated at two": ("complex_truncated_normal", (1.0, 2.0), 0, ""),
+    "complex truncated, narrow": ("complex_truncated_normal", (0.3, 0.1), 3, 5),
+    "complex truncated, everywhere": ("complex_truncated_normal", (0.02, float("inf")), 5, "5"),
+}
+
 
 def plain(x: float | int | str) -> float | int | str:
     """A number as every reader of JSON takes it: to the last bit, and finite."""
@@ -61,9 +74,21 @@ def plain(x: float | int | str) -> float | int | str:
     return str(x) if isinstance(x, float) and x in (float("inf"), float("-inf")) else x
 
 
+def entry(case: str, kind: str, params: tuple[float, ...], seed: int, name: str | int, bits: dict[str, str]) -> Any:
+    """A case as an object of JSON."""
+    return {
+        "case": case,
+        "kind": kind,
+        "parameters": [plain(x) for x in params],
+        "seed": str(seed),
+        "name": {"number": str(name)} if isinstance(name, int) else name,
+        "bits": bits,
+    }
+
+
 def main() -> None:
     """Compute and write the file."""
-    cases = []
+    cases, complex_cases = [], []
     for case, (kind, params, seed, name) in CASES.items():
         bits = {
             dtype: " ".join(f"{value(kind, params, dtype, seed, name, i):0{digits}x}" for i in INDICES)
@@ -71,18 +96,20 @@ def main() -> None:
                 (dtype, (1 + exponent + mantissa) // 4) for dtype, (exponent, mantissa, _) in FORMATS.items()
             )
         }
-        cases.append(
-            {
-                "case": case,
-                "kind": kind,
-                "parameters": [plain(x) for x in params],
-                "seed": str(seed),
-                "name": {"number": str(name)} if isinstance(name, int) else name,
-                "bits": bits,
-            }
-        )
+        cases.append(entry(case, kind, params, seed, name, bits))
+    for case, (kind, params, seed, name) in COMPLEX_CASES.items():
+        bits = {
+            dtype: " ".join(
+                f"{part:0{digits}x}"
+                for i in COMPLEX_INDICES
+                for part in complex_value(kind, params, dtype, seed, name, i)
+            )
+            for dtype, digits in (("complex128", 16), ("complex64", 8))
+        }
+        complex_cases.append(entry(case, kind, params, seed, name, bits))
     content = {"about": " ".join(ABOUT.split()), "stream": "fastinit-1", "indices": [str(i) for i in INDICES]}
-    text = json.dumps(content | {"cases": cases}, indent=1, ensure_ascii=False)
+    both = {"indices": [str(i) for i in COMPLEX_INDICES], "cases": complex_cases}
+    text = json.dumps(content | {"cases": cases, "complex": both}, indent=1, ensure_ascii=False)
     (TESTS / "kat" / "values.json").write_text(text + "\n", encoding="utf-8")
 
 

@@ -93,6 +93,8 @@ FORMATS = {
     )
 }
 NAMES = ", ".join(FORMATS)
+# The format of each of the two parts of a complex number.
+PARTS = {"complex64": FORMATS["float32"], "complex128": FORMATS["float64"]}
 
 
 def format_of(array_dtype: np.dtype[Any], dtype: object = None) -> Format | None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from fastinit.address import LARGEST_TENSOR, Shard, stream_id
 from fastinit.choices import RuleScheme, unknown
-from fastinit.dtypes import FORMATS, storage_dtype
+from fastinit.dtypes import FORMATS, PARTS, storage_dtype
 from fastinit.files.safetensors import DTYPES, LARGEST_HEADER, read_header, unique
 from fastinit.files.small import save
 from fastinit.formatting import printable, size
@@ -70,7 +70,7 @@ class Tensor:
 
     def _check(self) -> None:
         format = FORMATS.get(self.dtype)
-        if format is None and self.law.floats_only:
+        if format is None and self.law.floats_only and self.dtype not in PARTS:
             raise TypeError(f"{type(self.law).__name__} draws floats, and dtype is {self.dtype}; use a constant")
         if math.prod(self.shape) == 0:
             return

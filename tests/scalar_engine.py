@@ -5,13 +5,15 @@ where the golden values of kat/values.json come from.
 
     word(seed, name, index, domain=0)                             a 32-bit word of the stream
     value(kind, params, dtype, seed, name, index)                 the bits of one element, as an integer
+    complex_value(kind, params, dtype, seed, name, index)         the bits of both parts of a complex element
     survivors(need, indices, seed, name)                          which elements of a sparse line survive
     orthonormal(m, n, b, seed, name)                              the rows of an orthogonal matrix
 
 `kind` and `params`: "uniform" (low, high), "normal" (mean, std), "truncated_normal" (parent mean and std, low, high),
 "laplace" (mean, std),
-"step_bias" (low, high, floor), "log_of_uniform" (low, high).
-`dtype`: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2.
+"step_bias" (low, high, floor), "log_of_uniform" (low, high); "complex_normal" (parts of the mean, std),
+"complex_uniform" (radius), "complex_truncated_normal" (std, radius).
+`dtype`: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2; complex64, complex128.
 
 float32 arithmetic is float64 arithmetic rounded once: for + - * / and sqrt that is the correctly rounded float32
 result, since 53 bits are more than twice 24 plus two (S. A. Figueroa, "When is double rounding innocuous?", 1995).
@@ -521,6 +523,72 @@ def value(kind: str, params: Sequence[float], dtype: str, seed: int, name: str |
     return narrow_bits(x, dtype)
 
 
+# --- complex numbers --------------------------------------------------------------------------------------------------
+
+
+def mass_within(cut: float) -> tuple[float, float]:
+    """Z and rest of a complex normal whose modulus is cut at so many standard deviations."""
+    square = cut * cut
+    if square > 700.0:
+        return 1.0, 0.0
+    k, m = split_exp(-square)
+    power = math.ldexp(1.0, k)
+    return (1.0 - power) - power * m, power + power * m
+
+
+def cut_modulus(wide: bool, std: float, radius: float, a: int, a_low: int) -> float:
+    """The modulus of a complex truncated normal, from its word and the low word."""
+    mass, rest = mass_within(radius / std)
+    scale = std / math.sqrt(2.0)
+    highest = code_below(radius, "float64" if wide else "float32")
+    if wide:
+        whole = (a << 32) | a_low
+        below = mass * ((float(whole) + 0.5) * 2.0**-64)
+        if below > 0.5:
+            m, e = split_64(rest + mass * ((float(whole ^ MASK_64) + 0.5) * 2.0**-64))
+            size = math.sqrt(minus_2_log_64(e, m - 1.0))
+        else:
+            size = math.sqrt(minus_2_log_64(0, -below))
+        return min(scale * size, decode(highest, "float64"))
+    below = f32(f32(mass) * f32(f32(f32(a) + 0.5) * 2.0**-32))
+    if below > 0.5:
+        upper = f32(f32(f32(a ^ MASK_32) + 0.5) * 2.0**-32)
+        m, e = split_32(f32(f32(rest) + f32(f32(mass) * upper)))
+        size = f32(math.sqrt(minus_2_log_32(e, m - 1.0)))
+    else:
+        size = f32(math.sqrt(minus_2_log_32(0, -below)))
+    return min(f32(f32(scale) * size), decode(highest, "float32"))
+
+
+def complex_value(
+    kind: str, params: Sequence[float], dtype: str, seed: int, name: str | int, index: int
+) -> tuple[int, int]:
+    """The bits of the real and the imaginary part of element `index`."""
+    wide = dtype == "complex128"
+    of_parts = "float64" if wide else "float32"
+    if kind == "complex_normal":
+        std = params[2] / math.sqrt(2.0)
+        re, im = (
+            value("normal", (mean, std), of_parts, seed, name, 2 * index + i) for i, mean in enumerate(params[:2])
+        )
+        return re, im
+    a, b = (word(seed, name, 2 * index + i) for i in range(2))
+    a_low, b_low = (word(seed, name, 2 * index + i, 1) for i in range(2))
+    if kind == "complex_truncated_normal":
+        modulus = cut_modulus(wide, *params, a, a_low)  # type: ignore[misc]
+    elif kind == "complex_uniform":
+        if wide:
+            modulus = params[0] * math.sqrt((float((a << 32) | a_low) + 0.5) * 2.0**-64)
+        else:
+            modulus = f32(f32(params[0]) * f32(math.sqrt(f32(f32(f32(a) + 0.5) * 2.0**-32))))
+    else:
+        raise ValueError(f"complex_value: {kind!r} is not a kind of law")
+    sine, cosine = sine_cosine_64(b, b_low) if wide else sine_cosine_32(b)
+    parts = (modulus * cosine, modulus * sine) if b & 2 else (modulus * sine, modulus * cosine)
+    re, im = (narrow_bits(part if wide else f32(part), of_parts) for part in parts)
+    return re, im
+
+
 # --- sparse and orthogonal --------------------------------------------------------------------------------------------
 
 
@@ -548,3 +616,21 @@ def orthonormal(m: int, n: int, b: int, seed: int, name: str | int, before: int 
             for i in range(j, m):
                 q[i][column] -= along * v[i - j]
     return [[value * sign for value, sign in zip(row, reversed(signs), strict=True)] for row in q]
+
+
+def unitary(m: int, n: int, b: int, seed: int, name: str | int, before: int = 0) -> list[list[complex]]:
+    """The same of complex numbers."""
+    q = [[complex(i == j) for j in range(n)] for i in range(m)]
+    phases = []
+    for j in reversed(range(n)):
+        places = [2 * (before + (b * n + j) * m + i) for i in range(j, m)]
+        x = [complex(*(standard_normal(False, seed, name, at + part, 3) for part in range(2))) for at in places]
+        phase = x[0] / abs(x[0])
+        phases.append(-phase)
+        v = [x[0] + phase * math.sqrt(math.fsum(abs(value) ** 2 for value in x)), *x[1:]]
+        scale = 2.0 / math.fsum(abs(value) ** 2 for value in v)
+        for column in range(n):
+            along = scale * sum(v[i - j].conjugate() * q[i][column] for i in range(j, m))
+            for i in range(j, m):
+                q[i][column] -= along * v[i - j]
+    return [[value * phase for value, phase in zip(row, reversed(phases), strict=True)] for row in q]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastinit.address import Shard, integer
-from fastinit.dtypes import FORMATS, Format
+from fastinit.dtypes import FORMATS, PARTS, Format
 
 # Formats that NumPy has no name for; raw unsigned integers hold them.
 UNRECORDED = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
@@ -79,11 +79,14 @@ def storage_of(target: Path, dtype: object) -> tuple[str, np.dtype[Any]]:
         try:
             kind = np.dtype(dtype)  # type: ignore[call-overload]
         except TypeError:
-            raise TypeError(f"{target}: dtype {dtype!r} is unknown; use one of {', '.join(FORMATS)}") from None
-        name = kind.name
-        if name not in UNRECORDED and (kind.kind not in "fiub" or kind.itemsize > 8):
             raise TypeError(
-                f"{target}: dtype {name} is no real number of up to 8 bytes; use one of {', '.join(FORMATS)}"
+                f"{target}: dtype {dtype!r} is unknown; use one of {', '.join((*FORMATS, *PARTS))}"
+            ) from None
+        name = kind.name
+        if name not in UNRECORDED and name not in PARTS and (kind.kind not in "fiub" or kind.itemsize > 8):
+            raise TypeError(
+                f"{target}: dtype {name} is no number of up to 8 bytes a part; "
+                f"use one of {', '.join((*FORMATS, *PARTS))}"
             )
     if name not in UNRECORDED:
         return name, np.dtype(name)

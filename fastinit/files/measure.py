@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastinit.dtypes import decoded
 from fastinit.products import dot
 
 PIECE = 1 << 13  # elements; 64 KiB as float64 stay in the cache: 0.25 ms a MiB, twice that with larger pieces
@@ -15,7 +16,7 @@ PIECE = 1 << 13  # elements; 64 KiB as float64 stay in the cache: 0.25 ms a MiB,
 
 @dataclass(frozen=True)
 class Measured:
-    """What `elements` values of a file came to. NaN where there were none."""
+    """What `elements` values of a file came to, complex ones by their moduli. NaN where there were none."""
 
     elements: int
     mean: float
@@ -49,3 +50,8 @@ def combine(tallies: np.ndarray[Any, Any], about: float) -> Measured:
     shift = math.fsum(tallies[:, 1]) / elements
     variance = math.fsum(tallies[:, 2]) / elements - shift * shift
     return Measured(elements, about + shift, math.sqrt(max(variance, 0.0)), minimum, maximum)
+
+
+def numbers(storage: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
+    """The numbers that raw storage stands for; of complex ones their moduli."""
+    return np.asarray(np.abs(storage)) if storage.dtype.kind == "c" else decoded(storage, dtype)

@@ -22,7 +22,7 @@ import numpy as np
 
 from fastinit import engines
 from fastinit.address import Shard, drawn_seed, stream_words
-from fastinit.dtypes import decoded
+from fastinit.dtypes import PARTS
 from fastinit.engines.interface import one_row
 from fastinit.files import measure, system
 from fastinit.files.failures import cannot_write, saying
@@ -36,6 +36,7 @@ from fastinit.floating_point import in_default_mode
 from fastinit.laws import Law
 from fastinit.laws.blocks import check_tensor
 from fastinit.laws.law import Element, ShapedLaw
+from fastinit.laws.marginals import modulus_of
 from fastinit.pipeline import BoxGrid, Staging, in_bytes
 from fastinit.progress import AnyProgress, Progress, following
 from fastinit.threads import for_each, resolve
@@ -58,6 +59,8 @@ class Report:
                        measured in `measured_elements` of the elements: all, or those of every 16th MiB in a large file
     expected_mean, expected_std
                        those of the law, before rounding to the file's dtype
+
+    Of complex numbers all of these are of their moduli.
     """
 
     path: str
@@ -207,8 +210,9 @@ class _Job:
 
     @cached_property
     def element(self) -> Element:
-        """The law of an element."""
-        return self.law.marginal(self.shard.shape if self.shard is not None else self.layout.shape)
+        """The law of an element, or of its modulus where it is complex."""
+        element = self.law.marginal(self.shard.shape if self.shard is not None else self.layout.shape)
+        return modulus_of(element) if self.layout.dtype in PARTS else element
 
     @cached_property
     def about(self) -> float:
@@ -258,7 +262,7 @@ class _Job:
                 part = data[begin * itemsize : (begin + length) * itemsize]
                 self.store(fd, part, layout.begin + place * itemsize)
             if i % every == 0:
-                tallies[i // every] = measure.tally(decoded(line, layout.dtype), self.about)
+                tallies[i // every] = measure.tally(measure.numbers(line, layout.dtype), self.about)
 
         for_each(work, count, self.threads, in_bytes(self.progress, layout.elements * itemsize, count))
         return measure.combine(tallies, self.about)
@@ -287,7 +291,7 @@ class _Job:
             count = -(-layout.elements // room)
             every = 1 if count <= MEASURE_ALL else MEASURE_EVERY
             parts = (line[i * room : (i + 1) * room] for i in range(0, count, every))
-            tallies = [measure.tally(decoded(part, layout.dtype), self.about) for part in parts]
+            tallies = [measure.tally(measure.numbers(part, layout.dtype), self.about) for part in parts]
             system.flush_map(file)
         except OSError as error:
             raise cannot_write(error, self.target, layout.size) from error

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from fastinit.dtypes import NAMES, Format
+from fastinit.dtypes import NAMES, PARTS, Format
 from fastinit.fill.foreign import refusal
 
 Array = np.ndarray[Any, Any]
@@ -63,10 +63,10 @@ def _has_buffer(buf: Any) -> bool:
 
 def check(array: Array, format: Format | None, kind: str, *, floats_only: bool) -> None:
     """Refuse an array that a law of this kind cannot fill; some laws fill every numeric dtype."""
-    if format is None and not (not floats_only and array.dtype.kind in "biufc"):
+    if format is None and not (array.dtype.name in PARTS if floats_only else array.dtype.kind in "biufc"):
         raise TypeError(
             f"buf has dtype {array.dtype}, which {kind} cannot fill; it fills {NAMES}"
-            + (" and every bool, integer and complex dtype" if not floats_only else "")
+            + (f", {', '.join(PARTS)}" if floats_only else " and every bool, integer and complex dtype")
         )
     if array.flags.carray and array.dtype.isnative:
         return

@@ -48,7 +48,7 @@ def fill_orthogonal(storage: Array, law: Orthogonal, request: FillRequest) -> No
             low, high = byte_bounds(mine)
             memory.populate(low, high - low)
         straight = mine.shape == own and mine.flags.carray and request.floats.code == 0
-        matrix = mine.reshape(rows, cols) if straight else np.empty((rows, cols), request.floats.working)
+        matrix = mine.reshape(rows, cols) if straight else np.empty((rows, cols), request.working)
 
         def report(share: float, done: int = done, size: int = mine.nbytes) -> None:
             if request.progress is not None:
@@ -72,7 +72,7 @@ def fill_delta_orthogonal(storage: Array, law: DeltaOrthogonal, request: FillReq
     here = tuple(centre.get(axis, slice(None)) for axis in own)
     channels = [i for i, axis in enumerate(own) if axis not in centre]
     for number, mine in copies(storage, law, request):
-        matrix = np.empty([shape[own[i]] for i in channels], request.floats.working)
+        matrix = np.empty([shape[own[i]] for i in channels], request.working)
         form(matrix, number, law.gain, request, lambda share: None)
         mine[here] = request.rounded(matrix[tuple(part[i] for i in channels)], storage)
 
@@ -98,10 +98,11 @@ def part_of_copy(storage: Array, law: ShapedLaw, request: FillRequest) -> tuple[
 
 @dataclass(frozen=True)
 class Reflectors:
-    """The Gaussian vectors of matrix `number` of a tensor, m rows by n columns, m >= n.
+    """The Gaussian vectors of matrix `number` of a tensor, m rows by n columns, m >= n; `dtype` is the matrix'.
 
     Vector j, of which the rows j ... m - 1 count, is row `number` n + j of a tensor of m columns of standard float32
-    normals in domain 3, whose first element is number `before`: the same for every dtype.
+    normals in domain 3, whose first element is number `before`: the same for every dtype. Complex ones are the floats
+    that their memory is.
     """
 
     words: Array
@@ -109,16 +110,19 @@ class Reflectors:
     number: int
     m: int
     n: int
+    dtype: np.dtype[Any]
     workers: int
 
     def draw(self, j: int, count: int) -> Array:
         """Vectors j ... j + count - 1 from row j on, one a row, zero before their own beginning."""
-        x = np.empty((count, self.m - j), np.float32)
+        pair = 2 if self.dtype.kind == "c" else 1
+        x = np.empty((count, pair * (self.m - j)), np.float32)
         format = FORMATS["float32"]
         arguments = Normal().kernel_arguments(format)._replace(domain=DOMAIN_ORTHOGONAL)
-        first = self.before + (self.number * self.n + j) * self.m + j
-        fill_direct(x, BoundLaw(self.words, arguments, None, format), first, (self.m, 1), self.workers, None)
-        return np.triu(x)
+        first = pair * (self.before + (self.number * self.n + j) * self.m + j)
+        bound = BoundLaw(self.words, arguments, None, format)
+        fill_direct(x, bound, first, (pair * self.m, 1), self.workers, None)
+        return np.triu(x if pair == 1 else x.view(np.complex64)).astype(self.dtype, copy=False)
 
 
 def form(matrix: Array, number: int, gain: float, request: FillRequest, report: Callable[[float], None]) -> None:
@@ -129,27 +133,28 @@ def form(matrix: Array, number: int, gain: float, request: FillRequest, report: 
     """
     q = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     m, n = q.shape
-    reflectors = Reflectors(request.words, request.before, number, m, n, request.workers)
+    reflectors = Reflectors(request.words, request.before, number, m, n, q.dtype, request.workers)
     signs = np.empty(n, q.dtype)
     q[...] = 0
     for j in range((n - 1) // BLOCK * BLOCK, -1, -BLOCK):
         count = min(BLOCK, n - j)
-        v, signs[j : j + count] = householder(reflectors.draw(j, count).astype(q.dtype, copy=False))
+        v, signs[j : j + count] = householder(reflectors.draw(j, count))
         reflect(v, q[j:, j:])
         report(1.0 - (j / n) ** 2)
     q *= signs * q.dtype.type(gain)
 
 
 def householder(x: Array) -> tuple[Array, Array]:
-    """Vectors v of the reflectors I - v v^T that turn each row x onto its first axis, and the sign of Q's column.
+    """Vectors v of the reflectors I - v v^H that turn each row x onto its first axis, and the sign of Q's column.
 
-    Row i of x begins at column i, with x_0. v = x + sign(x_0) |x| e_0, scaled to v^T v = 2, takes x to
-    -sign(x_0) |x| e_0. That is R's diagonal; its sign goes to Q's column. A row of length one turns by -1 and back.
+    Row i of x begins at column i, with x_0. v = x + sign(x_0) |x| e_0, scaled to v^H v = 2, takes x to
+    -sign(x_0) |x| e_0. That is R's diagonal; its sign goes to Q's column. A row of length one turns by -1 and back. The
+    sign of a complex number is its phase.
     """
     i = np.arange(len(x))
     head = x[i, i]
-    sign = np.copysign(x.dtype.type(1), head)
-    norm = np.sqrt(np.einsum("ij,ij->i", x, x))
+    sign = head / np.abs(head) if x.dtype.kind == "c" else np.copysign(x.dtype.type(1), head)
+    norm = np.sqrt(np.einsum("ij,ij->i", x, x.conj()).real)
     x[i, i] += sign * norm
     x /= np.sqrt(norm * (norm + np.abs(head)))[:, None]
     return x, -sign
@@ -159,14 +164,15 @@ def reflect(v: Array, q: Array) -> None:
     """Q := H_0 H_1 ... Q, where the first rows and columns of Q are still zero and stand for those of the identity."""
     count, rest = len(v), q.shape[1] - len(v)
     i = np.arange(count)
-    t = np.triu(matmul(v, v.T), 1)  # I - V T V^T is the product, with T^-1 = I + the strict upper triangle of V^T V
+    across_v = v.conj()  # the rows of V^H; of real numbers V itself
+    t = np.triu(matmul(across_v, v.T), 1)  # I - V T V^H, with T^-1 = I + the strict upper triangle of V^H V
     t[i, i] = 1
     q[i, i] = 1
     w = np.empty((count, count + rest), q.dtype)
-    w[:, :count] = v[:, :count]
+    w[:, :count] = across_v[:, :count]
     across = max(BLOCK, LARGEST_FACTOR // len(q))
     for c in range(count, count + rest, across):
-        matmul(v[:, count:], q[count:, c : c + across], out=w[:, c : c + across])
+        matmul(across_v[:, count:], q[count:, c : c + across], out=w[:, c : c + across])
     w = matmul(inverse(t), w)
     turned = abs(q.strides[0]) < abs(q.strides[1])
     product = np.empty((q.shape[1], PANEL), q.dtype).T if turned else np.empty((PANEL, q.shape[1]), q.dtype)

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
+from numpy.lib.stride_tricks import as_strided
 
 from fastinit import engines
 from fastinit import threads as pool
 from fastinit.address import Axis, Shard, collapse, index_strides
-from fastinit.dtypes import Format
+from fastinit.dtypes import PARTS, Format
 from fastinit.engines import reference
 from fastinit.engines.blocking import TILE_ROWS
 from fastinit.engines.interface import Region, StorePolicy, one_row
@@ -41,7 +42,10 @@ STAGED = 1 << 17
 
 
 class BoundLaw(NamedTuple):
-    """What to draw, whatever the memory: stream words, what a kernel receives or a stored constant, the format."""
+    """What to draw, whatever the memory: stream words, what a kernel receives or a stored constant, the format.
+
+    Where a kernel draws and there is no format, it draws the parts of complex numbers.
+    """
 
     words: Array
     arguments: KernelArguments | None
@@ -53,8 +57,9 @@ class BoundLaw(NamedTuple):
         """What an independent law draws into elements of this dtype, checked against it; constants need no format."""
         if isinstance(law, Constant):
             return cls(words, None, law.stored(dtype, format), format)
-        assert format is not None  # buffers.check, or the plan, has refused what is no float
         assert isinstance(law, IndependentLaw)
+        if format is None:  # buffers.check, or the plan, has refused what is neither float nor complex
+            return cls(words, law.complex_arguments(PARTS[dtype.name]), None, None)
         return cls(words, law.kept_arguments(format), None, format)
 
     def engine(self, elements: int) -> engines.Engine | None:
@@ -79,8 +84,37 @@ class BoundLaw(NamedTuple):
                 policy,
             )
             return
+        if engine is not None and self.arguments is not None:
+            self.run_complex(engine, line, region, policy)
+            return
         assert self.stored is not None
         store_constant(line, region, self.stored, policy)
+
+    def run_complex(
+        self, engine: engines.Engine, line: Array, region: Region, policy: StorePolicy = StorePolicy.REGULAR
+    ) -> None:
+        """The same for complex numbers: as the floats that their memory is, where rows are neighbours, else copied."""
+        parts = PARTS[line.dtype.name]
+        on_floats = self._replace(format=parts)
+        offset, rows, row_step, cols, col_step, first, pitch = region
+        if col_step == 1:
+            floats = Region(2 * offset, rows, 2 * row_step, 2 * cols, 1, 2 * first, 2 * pitch)
+            on_floats.run(engine, line.view(parts.storage), floats, policy)
+            return
+        height = max(1, STAGED // cols)
+        for r in range(0, rows, height):
+            some = min(height, rows - r)
+            copy = np.empty((some, cols), line.dtype)
+            floats = Region(0, some, 2 * cols, 2 * cols, 1, 2 * (first + r * pitch), 2 * pitch)
+            on_floats.run(engine, copy.reshape(-1).view(parts.storage), floats)
+            place_of(line, Region(offset + r * row_step, some, row_step, cols, col_step, 0, 0))[...] = copy
+
+
+def place_of(line: Array, region: Region) -> Array:
+    """The elements of a region, as rows and columns."""
+    offset, rows, row_step, cols, col_step = region[:5]
+    steps = (row_step * line.itemsize, col_step * line.itemsize)
+    return as_strided(line[offset:], (rows, cols), steps)
 
 
 @dataclass(frozen=True)
@@ -121,9 +155,13 @@ class FillRequest:
 
     @property
     def floats(self) -> Format:
-        """The format, for a law that only floats can follow."""
-        assert self.format is not None  # buffers.check has refused every other dtype
-        return self.format
+        """The format of the numbers, or of the parts of complex numbers, for a law that needs floats."""
+        return self.format or PARTS[self.dtype.name]  # buffers.check has refused every other dtype
+
+    @property
+    def working(self) -> np.dtype[Any]:
+        """The dtype in which what is no single draw is computed."""
+        return np.dtype(self.format.working) if self.format is not None else self.dtype
 
     def bound(self, law: Law) -> BoundLaw:
         """What an independent law draws."""

@@ -34,6 +34,8 @@ def fill_shaped(storage: Array, law: ShapedLaw, request: FillRequest) -> None:
 
 def prepared(storage: Array, law: Law, request: FillRequest) -> Store:
     """What stores the elements of a block, after everything that can fail without a store."""
+    if request.format is None:
+        law.complex_form()  # refuse a law that has none; one that fills any number is its own
     if isinstance(law, IndependentLaw):
         return partial(fill_independent, storage, request.bound(law), request)
     if isinstance(law, Blocks | Padded):

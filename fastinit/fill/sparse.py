@@ -11,6 +11,7 @@ import numpy as np
 from fastinit import engines
 from fastinit import threads as pool
 from fastinit.address import Axis, collapse
+from fastinit.engines import reference
 from fastinit.engines.interface import Region
 from fastinit.fill import buffers, memory, policies
 from fastinit.fill.runs import BoundLaw, FillRequest, fill_staged, populate, useful_workers
@@ -51,6 +52,8 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
     """
     engine = engines.chosen(storage.size)
     line, offset = buffers.line_of(storage)
+    # To thin is to store zeros, which a kernel does to 8 bytes as to another number of 8; of 16 it knows none.
+    thinning = reference if storage.dtype == np.complex128 else engine
     steps = [step // storage.itemsize for step in storage.strides]
     start, length = request.place.offsets[axis], storage.shape[axis]
     own = Axis(length, steps[axis], request.pitches[axis])
@@ -64,7 +67,8 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
     kernel = bound.arguments.kernel if bound.arguments is not None else "constant"
     code = bound.format.code if bound.format is not None else 0
     case = policies.Case(kernel, "rows", storage.itemsize, code, "resident", request.workers > 1)
-    passes = policies.goes_past_cache(storage.nbytes, case) and (bundle if down else own).step == 1
+    is_complex = storage.dtype.kind == "c"
+    passes = not is_complex and policies.goes_past_cache(storage.nbytes, case) and (bundle if down else own).step == 1
     block = STAGED // storage.itemsize if passes else BLOCK
     if down:
         lines = min(max(bundle.size // (BUNDLES_PER_THREAD * request.workers) // 64, 1) * 64, MOST_LINES)
@@ -98,7 +102,7 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
 
         for place in range(0, start, places):
             before = region(place, start)
-            engine.thin(line, before, request.words, remaining_nonzeros, length_of_line - place, down, True)
+            thinning.thin(stored(line), before, request.words, remaining_nonzeros, length_of_line - place, down, True)
         past_cache = own_memory is not None and memory.is_resident(address + at * storage.itemsize)
         staging = own_memory.buffer if own_memory is not None and past_cache else None
         for place in range(start, start + length, places):
@@ -108,13 +112,20 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
             # Thinned where it was drawn, in the cache; past it, on the way to where it belongs.
             memory_of, where = (line, here) if staging is None else (staging, beside(here))
             bound.run(engine, memory_of, flat(where))
-            engine.thin(memory_of, where, request.words, remaining_nonzeros, length_of_line - place, down, False)
+            thinning.thin(
+                stored(memory_of), where, request.words, remaining_nonzeros, length_of_line - place, down, False
+            )
             if staging is not None:
                 engine.store(line, flat(here), staging)
 
     count = bundles * math.prod(other.size for other in outer)
     workers = useful_workers(total, request.workers)
     pool.for_each(work, count, workers, in_bytes(request.progress, total, count))
+
+
+def stored(line: Array) -> Array:
+    """Memory as `thin` takes it: complex64 as numbers of its size."""
+    return line.view(np.float64) if line.dtype == np.complex64 else line
 
 
 def beside(region: Region) -> Region:

@@ -37,7 +37,7 @@ def drawn_by(way: str | None) -> AbstractContextManager[None]:
     "host"    the host: on the CPU a foreign function that XLA calls, which draws each device's block alone, at the
               speed of `fastinit.fill`; elsewhere a callback, which draws the whole tensor and sends it over. Every law
     "device"  operations of jax.numpy in the compiled program itself, on every backend and in `jax.export`: Uniform,
-              Normal and TruncatedNormal, of keys of two words. Another law raises NotImplementedError
+              Normal and TruncatedNormal, complex too, of keys of two words. Another law raises NotImplementedError
     None      the default: "host" on the CPU and for other laws; "device" on other backends and in `jax.export`
 
     Raises ValueError for another word. What is drawn outside of traced functions is drawn by the host.
@@ -61,10 +61,15 @@ def drawn(
             where = "of symbolic dimensions" if symbolic else 'by the device, as drawn_by("device") asks'
             raise NotImplementedError(f"no draw {where}: {refused}")
         return _on_device(words, shape=shape, law=law, dtype=dtype, name=name)
-    Tensor("drawn under jax.jit", shape, dtype.name, law)  # here, and not inside XLA
+    _check(law, shape, dtype)  # here, and not inside XLA
     if 0 in shape:
         return jnp.zeros(shape, dtype)
     return _bound(words, shape, law, dtype, name, way)
+
+
+def _check(law: Law, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse what `fill` would refuse, as a tensor of a plan does, which has no complex128."""
+    Tensor("drawn under jax.jit", shape, "complex64" if dtype == np.complex128 else dtype.name, law)
 
 
 def _bound(

@@ -17,11 +17,20 @@ import numpy as np
 from jax import lax
 
 from fastinit.address import stream_words
-from fastinit.dtypes import FORMATS
+from fastinit.dtypes import FORMATS, PARTS, Format
 from fastinit.engines import stream as k
-from fastinit.laws import Copy, Law, Normal, TruncatedNormal, Uniform
+from fastinit.laws import (
+    ComplexNormal,
+    ComplexTruncatedNormal,
+    ComplexUniform,
+    Copy,
+    Law,
+    Normal,
+    TruncatedNormal,
+    Uniform,
+)
 
-LAWS = (Uniform, Normal, TruncatedNormal)
+LAWS = (Uniform, Normal, TruncatedNormal, ComplexUniform, ComplexNormal, ComplexTruncatedNormal)
 
 Array = Any  # a jax.Array, traced or not
 Words = tuple[Array, Array, Array, Array]
@@ -48,14 +57,12 @@ def drawn(words: Array, shape: Sequence[Any], law: Law, dtype: np.dtype[Any], na
     """The tensor of one key, `words` being its two (high, low); a length of `shape` may be symbolic."""
     if isinstance(law, Copy):
         name, law = law.name, law.values
-    format = FORMATS[dtype.name]
     _, _, *stream = stream_words(0, name)
     address = (words[1], words[0], *stream)
-    high, low = _index(shape)
-    # Group and place in it: the number of the counter, which of its four words, and the pair of words of a normal.
-    counter = ((low >> 6) | _above(high, 26)) << 4 | (low & 15)
-    beyond = None if high is None else high >> 2
-    which = (low >> 4) & 3
+    if dtype.name in PARTS:
+        return _complex(address, shape, law, PARTS[dtype.name])
+    format = FORMATS[dtype.name]
+    counter, beyond, which = _place(*_index(shape))
     prepared = law.kernel_arguments(format)
     assert prepared is not None  # of laws that draw
     reals, integers = prepared.reals, prepared.integers
@@ -70,16 +77,40 @@ def drawn(words: Array, shape: Sequence[Any], law: Law, dtype: np.dtype[Any], na
     return drawn
 
 
+def _complex(address: Sequence[Any], shape: Sequence[Any], law: Law, format: Format) -> jax.Array:
+    """The same of complex numbers, whose parts have this format: the float elements 2 i and 2 i + 1."""
+    law, prepared = law.complex_form(), law.complex_arguments(format)
+    assert prepared is not None  # of laws that draw
+    places = [_place(*_index(shape, parts=2, part=part)) for part in range(2)]
+    if isinstance(law, ComplexNormal):
+        scale = prepared.reals[-1]
+        means = [prepared.reals.dtype.type(mean) for mean in (law.mean.real, law.mean.imag)]
+        return lax.complex(
+            *(
+                _normal(_all(counter, beyond, address, format.working), which, mean, scale)
+                for (counter, beyond, which), mean in zip(places, means, strict=True)
+            )
+        )
+    a, b = (_two(counter, beyond, address, format.working, which) for counter, beyond, which in places)
+    modulus = _disc(a, *prepared.reals) if isinstance(law, ComplexUniform) else _cut(a, *prepared.reals)
+    sine, cosine = _angle(*b)
+    swap = (b[0] & 2) != 0
+    return lax.complex(modulus * jnp.where(swap, cosine, sine), modulus * jnp.where(swap, sine, cosine))
+
+
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def _index(shape: Sequence[Any]) -> tuple[Array | None, Array]:
-    """The row-major index of every element, as a high and a low word; no high word where all are zero."""
+def _index(shape: Sequence[Any], parts: int = 1, part: int = 0) -> tuple[Array | None, Array]:
+    """The row-major index of every element, as a high and a low word; no high word where all are zero.
+
+    Of elements that have `parts`, the index of one of them.
+    """
     known = all(isinstance(n, int) for n in shape)
-    wide = not known or math.prod(shape) > 1 << 32
-    low = jnp.zeros(tuple(shape), jnp.uint32)
+    wide = not known or parts * math.prod(shape) > 1 << 32
+    low = jnp.full(tuple(shape), part, jnp.uint32)
     high = jnp.zeros(tuple(shape), jnp.uint32) if wide else None
-    step: tuple[Array, Array] = (jnp.uint32(0), jnp.uint32(1))
+    step: tuple[Array, Array] = (jnp.uint32(0), jnp.uint32(parts))
     for axis in reversed(range(len(shape))):
         at = lax.broadcasted_iota(jnp.uint32, tuple(shape), axis)
         if high is None:
@@ -91,6 +122,12 @@ def _index(shape: Sequence[Any]) -> tuple[Array | None, Array]:
         n = jnp.asarray(shape[axis]).astype(jnp.uint32)
         step = (step[0] * n + _mulhi(step[1], n), step[1] * n)
     return high, low
+
+
+def _place(high: Array | None, low: Array) -> tuple[Array, Array | None, Array]:
+    """Group of an index and place in it: the number of the counter in two words, and which of its four words."""
+    counter = ((low >> 6) | _above(high, 26)) << 4 | (low & 15)
+    return counter, None if high is None else high >> 2, (low >> 4) & 3
 
 
 def _above(high: Array | None, places: int) -> Array | np.uint32:
@@ -217,29 +254,58 @@ def clamped(x: Array, lowest: Any, highest: Any) -> Array:
 def _normal(words: tuple[Words, Words | None], which: Array, mean: Any, std: Any) -> Array:
     """Box-Muller: two words of the counter, of which each element of a pair takes the sine or the cosine."""
     high, low = words
-    sines: tuple[Any, ...]
-    cosines: tuple[Any, ...]
     second, odd = (which & 2) != 0, (which & 1) != 0
     a, b = jnp.where(second, high[2], high[0]), jnp.where(second, high[3], high[1])
     upper = (a >> 31) != 0
-    turn = _signed(b) >> 3
     if low is None:
         y = (_signed(jnp.where(upper, ~a, a)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-32)
-        t = (turn.astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-28)
-        sines, cosines = k.SIN_32, k.COS_32
     else:
         whole = _joined(a, jnp.where(second, low[2], low[0]))
         y = (jnp.where(upper, ~whole, whole).astype(np.float64) + 0.5) * 2.0**-64
-        turn_64 = (turn.astype(np.int64) << 32) | jnp.where(second, low[3], low[1]).astype(np.int64)
-        t = (turn_64.astype(np.float64) + 0.5) * 2.0**-60
-        sines, cosines = k.SIN_64, k.COS_64
     exponent, f = _split(y)
     zero = y.dtype.type(0)
     radius = jnp.sqrt(_minus_2_log(jnp.where(upper, zero, exponent), jnp.where(upper, -y, f)))
+    sine, cosine = _angle(b, None if low is None else jnp.where(second, low[3], low[1]))
+    return mean + times(radius * jnp.where(((b & 2) != 0) != odd, cosine, sine), std)
+
+
+def _angle(b: Array, b_low: Array | None) -> tuple[Array, Array]:
+    """Sine and cosine of an eighth of a turn, the cosine with a random sign."""
+    sines: tuple[Any, ...]
+    cosines: tuple[Any, ...]
+    turn = _signed(b) >> 3
+    if b_low is None:
+        t = (turn.astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-28)
+        sines, cosines = k.SIN_32, k.COS_32
+    else:
+        turn_64 = (turn.astype(np.int64) << 32) | b_low.astype(np.int64)
+        t = (turn_64.astype(np.float64) + 0.5) * 2.0**-60
+        sines, cosines = k.SIN_64, k.COS_64
     z = t * t
     sine, cosine = t * _horner(z, sines), _horner(z, cosines)
-    cosine = jnp.where((b & 1) != 0, -cosine, cosine)
-    return mean + times(radius * jnp.where(((b & 2) != 0) != odd, cosine, sine), std)
+    return sine, jnp.where((b & 1) != 0, -cosine, cosine)
+
+
+def _open(word: Array, below: Array | None) -> Array:
+    """The uniform in (0, 1] of a word, and of its low word."""
+    if below is None:
+        return (word.astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-32)
+    return (_joined(word, below).astype(np.float64) + 0.5) * 2.0**-64
+
+
+def _disc(a: tuple[Array, Array | None], radius: Any) -> Array:
+    """The modulus of a uniform point on a disc."""
+    return radius * jnp.sqrt(_open(*a))
+
+
+def _cut(a: tuple[Array, Array | None], scale: Any, mass: Any, rest: Any, highest: Any) -> Array:
+    """Rayleigh's modulus, cut."""
+    word, low = a
+    below = mass * _open(word, low)
+    exponent, f = _split(rest + times(mass, _open(~word, None if low is None else ~low)))
+    far, zero = below > 0.5, below.dtype.type(0)
+    size = jnp.sqrt(_minus_2_log(jnp.where(far, exponent, zero), jnp.where(far, f, -below)))
+    return jnp.minimum(scale * size, highest)
 
 
 def _truncated(

@@ -24,7 +24,7 @@ OTHERS = {
 
 def drawn_in(dtype: np.dtype[Any], factor: Any) -> np.dtype[Any]:
     """The dtype of the draw itself: the working precision where something is made of it, else its own."""
-    if factor is None and dtype.name not in OTHERS:
+    if (factor is None and dtype.name not in OTHERS) or dtype.kind == "c":
         return dtype
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)
 
@@ -37,7 +37,7 @@ def finished(values: jax.Array, law: Law, dtype: np.dtype[Any], factor: Any) -> 
     """
     if values.dtype == dtype and factor is None:
         return values
-    bounded = isinstance(law, IndependentLaw) and np.isfinite(law.support).any()
+    bounded = isinstance(law, IndependentLaw) and dtype.kind != "c" and np.isfinite(law.support).any()
     if factor is None:
         format = OTHERS[dtype.name]
         law.kernel_arguments(format)

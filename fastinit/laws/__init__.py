@@ -17,6 +17,9 @@ from fastinit.laws.patterns import Dirac as Dirac
 from fastinit.laws.patterns import GateBias as GateBias
 from fastinit.laws.patterns import Identity as Identity
 from fastinit.laws.patterns import StateLogs as StateLogs
+from fastinit.laws.planar import ComplexNormal as ComplexNormal
+from fastinit.laws.planar import ComplexTruncatedNormal as ComplexTruncatedNormal
+from fastinit.laws.planar import ComplexUniform as ComplexUniform
 from fastinit.laws.replayed import Replayed as Replayed
 from fastinit.laws.structured import DeltaOrthogonal as DeltaOrthogonal
 from fastinit.laws.structured import Orthogonal as Orthogonal

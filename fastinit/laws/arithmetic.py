@@ -7,6 +7,7 @@ from dataclasses import replace
 from fastinit.laws.independent import Constant, Normal, TruncatedNormal, Uniform
 from fastinit.laws.law import IndependentLaw, Law
 from fastinit.laws.patterns import Identity
+from fastinit.laws.planar import ComplexNormal, ComplexTruncatedNormal, ComplexUniform
 from fastinit.laws.structured import Orthogonal, Sparse
 
 
@@ -20,6 +21,12 @@ def affine(law: Law, scale: float, shift: float) -> Law | None:
     if isinstance(law, TruncatedNormal):
         low, high = sorted((law.low * scale + shift, law.high * scale + shift))
         return TruncatedNormal(law.parent_mean * scale + shift, abs(scale) * law.parent_std, low, high)
+    if isinstance(law, ComplexNormal):
+        return ComplexNormal(law.mean * scale + shift, abs(scale) * law.std)
+    if shift == 0.0 and isinstance(law, ComplexUniform):
+        return ComplexUniform(abs(scale) * law.radius)
+    if shift == 0.0 and isinstance(law, ComplexTruncatedNormal):
+        return ComplexTruncatedNormal(abs(scale) * law.parent_std, abs(scale) * law.radius)
     if shift == 0.0 and isinstance(law, Orthogonal):
         return replace(law, gain=law.gain * abs(scale))  # minus a Haar matrix is a Haar matrix
     if shift == 0.0 and isinstance(law, Identity):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastinit.address import integer
-from fastinit.dtypes import Format
+from fastinit.dtypes import PARTS, Format
 from fastinit.laws.copied import Copy
 from fastinit.laws.given import Given
 from fastinit.laws.independent import Constant
@@ -101,6 +101,20 @@ class Blocks(ShapedLaw):
         for _, law in self.parts:
             law.kernel_arguments(format)
 
+    @property
+    def is_complex(self) -> bool:
+        """Whether all of them are."""
+        return all(law.is_complex for _, law in self.parts)
+
+    def complex_form(self) -> Blocks:
+        """Those of the parts."""
+        return Blocks([(size, law.complex_form()) for size, law in self.parts], self.axis)
+
+    def complex_arguments(self, format: Format) -> None:
+        """Check every part's law against the format of the parts of a complex number."""
+        for _, law in self.parts:
+            law.complex_arguments(format)
+
 
 def check_tensor(law: Law, shape: tuple[int, ...], dtype: np.dtype[Any], format: Format | None) -> None:
     """Refuse a tensor of this shape and dtype that the law, or that of a part, cannot fill."""
@@ -113,6 +127,8 @@ def check_tensor(law: Law, shape: tuple[int, ...], dtype: np.dtype[Any], format:
             leaf.law.kernel_arguments(format)
         elif isinstance(leaf.law, Given):
             leaf.law.stored(dtype)
+        elif dtype.name in PARTS:
+            leaf.law.complex_arguments(PARTS[dtype.name])
 
 
 class Leaf(NamedTuple):

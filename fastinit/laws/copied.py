@@ -45,3 +45,16 @@ class Copy(Law):
     def kernel_arguments(self, format: Format) -> KernelArguments | None:
         """That of the law."""
         return self.values.kernel_arguments(format)
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether the law is."""
+        return self.values.is_complex
+
+    def complex_form(self) -> Copy:
+        """That of the law, at the same address."""
+        return Copy(self.values.complex_form(), self.name)
+
+    def complex_arguments(self, format: Format) -> KernelArguments | None:
+        """That of the law."""
+        return self.values.complex_arguments(format)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastinit.dtypes import Format
 from fastinit.engines import reference
-from fastinit.engines.gaussian import lower_tail, upper_tail
+from fastinit.engines.gaussian import lower_tail, truncated_std, upper_tail
 from fastinit.engines.stream import DEEP_TAIL_32
 from fastinit.laws.functions import function
 from fastinit.laws.law import (
@@ -22,6 +22,13 @@ from fastinit.laws.law import (
     refuse_overflow,
     standard_deviation,
     warn_if_lost,
+)
+from fastinit.laws.planar import (
+    ComplexLaw,
+    ComplexNormal,
+    ComplexTruncatedNormal,
+    ComplexUniform,
+    complex_truncated_std,
 )
 from fastinit.products import legendre
 
@@ -153,6 +160,15 @@ class Uniform(IndependentLaw):
         """(x - low) / (high - low), cut to [0, 1]."""
         return np.clip((np.asarray(x, np.float64) - self.low) / (self.high - self.low), 0.0, 1.0)[()]
 
+    def complex_form(self) -> ComplexUniform:
+        """The disc of radius a sqrt(2 / 3) in place of [-a, a); another interval is refused."""
+        if self.low != -self.high:
+            raise ValueError(
+                f"{self} is not symmetric about 0, and has no form for complex numbers; use Uniform(-a, a), which is a "
+                "disc there, or laws.ComplexUniform"
+            )
+        return ComplexUniform(self.high * math.sqrt(2.0 / 3.0))
+
     def kernel_arguments(self, format: Format) -> KernelArguments:
         """Reals: low, span, and the smallest and largest value allowed."""
         refuse_overflow(self, max(abs(self.low), abs(self.high)), format)
@@ -195,6 +211,10 @@ class Normal(IndependentLaw):
         if not self.std:
             return Constant(self.mean).cdf(x)
         return function("special", "ndtr")((np.asarray(x, np.float64) - self.mean) / self.std)
+
+    def complex_form(self) -> ComplexNormal:
+        """The complex normal of this mean and standard deviation."""
+        return ComplexNormal(self.mean, self.std)
 
     def kernel_arguments(self, format: Format) -> KernelArguments:
         """Reals: mean, std."""
@@ -327,6 +347,19 @@ class TruncatedNormal(IndependentLaw):
         if not self.parent_std:
             return Constant(self.parent_mean).cdf(x)
         return self._standard().cdf((np.asarray(x, np.float64) - self.parent_mean) / self.parent_std)
+
+    def complex_form(self) -> ComplexLaw:
+        """Cut by the modulus at as many standard deviations of its parent, about 0; other intervals are refused."""
+        if not self.parent_std:
+            return ComplexNormal(self.parent_mean, 0.0)
+        if self.parent_mean or self.low != -self.high:
+            raise ValueError(
+                f"{self} is not symmetric about 0, and has no form for complex numbers; use bounds -b and b about a "
+                "mean of 0, or laws.ComplexTruncatedNormal"
+            )
+        cut = self.high / self.parent_std
+        parent_std = self.parent_std * truncated_std(cut) / complex_truncated_std(cut)
+        return ComplexTruncatedNormal(parent_std, cut * parent_std)
 
     def kernel_arguments(self, format: Format) -> KernelArguments:
         """What a kernel receives.

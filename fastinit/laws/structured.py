@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fastinit.address import axes, integer
 from fastinit.choices import Flatten, KernelLayout
 from fastinit.dtypes import Format
 from fastinit.laws.independent import Constant, Normal
-from fastinit.laws.law import Element, IndependentLaw, KernelArguments, ShapedLaw, finite, real, refuse_overflow
+from fastinit.laws.law import Element, IndependentLaw, KernelArguments, Law, ShapedLaw, finite, real, refuse_overflow
 from fastinit.laws.marginals import SphereCoordinate, thinned
 
 LONGEST_LINE = (1 << 32) - 1  # elements: a survivor is found by one product of 32 x 32 bits
@@ -96,6 +96,19 @@ class Sparse(ShapedLaw):
         """That of the values."""
         return self.values.kernel_arguments(format)
 
+    @property
+    def is_complex(self) -> bool:
+        """Whether the values are."""
+        return self.values.is_complex
+
+    def complex_form(self) -> Sparse:
+        """That of the values, thinned."""
+        return replace(self, values=self.values.complex_form())
+
+    def complex_arguments(self, format: Format) -> KernelArguments | None:
+        """That of the values."""
+        return self.values.complex_arguments(format)
+
 
 @dataclass(frozen=True)
 class Padded(ShapedLaw):
@@ -136,6 +149,19 @@ class Padded(ShapedLaw):
     def kernel_arguments(self, format: Format) -> KernelArguments | None:
         """That of the values."""
         return self.values.kernel_arguments(format)
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether the values are."""
+        return self.values.is_complex
+
+    def complex_form(self) -> Padded:
+        """That of the values, with the row of zeros."""
+        return replace(self, values=self.values.complex_form())
+
+    def complex_arguments(self, format: Format) -> KernelArguments | None:
+        """That of the values."""
+        return self.values.complex_arguments(format)
 
 
 @dataclass(frozen=True)
@@ -208,6 +234,12 @@ class Orthogonal(ShapedLaw):
         """Check that the gain fits the format."""
         refuse_overflow(self, self.gain, format)
 
+    def complex_form(self) -> Law:
+        """The law itself, whose matrix is unitary there."""
+        return self
+
+    complex_arguments = kernel_arguments
+
 
 @dataclass(frozen=True)
 class DeltaOrthogonal(ShapedLaw):
@@ -270,6 +302,12 @@ class DeltaOrthogonal(ShapedLaw):
     def kernel_arguments(self, format: Format) -> None:
         """Check that the gain fits the format."""
         refuse_overflow(self, self.gain, format)
+
+    def complex_form(self) -> Law:
+        """The law itself, whose matrix is unitary there."""
+        return self
+
+    complex_arguments = kernel_arguments
 
 
 def _gain(value: object, law: str) -> float:

@@ -25,16 +25,15 @@ import numpy as np
 
 from fastinit import engines
 from fastinit.address import boxes, index_strides
-from fastinit.dtypes import storage_dtype
+from fastinit.dtypes import PARTS, storage_dtype
 from fastinit.files.place import let_go
 from fastinit.files.recorded import recorded
 from fastinit.files.safetensors import DTYPES, SafetensorsError, Slot, read_at, read_header
 from fastinit.files.system import BYTES
 from fastinit.floating_point import in_default_mode
-from fastinit.laws import Blocks, Constant, Law
+from fastinit.laws import Blocks, Law
 from fastinit.laws.blocks import Leaf, slices
-from fastinit.laws.law import Element
-from fastinit.laws.marginals import ZeroInflated, mixture
+from fastinit.laws.marginals import modulus_of
 from fastinit.laws.replayed import cost_of
 from fastinit.pipeline import Staging
 from fastinit.printable import printable
@@ -193,7 +192,9 @@ class _Count:
         self.grid: Grid | None = None
         self.expected: Expected | None = None
         if part is not None:
-            element = _real(part.law.marginal(part.shape))
+            element = part.law.marginal(part.shape)
+            if slot.dtype in PARTS:
+                element = modulus_of(element)
             self.grid = grid_of_law(element, slot.dtype)
             self.expected = expect(element, self.grid, slot.dtype, math.prod(part.shape))
         self.lock = threading.Lock()
@@ -343,12 +344,3 @@ def _laws(metadata: Mapping[str, str], replayed: int) -> dict[str, Law]:
     except (TypeError, ValueError):  # damaged: as if the file said nothing
         return {}
     return found
-
-
-def _real(element: Element) -> Element:
-    """The element of what is shown: of complex constants the magnitude."""
-    if isinstance(element, ZeroInflated):
-        return mixture((share, _real(law)) for share, law in element.components)
-    if isinstance(element, Constant) and isinstance(element.value, complex):
-        return Constant(abs(element.value))
-    return element

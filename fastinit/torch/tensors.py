@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
-from math import copysign
+from math import copysign, sqrt
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from fastinit.engines.interface import one_row
 from fastinit.fill import buffers, fill
 from fastinit.fill.memory import Foreign, populate
 from fastinit.floating_point import in_default_mode, is_default
-from fastinit.laws import KernelArguments, Law
+from fastinit.laws import KernelArguments, Law, Normal
 from fastinit.laws.law import IndependentLaw, ShapedLaw
 from fastinit.torch.addresses import address, address_from, address_words, note, on_every_device
 from fastinit.torch.shards import is_sharded, local_part
@@ -31,6 +31,8 @@ DTYPES: dict[torch.dtype, str] = {getattr(torch, name): name for name in FORMATS
 # What NumPy shall see of the others: it has no bfloat16 and no float8, and a view as integers is no copy.
 _RAW = {"bfloat16": torch.int16, "float8_e4m3fn": torch.uint8, "float8_e5m2": torch.uint8}
 _KINDS = {dtype: storage_dtype(name).str for dtype, name in DTYPES.items()}
+_COMPLEX = (torch.complex64, torch.complex128)
+_OF_PARTS = ("Normal", "Uniform")
 PLAIN = {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}
 # Up to so many elements a draw is one call of a kernel, without the cutting and the checks of `fill`, with which a call
 # on a bias took 10 times as long as PyTorch's own.
@@ -142,7 +144,11 @@ def draw(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...]
                 torch.ops.fastinit.draw_(tensor, law.__name__, numbers)
             return True
         return _draw_between_graphs(tensor, law, numbers, generator)
-    reason = why_not(tensor) or _fill(tensor, law, numbers, generator)
+    reason = why_not(tensor)
+    if not reason:
+        reason = _fill(tensor, law, numbers, generator)
+    elif law.__name__ in _OF_PARTS and type(tensor) in PLAIN and tensor.dtype in _COMPLEX:
+        reason = _fill_parts(tensor, law, numbers, generator)
     note(law.__name__, reason)
     if not reason and tensor.requires_grad and _is_computed(tensor):
         warnings.warn(
@@ -152,6 +158,21 @@ def draw(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...]
             stacklevel=3,
         )
     return not reason
+
+
+def _fill_parts(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...], generator: Any) -> str:
+    """Fill complex numbers as PyTorch does, part by part; else why that cannot be.
+
+    Each part of a normal has the mean, and half of the variance; each part of a uniform its bounds.
+    """
+    if tensor.is_conj():
+        return "under a transformation"
+    with torch.no_grad():
+        parts = torch.view_as_real(tensor)
+    if law is Normal:
+        mean, std = numbers
+        numbers = (mean, std / sqrt(2.0))
+    return why_not(parts) or _fill(parts, law, numbers, generator)
 
 
 def _is_computed(tensor: torch.Tensor) -> bool:

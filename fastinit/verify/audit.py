@@ -19,7 +19,7 @@ import numpy as np
 
 from fastinit.address import STREAM, Shard
 from fastinit.blocks import ITEM, LONGEST_ROW, Piece, Source, Stretch, items_of, unit
-from fastinit.dtypes import FORMATS, decoded, storage_dtype
+from fastinit.dtypes import FORMATS, Format, decoded, storage_dtype
 from fastinit.engines import reference
 from fastinit.files.safetensors import SafetensorsError, Slot, read_at, read_block, refuse
 from fastinit.laws import DeltaOrthogonal, Orthogonal, Sparse
@@ -308,33 +308,44 @@ def _compare_orthogonal(
     `read` gives what the file has in a block of the tensor, by its offsets and shape.
     A narrow dtype is held between our value less and our value plus the tolerance, both rounded.
     """
-    format = FORMATS[tensor.dtype]
+    format = FORMATS.get(tensor.dtype)
     law = leaf.law
     assert isinstance(law, HAAR)
-    working = np.dtype(format.working)
+    working = np.dtype(format.working if format is not None else tensor.dtype)
     ours = np.empty(shape, working)
-    source.fill(ours, replace(tensor, dtype=format.working), Shard(tensor.shape, offsets), threads=workers)
-    near = working.type(TOLERANCE * float(np.finfo(working).eps) * law.gain)
+    source.fill(ours, replace(tensor, dtype=working.name), Shard(tensor.shape, offsets), threads=workers)
+    real = np.finfo(working).dtype
+    near = real.type(TOLERANCE * float(np.finfo(real).eps) * law.gain)
     grid = _grid(shape, list(range(len(shape))), ITEM // working.itemsize)
     for corner, block in map(grid.box, range(grid.count)):
         at = tuple(o + c for o, c in zip(offsets, corner, strict=True))
         mine, found = ours[_slices(corner, block)], read(at, block)
         slack: Any = near
         if isinstance(law, DeltaOrthogonal):  # the zeros around the matrix are exact
-            slack = np.zeros(block, working)
+            slack = np.zeros(block, real)
             centre = {axis: at - corner[axis] for axis, at in law.centre(leaf.shape).items()}
             if all(0 <= at < block[axis] for axis, at in centre.items()):
                 slack[tuple(centre.get(axis, slice(None)) for axis in range(len(block)))] = near
-        storage = storage_dtype(tensor.dtype)
-        low, high = (
-            decoded(
-                reference.rounded(np.ascontiguousarray(edge), format.storage, format.code).view(storage), tensor.dtype
-            )
-            for edge in (mine - slack, mine + slack)
-        )
-        value = decoded(found, tensor.dtype)
-        away = ~((low <= value) & (value <= high))  # NaN is away
-        _count(away, found, mine, tensor, at, tally)
+        _count(~_is_near(found, mine, slack, tensor.dtype, format), found, mine, tensor, at, tally)
+
+
+def _is_near(found: Array, mine: Array, slack: Any, dtype: str, format: Format | None) -> Array:
+    """Which elements lie between ours less and ours plus the slack, both rounded; NaN does not.
+
+    Of complex numbers, which have no order, both parts do.
+    """
+    if format is None:
+        parts = zip((found.real, found.imag), (mine.real, mine.imag), strict=True)
+        re, im = ((one - slack <= part) & (part <= one + slack) for part, one in parts)
+        return np.asarray(re & im)
+    storage = storage_dtype(dtype)
+    low, high = (
+        decoded(reference.rounded(np.ascontiguousarray(edge), format.storage, format.code).view(storage), dtype)
+        for edge in (mine - slack, mine + slack)
+    )
+    value = decoded(found, dtype)
+    near: Array = (low <= value) & (value <= high)
+    return near
 
 
 def _count(away: Array, theirs: Array, ours: Array, tensor: Tensor, offsets: tuple[int, ...], tally: Tally) -> None:

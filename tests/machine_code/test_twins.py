@@ -14,7 +14,9 @@ from fastinit.engines import compiled, reference
 from fastinit.engines.compiled import entries
 from fastinit.engines.interface import LAW_ROOMS
 
-ROOMS = ("logarithm", *LAW_ROOMS)  # not conversions.py, which NumPy says by `astype`
+# Not conversions.py, which NumPy says by `astype`; nor planar.py, whose formulas take neighbours in pairs, which one
+# scalar has not (tests/laws/test_complex.py holds the engines against each other).
+ROOMS = ("logarithm", *(room for room in LAW_ROOMS if room != "planar"))
 
 
 def formulas():
@@ -46,6 +48,7 @@ def test_every_law_has_a_twin_in_the_numpy_engine():
     names = {law.__name__ for law in entries.LAWS}
     assert names <= set(reference.LAWS)
     alone = set(reference.LAWS) - names  # float64 of one word for every dtype, too few elements to be compiled
+    alone -= {"complex_normal_32", "complex_normal_64"}  # of a mean that is not 0: with 0 it is a normal law of floats
     assert not [name for name in alone if name.endswith(("_32", "_64"))], alone
 
 

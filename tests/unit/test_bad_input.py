@@ -71,7 +71,7 @@ BUFFERS = {
     "bytes": (b"\x5a" * 8, constant(1), ValueError, "buf is read-only", "writable"),
     "integers": (poisoned("int32"), normal, TypeError, "dtype int32, which Normal", "float64, float32.*float8_e5m2"),
     "bool": (poisoned("bool"), normal, TypeError, "dtype bool, which Normal", "float64, float32"),
-    "complex": (poisoned("complex64"), normal, TypeError, "dtype complex64, which Normal", "float64, float32"),
+    "complex long double": (poisoned("clongdouble"), normal, TypeError, "dtype complex256, which Normal", "complex64"),
     "raw uint16": (poisoned("uint16"), normal, TypeError, "dtype uint16, which Normal", "bfloat16"),
     "long double": (poisoned("longdouble"), normal, TypeError, "dtype float128, which Normal", "float64, float32"),
     "objects": (np.full(4, None), constant(1), TypeError, "dtype object, which Constant", "every bool, integer"),

@@ -49,7 +49,7 @@ FRAMEWORKS = {"torch", "jax", "keras"}
 LAWS = {
     *("Constant", "Uniform", "Normal", "Laplace", "TruncatedNormal", "StepBias", "LogOfUniform"),
     *("Blocks", "Padded", "Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
-    *("Given", "Copy", "Replayed"),
+    *("Given", "Copy", "Replayed", "ComplexNormal", "ComplexUniform", "ComplexTruncatedNormal"),
 }
 HEAVY = ["numba", "llvmlite", "scipy", "torch", "jax", "keras", "matplotlib", "ml_dtypes", "tqdm"]
 

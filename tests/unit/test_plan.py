@@ -51,6 +51,9 @@ EVERY_LAW = [
     laws.Given.of(np.arange(6.0).reshape(2, 3)),
     laws.StepBias(0.01, 0.2, 0.02),
     laws.LogOfUniform(2.0, 8.0),
+    laws.ComplexNormal(0.5 - 1j / 3, 0.02),
+    laws.ComplexUniform(1 / 3),
+    laws.ComplexTruncatedNormal(0.02, math.inf),
 ]
 
 
@@ -70,7 +73,7 @@ def test_every_public_law_has_a_form_in_json():
     [
         (None, "is no law; one looks like"),
         ({"mean": 0.0}, "is no law"),
-        ({"law": "Cauchy"}, "law 'Cauchy' is unknown; there are Blocks, Constant"),
+        ({"law": "Cauchy"}, "law 'Cauchy' is unknown; there are Blocks, ComplexNormal, ComplexT"),
         ({"law": "Normal", "mu": 0.0}, "Normal has no parameter 'mu'"),
         ({"law": "Normal", "std": -1}, "zero or positive"),
         ({"law": "Sparse", "values": {"law": "Orthogonal"}, "sparsity": 0.5}, "an independent law"),

@@ -57,6 +57,8 @@ def laws_of(leaves: Iterable[tuple[str, Any, Content]]) -> Found:
                 found.kept[name] = kept
             else:
                 law = law_of(content, shape, name)
+                if jnp.issubdtype(aval.dtype, jnp.complexfloating) and not law.is_complex:
+                    raise NoLawError(f"{law} of real numbers, made {aval.dtype}")
                 found.laws[name] = seen.copy_of(name, shape, content, law) or law
         except (TypeError, ValueError) as error:
             found.problems[name] = str(error)

@@ -60,6 +60,8 @@ def _bits(equation: Any, operands: list[Content]) -> list[Content] | None:
 def _own(equation: Any, operands: list[Content]) -> list[Content] | None:
     """A draw of our own initialisers (fastinit/jax/drawing.py), of one key or of a batch of them."""
     law, shape, key = equation.params["law"], equation.params["shape"], operands[0]
+    if np.dtype(equation.params["dtype"]).kind == "c":
+        law = law.complex_form()
     whole = equation.outvars[0].aval.shape
     copies = len(whole) - len(shape)
     draw, repeats = Draw(object(), whole), frozenset[int]()

@@ -108,6 +108,8 @@ def _of_content(content: Content, tensor: Tensor) -> Answer:
     """The answer where one content fills the tensor."""
     shape = tuple(tensor.shape)
     if isinstance(content, Lawful):
+        if tensor.is_complex() and not content.law.is_complex:
+            raise NoLawError(f"{content.law} of real numbers, made {tensor.dtype} ({content.where})")
         draws = ((content, tuple((0, n) for n in shape)),) if content.draw is not None else ()
         return Answer(_checked(content.law, shape), draws=draws)
     if isinstance(content, Assembled):

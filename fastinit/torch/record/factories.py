@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from fastinit import laws
-from fastinit.torch.record.contents import Draw, Lawful, Unknown, Unwritten, constant, here, number_of
+from fastinit.torch.record.contents import Lawful, Unknown, Unwritten, constant, here, number_of
 from fastinit.torch.record.mode import OF_VALUES, Recorder, handles, run
+from fastinit.torch.record.writes import note_draw
 
 # Elements: tables of up to so many, if of one number, are made with their values.
 SMALL = 1 << 16
@@ -47,9 +48,7 @@ def _empty(recorder: Recorder, func: Any, args: tuple[Any, ...], kwargs: dict[st
 def _random(recorder: Recorder, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     law, out = _RANDOM[func.__name__], kwargs.get("out")
     tensor = out if out is not None else func(*args, **_anywhere(kwargs, "meta"))
-    where = here()
-    recorder.storages.write(tensor, Lawful(law, Draw(law, tuple(tensor.shape), where), where))
-    return tensor
+    return note_draw(recorder, tensor, law)
 
 
 @handles("normal")
@@ -71,8 +70,7 @@ def _normal(recorder: Recorder, func: Any, args: tuple[Any, ...], kwargs: dict[s
     if numbers[0] is None or numbers[1] is None:
         recorder.storages.write(tensor, Unknown("torch.normal of different means or deviations", where))
     else:
-        law = laws.Normal(numbers[0], numbers[1])
-        recorder.storages.write(tensor, Lawful(law, Draw(law, tuple(tensor.shape), where), where))
+        note_draw(recorder, tensor, laws.Normal(numbers[0], numbers[1]))
     return tensor
 
 

@@ -55,11 +55,18 @@ def value_of(recorder: Recorder, value: Any) -> float | None:
 def note_draw(recorder: Recorder, tensor: Tensor, law: laws.Law) -> Tensor:
     """Note that the elements of a tensor are drawn now."""
     where = here()
-    if tensor.is_floating_point():
+    if tensor.is_complex() and isinstance(law, laws.Normal):
+        law = complex_normal(law)
+    if tensor.is_floating_point() or (tensor.is_complex() and law.is_complex):
         recorder.storages.write(tensor, Lawful(law, Draw(law, tuple(tensor.shape), where), where))
     else:
         recorder.storages.write(tensor, Unknown(f"a draw into {tensor.dtype}", where))
     return tensor
+
+
+def complex_normal(law: laws.Normal) -> laws.ComplexNormal:
+    """What PyTorch draws of it into complex numbers: both parts have the mean, and half of the variance each."""
+    return laws.ComplexNormal(complex(law.mean, law.mean), law.std)
 
 
 def _law_or_unknown(recorder: Recorder, tensor: Tensor, name: str, make: Callable[[], laws.Law]) -> Tensor:
