@@ -31,7 +31,7 @@ from drawing import LAWS, STORAGE, digest, draw, empty  # noqa: E402
 import fastinit  # noqa: E402
 from fastinit import Shard, engines  # noqa: E402
 from fastinit.checking.known import CASES, Case  # noqa: E402
-from fastinit.fill import memory  # noqa: E402
+from fastinit.fill import policies  # noqa: E402
 from fastinit.laws import Law  # noqa: E402
 
 RECORD = TESTS / "kat" / "digests.json"
@@ -90,12 +90,12 @@ def past_cache(drawing: Callable[[], str]) -> Callable[[], str]:
 @contextmanager
 def all_past_cache() -> Iterator[None]:
     """Let every fill store past the cache."""
-    smallest, memory.SMALLEST_PAST_CACHE = memory.SMALLEST_PAST_CACHE, 0
+    smallest, policies.SMALLEST_PAST_CACHE = policies.SMALLEST_PAST_CACHE, 0
     os.environ["FASTINIT_PAST_CACHE"] = "1"
     try:
         yield
     finally:
-        memory.SMALLEST_PAST_CACHE = smallest
+        policies.SMALLEST_PAST_CACHE = smallest
         del os.environ["FASTINIT_PAST_CACHE"]
 
 

@@ -18,7 +18,7 @@ from drawing import LAWS, STORAGE, digest, draw, empty
 import fastinit
 from fastinit import Shard, engines
 from fastinit.engines import compiled, processor
-from fastinit.fill import memory
+from fastinit.fill import policies
 from fastinit.laws import Sparse
 
 OLDER = {
@@ -57,7 +57,7 @@ def digests():
         found[f"sparse along axis {axis}"] = digest(draw(law, (9, 5003), "float32", seed=21))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTINIT_PAST_CACHE", "1")
-        patch.setattr(memory, "SMALLEST_PAST_CACHE", 0)
+        patch.setattr(policies, "SMALLEST_PAST_CACHE", 0)
         for dtype in STORAGE:
             for case in ("uniform around zero", "normal"):
                 found[f"{case}, {dtype}, past the cache"] = digest(draw(LAWS[case], 300_007, dtype, seed=21))
