@@ -210,9 +210,9 @@ def brief(results: dict[str, Any]) -> str:
     table = "\n".join(lines)
     where = f"{machine['cpu']} ({machine['target']}), {machine['cpus']} shared CPUs, {results['date']}"
     return (
-        f"{table}\n\n{where}; every peer on all cores and at its best. {sum(judged)} of {len(judged)} floors, set on a "
-        "znver5 with AVX-512, are reached here; [docs/performance.md](docs/performance.md) names each, and has "
-        "every law, size and processor."
+        f"{table}\n\nColumns with x say how many times as fast as that library fastinit is. {where}; every peer on all "
+        f"cores and at its best. {sum(judged)} of {len(judged)} speed targets are met on this machine; "
+        "[docs/performance.md](docs/performance.md) names the others, and has every law, size and processor."
     )
 
 
@@ -276,8 +276,9 @@ def readme_section(runs: list[dict[str, Any]]) -> str:
 def page(runs: list[dict[str, Any]]) -> str:
     """docs/performance.md: every processor that was measured, the newest run first."""
     title = (
-        "# Speed, by processor\n\nWritten by bench/report.py. The floors are those of bench/floors.py and were set on "
-        "a znver5. The machines are shared:\nratios within a run count, not GB/s.\n"
+        "# Speed, by processor\n\nWritten by bench/report.py. A floor is the speed that a row should "
+        "reach; bench/floors.py has them, as set on a\nZen 5 (znver5). The machines are shared with other guests: "
+        "compare ratios within a run, rather than GB/s.\n"
     )
     sizes = next((run for run in runs if by_size(run)), None)
     if sizes is not None:
@@ -326,13 +327,18 @@ def pyplot() -> Any:
     return plt
 
 
+# A reader's dark theme turns light and dark around and keeps the hues.
+DARK = "<style>@media (prefers-color-scheme: dark) { svg { filter: invert(0.93) hue-rotate(180deg); } }</style>"
+
+
 def save(plot: Any, axes: Any, path: Path) -> None:
-    """Write a chart without a frame and without a date."""
+    """Write a chart without a frame and without a date, which follows the reader's theme."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     plot.tight_layout()
     plot.savefig(path, metadata={"Date": None})
     pyplot().close(plot)
+    path.write_text(path.read_text(encoding="utf-8").replace("<metadata>", f"{DARK}\n <metadata>", 1), encoding="utf-8")
 
 
 def draw_sizes(results: dict[str, Any]) -> None:
@@ -354,7 +360,7 @@ def draw_sizes(results: dict[str, Any]) -> None:
 
 
 def draw(results: dict[str, Any]) -> None:
-    """The bar chart: GB/s by workload, on a logarithmic axis, with the ceiling."""
+    """The bar chart: GB/s by workload, with the ceiling, and how many times as fast as each peer fastinit is."""
     plt = pyplot()
     from matplotlib.patches import Patch
 
@@ -365,12 +371,22 @@ def draw(results: dict[str, Any]) -> None:
         for i, (key, rate) in enumerate(rates(row).items()):
             y = place + 0.32 - 0.16 * i
             axes.barh(y, rate, 0.15, color=SERIES[key][1])
-            label = axes.annotate(f"{rate:.2g}", (rate, y), (3, 0), textcoords="offset points", va="center", fontsize=7)
+            times = row["gb_per_second"] / rate
+            ratio = (
+                ""
+                if key == "fastinit"
+                else f" (fastinit: {times:.0f} x)"
+                if times >= 10
+                else f" (fastinit: {times:.2g} x)"
+            )
+            label = axes.annotate(
+                f"{rate:.2g}{ratio}", (rate, y), (3, 0), textcoords="offset points", va="center", fontsize=7
+            )
             # Legible where a ceiling crosses it.
             label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6})
         ceiling = row["rivals"]["ceiling"]["gb_per_second"]
         axes.plot([ceiling, ceiling], [place - 0.42, place + 0.42], color="black", linewidth=1.2)
-    axes.set_xscale("log")
+    axes.set_title(f"Filling 1 GiB in memory, {results['machine']['target']}", loc="left", pad=28)
     axes.set_yticks(range(len(BARS)), [FILLS[workload] for workload in reversed(BARS)], fontsize=9)
     axes.set_xlabel(f"GB/s written, {results['threads']} threads (line: ndarray.fill on as many)")
     handles = [Patch(color=colour, label=label) for label, colour in SERIES.values()]

@@ -30,7 +30,7 @@ highlight_language = "text"
 # Reference: from docstrings.
 default_role = "code"
 autodoc_mock_imports = ["torch"]
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 autodoc_typehints = "signature"
 autodoc_use_type_comments = False  # would look for the source of a stand-in, without end
 autodoc_member_order = "bysource"
