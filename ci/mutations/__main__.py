@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
         print(said or "no fault was planted", file=sys.stderr)
         return 2
     run = report.Run(
-        command=" ".join(["ci/mutation", *arguments]),
+        command=_command(arguments),
         minutes=(time.monotonic() - begin) / 60,
         planned=planned,
         trials=trials.done,
@@ -72,6 +72,12 @@ def main(arguments: list[str]) -> int:
     if options.report is not None:
         report.write(options.report, run)
     return 1 if run.open else 0
+
+
+def _command(arguments: list[str]) -> str:
+    """The command as the page names it: without the folder in which a run is kept."""
+    kept = arguments.index("--keep") if "--keep" in arguments else len(arguments)
+    return " ".join(["ci/mutation", *arguments[:kept], *arguments[kept + 2 :]])
 
 
 def _prepare() -> None:

@@ -45,12 +45,16 @@ class Run:
         tried, caught = len(self.trials), sum(trial.result == CAUGHT for trial in self.trials)
         explained = len(self.survivors) - len(self.open)
         counted = max(tried - explained, 1)
-        how = "all" if tried == len(self.planned) else f"{tried:,} of {len(self.planned):,}, drawn at random,"
+        how = (
+            f"All {tried:,} faults"
+            if tried == len(self.planned)
+            else (f"{tried:,} of {len(self.planned):,} possible faults, drawn at random,")
+        )
         return (
-            f"{how} faults were planted, and the tests caught {caught:,} ({100 * caught / max(tried, 1):.1f} %). "
+            f"{how} were planted, and the tests caught {caught:,} ({100 * caught / max(tried, 1):.1f} %). "
             f"{explained:,} of the others change nothing that a caller is promised, for the reasons below; of the "
             f"{counted:,} that do, {100 * caught / counted:.1f} % were caught."
-        ).replace("all faults", f"All {tried:,} faults")
+        )
 
 
 def explanations() -> dict[str, str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-pytest.importorskip("coverage")
 from attacks.outcome import in_child
 from mutations.faults import faults
 from mutations.planting import plant
