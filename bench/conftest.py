@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastinit
-from bench.floors import FLOORS, TIMES
+from bench.floors import TIMES, floors_of
 from bench.pairing import Contender, Race
 from fastinit.dtypes import array_dtype
 
@@ -76,7 +76,7 @@ def record(benchmark: Any, request: pytest.FixtureRequest, sizes: Sizes) -> Call
             {"workload": workload, "engine": here["engine"], "threads": here["threads"], "timed": sizes.timed, **more}
         )
         benchmark.extra_info["measured"] = dict(measured)
-        floors = FLOORS.get(workload, ())
+        floors = floors_of(workload, measured, here.get("cpu", ""))
         judged = [(floor.reached(measured) if sizes.timed else None, floor.text(measured)) for floor in floors]
         benchmark.extra_info["floor"] = [text for _, text in judged]
         benchmark.extra_info["reached"] = [reached for reached, _ in judged]

@@ -95,3 +95,25 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
     "torch uniform_ of 64 elements": (at_most(3.0, "times the time of torch"),),
     "torch model of GPT-2 XL's layers": (at_least(5, "torch"),),
 }
+
+# Cores that work on 256 bits at a time, though Zen 4 takes 512-bit instructions: these rows in place of those above.
+NARROW: dict[str, tuple[Floor, ...]] = {
+    "uniform float32": (at_least(0.8, "ceiling"), at_least(7, "numpy"), at_least(10, "torch")),
+    "normal float32": (at_least(0.5, "ceiling"), at_least(27, "numpy"), at_least(10, "torch")),
+    "truncated float32": (at_least(0.4, "ceiling"), at_least(100, "torch")),
+    "normal float64": (at_least(0.4, "ceiling"), at_least(18, "torch")),
+    "normal float32, fresh memory": (at_least(8, "torch"),),
+}
+SHARE_OF_ZEN_3 = 0.6  # of NARROW: fewer loads, stores and registers a cycle
+PEERS = ("numpy", "torch", "jax")
+
+
+def floors_of(workload: str, measured: Mapping[str, float], processor: str) -> tuple[Floor, ...]:
+    """The floors of a workload on a processor, by LLVM's name of it; no peer that was measured may be faster."""
+    floors = FLOORS.get(workload, ())
+    if processor in ("znver3", "znver4") and workload in NARROW:
+        share = SHARE_OF_ZEN_3 if processor == "znver3" else 1.0
+        floors = tuple(Floor(floor.quantity, floor.bound * share) for floor in NARROW[workload])
+    judged = {floor.quantity for floor in floors}
+    unnamed = [name for name in PEERS if TIMES + name in measured and TIMES + name not in judged]
+    return floors + tuple(at_least(1.0, name) for name in unnamed)

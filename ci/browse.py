@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fastinit.compare import compare
 from fastinit.laws import Constant, Normal
 from fastinit.plan import Plan, Tensor
 from fastinit.show import show
@@ -168,6 +169,9 @@ def column(browser: Browser, number: int) -> list[float]:
 def use(browser: Browser, page: Path, tensors: int, screenshot: Path) -> None:
     """Sort, filter, look at a histogram, enlarge it."""
     browser.open(page)
+    constants = browser.value("document.querySelectorAll('tbody tr.constant').length")
+    check(browser.value(f"{VISIBLE}.length") == tensors - constants > 0, f"{constants} constants are folded")
+    browser.click("#constants")
     check(browser.value(f"{VISIBLE}.length") == tensors, f"every one of the {tensors} tensors has a row")
     check(browser.value("document.documentElement.scrollWidth <= innerWidth"), "the page is not wider than the window")
     heads: list[str] = browser.value("[...document.querySelectorAll('thead th')].map(head => head.textContent)")
@@ -194,6 +198,27 @@ def use(browser: Browser, page: Path, tensors: int, screenshot: Path) -> None:
     check(not browser.faults, f"the page has no complaint {browser.faults or ''}".rstrip())
 
 
+# What reaches beyond the window, or beyond the sheet it lies on, other than curves that leave their frame.
+BEYOND = """[...document.querySelectorAll("body *")].filter(one => {
+  const box = one.getBoundingClientRect(), sheet = one.closest(".sheet");
+  const edge = Math.min(innerWidth, sheet ? sheet.getBoundingClientRect().right : innerWidth);
+  return box.width && !one.closest("svg") && (box.right > edge + 1 || box.left < -1);
+}).map(one => one.outerHTML.slice(0, 80))"""
+
+
+def fits(browser: Browser, page: Path) -> None:
+    """On a phone and on a desk, by day and by night: nothing is cut off, and the paper has the reader's colour."""
+    for width in (390, 1280):
+        for scheme in ("light", "dark"):
+            browser.call("Emulation.setDeviceMetricsOverride", **SIZE | {"width": width, "mobile": width < 500})
+            browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+            browser.open(page)
+            beyond = browser.value(BEYOND)
+            check(not beyond, f"nothing of {page.name} is cut off at {width} px, {scheme} {beyond or ''}".rstrip())
+            red = browser.value("Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])")
+            check((red > 128) == (scheme == "light"), "its paper has the reader's colour")
+
+
 def main(program: str, screenshot: Path) -> None:
     """Make, show, use."""
     with tempfile.TemporaryDirectory(prefix="fastinit-page-", ignore_cleanup_errors=True) as scratch:
@@ -209,6 +234,10 @@ def main(program: str, screenshot: Path) -> None:
         browser = Browser(program, str(Path(scratch, "profile")))
         try:
             use(browser, page, len(plan.tensors), screenshot)
+            starts = Path(scratch, "starts.html")
+            starts.write_text(compare("relu", depth=20, width=64).html(), encoding="utf-8")
+            fits(browser, page)
+            fits(browser, starts)
         finally:
             browser.close()
     print(f"screenshot in {screenshot}")

@@ -80,11 +80,12 @@ def which(comparisons: dict[str, Comparison]) -> str:
     """The table that answers the question of the page's title."""
     lines = ["| activation | call | standard deviation | `fastinit compare` |", "| --- | --- | --- | --- |"]
     for name, comparison in comparisons.items():
-        findings = verdict(comparison).findings
+        judged = verdict(comparison)
+        findings, lost = judged.findings, "; signal is lost" if judged.lost else ""
         yes = sum(one.confirms for one in findings)
         lines.append(
             f"| {name} | `{call(name, comparison.negative_slope)}` | {comparison.fitting.start.formula} | "
-            f"{yes} of {len(findings)} |"
+            f"{yes} of {len(findings)}{lost} |"
         )
     return "\n".join(lines)
 

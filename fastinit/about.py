@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastinit import engines
 from fastinit.address import STREAM
-from fastinit.fill.memory import SMALLEST_PAST_CACHE, goes_past_cache
+from fastinit.fill import policies
 from fastinit.threads import available_cpus, resolve
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def info() -> dict[str, Any]:
     for package in ("numpy", "numba", "scipy", "ml_dtypes", "torch", "jax"):
         report[package] = version(package) if importlib.util.find_spec(package) else None
     report["huge_pages"] = os.environ.get("FASTINIT_HUGE_PAGES") != "0"
-    report["past_cache"] = goes_past_cache(SMALLEST_PAST_CACHE)
     if report["engine"] == "numba":
         from fastinit.engines import compiled
 
         report |= compiled.target()
+        report["store_policies"] = policies.chosen() if policies.forced() is None else os.environ["FASTINIT_PAST_CACHE"]
         if not report["cpu_features"] and platform.machine().lower() in ("aarch64", "arm64"):
             report["cpu_features"] = ["neon"]  # LLVM may name none there; this one is a part of ARM64
     return report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import operator
@@ -10,6 +9,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -66,9 +66,12 @@ def places_of(value: tuple[int, ...], shape: tuple[int, ...], what: str) -> tupl
     return places
 
 
-@lru_cache(maxsize=4096)  # a name's digest costs more than drawing a small bias
-def _sid(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+def digest_of(name: str) -> int:
+    """The id of a name that is a str; UnicodeEncodeError where UTF-8 has none of it."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+_sid = lru_cache(maxsize=4096)(digest_of)  # a name's digest costs more than drawing a small bias
 
 
 def stream_id(name: object) -> int:

@@ -33,7 +33,7 @@ Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 
 ITEM = 1 << 20  # bytes of an item, drawn and written by one thread: in the second-level cache
-MOST_JOBS = 1024  # prepared laws that are kept
+MOST_KEPT = 1024  # prepared laws that are kept
 LONGEST_ROW = 16 << 20  # bytes: a shaped law whose rows are longer is drawn whole
 
 
@@ -129,18 +129,18 @@ def items_of(stretches: Iterable[Stretch]) -> Iterator[list[Piece]]:
 class Source:
     """What a seed and a stream make of tensors.
 
-    `jobs` and `parts` keep what was prepared for a tensor, by its identity: a hash of the law would cost more than a
+    `bound` and `parts` keep what was prepared for a tensor, by its identity: a hash of the law would cost more than a
     small piece, and Constant(0.0) and Constant(-0.0) are equal where their bits are not.
     """
 
     seed: int
     stream: str
     engine: str
-    jobs: dict[int, tuple[Tensor, BoundLaw]] = field(default_factory=dict, compare=False, repr=False)
+    bound: dict[int, tuple[Tensor, BoundLaw]] = field(default_factory=dict, compare=False, repr=False)
     parts: dict[int, tuple[Tensor, Parts]] = field(default_factory=dict, compare=False, repr=False)
 
     def draw(self, piece: Piece, buffer: Array) -> None:
-        """KernelArguments a piece into a buffer of bytes, which is aligned for its dtype, on the calling thread."""
+        """Draw a piece into a buffer of bytes, which is aligned for its dtype, on the calling thread."""
         tensor = piece.tensor
         if isinstance(tensor.law, ShapedLaw):
             parts = self._parts(tensor)
@@ -151,10 +151,10 @@ class Source:
                     parts.fill(line[:count].reshape(block), Shard(tensor.shape, offsets))
                     line = line[count:]
         else:
-            job = self._job(tensor)
+            bound = self._bound(tensor)
             # float16 too is raw integers to the engines
-            storage = buffer.view(job.format.storage if job.format is not None else storage_dtype(tensor.dtype))
-            job.run(engines.named(self.engine), storage, one_row(piece.count, piece.first))
+            storage = buffer.view(bound.format.storage if bound.format is not None else storage_dtype(tensor.dtype))
+            bound.run(engines.named(self.engine), storage, one_row(piece.count, piece.first))
 
     def fill(self, storage: Array, tensor: Tensor, shard: Shard | None = None, threads: int | None = None) -> None:
         """Fill storage as a tensor, or as a shard of it."""
@@ -171,9 +171,9 @@ class Source:
                 stream=self.stream,
             )
 
-    def _job(self, tensor: Tensor) -> BoundLaw:
+    def _bound(self, tensor: Tensor) -> BoundLaw:
         """What an independent law draws, prepared once for all pieces of a tensor."""
-        return _kept(self.jobs, tensor, lambda: BoundLaw.of(tensor.law, *self._where(tensor)))
+        return _kept(self.bound, tensor, lambda: BoundLaw.of(tensor.law, *self._where(tensor)))
 
     def fill_file(self, fd: int, begin: int, tensor: Tensor, threads: int) -> None:
         """Fill a tensor that must be whole through a map of its part of a file, which has the space already."""
@@ -200,7 +200,7 @@ def _kept(kept: dict[int, tuple[Tensor, T]], tensor: Tensor, prepare: Callable[[
     if found is not None and found[0] is tensor:
         return found[1]
     prepared = prepare()
-    if len(kept) >= MOST_JOBS:
+    if len(kept) >= MOST_KEPT:
         kept.clear()
     kept[id(tensor)] = (tensor, prepared)
     return prepared

@@ -144,19 +144,22 @@ def storage_dtype(name: str) -> np.dtype[Any]:
 def decoded(storage: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
     """The numbers that elements of this name are: float32 where NumPy has no such dtype, else the storage itself."""
     if dtype == "bfloat16":
-        return (storage.astype(np.uint32) << 16).view(np.float32)
-    if dtype == "float8_e5m2":  # the upper half of a float16
-        return (storage.astype(np.uint16) << 8).view(np.float16).astype(np.float32)
-    if dtype == "float8_e4m3fn":
-        return np.asarray(_e4m3fn()[storage])
+        return (storage.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    if storage.dtype == np.uint8 and dtype in FORMATS:
+        return np.take(byte_values(FORMATS[dtype]), storage)
     return storage
 
 
-@lru_cache(maxsize=1)
-def _e4m3fn() -> np.ndarray[Any, Any]:
-    """The 256 values of float8_e4m3fn, by code: no infinity, and NaN where all bits but the sign are set."""
-    code = np.arange(128)
-    exponent, mantissa = code >> 3, code & 7
-    values = np.where(exponent == 0, np.ldexp(mantissa, -9), np.ldexp(mantissa + 8.0, exponent - 10))
-    values[127] = np.nan
-    return np.concatenate([values, -values]).astype(np.float32)
+@lru_cache
+def byte_values(format: Format) -> np.ndarray[Any, Any]:
+    """The numbers of the 256 codes of an 8-bit format, float32; NaN for codes of none, all of them in e4m3fn."""
+    values = np.empty(256, np.float32)
+    for code in range(128):
+        exponent, fraction = divmod(code, 1 << format.mantissa_bits)
+        digits = fraction + (1 << format.mantissa_bits if exponent else 0)
+        value = math.ldexp(digits, max(exponent, 1) - 1 + format.smallest_exponent - format.mantissa_bits)
+        if value > format.largest:
+            value = math.inf if fraction == 0 and format.name == "float8_e5m2" else math.nan
+        values[code] = value
+    values[128:] = -values[:128]
+    return values

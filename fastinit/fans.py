@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastinit.address import axes, integer, places_of
+from fastinit.choices import Layout, unknown
 
-LAYOUTS = {
+LAYOUTS: dict[Layout, str] = {
     "torch": "Linear (out, in) and Conv (out, in / groups, k...), as torch.nn stores them",
     "torch_transposed": "ConvTranspose (in, out / groups, k...)",
     "keras": "Dense (in, out) and Conv (k..., in / groups, out), as Keras, Flax and TensorFlow store them",
@@ -26,10 +27,10 @@ LAYOUTS = {
     "experts_in_out": "stacked experts (experts, in, out): as they are multiplied; groups counts projections in out",
     "embedding": "a table (vocabulary, width): looked up, not multiplied, so its fan_in is 1",
 }
-UNGROUPED = ("jax_heads", "jax_heads_out", "keras_depthwise", "embedding")
+UNGROUPED: tuple[Layout, ...] = ("jax_heads", "jax_heads_out", "keras_depthwise", "embedding")
 NEEDS_GROUPS = ("torch_grouped", "torch_fused", "keras_fused")
 # What a tensor of three dimensions may be; a guess would be wrong by a factor that nothing shows.
-THREE_DIMENSIONS = {
+THREE_DIMENSIONS: dict[Layout, str] = {
     "torch": "Conv1d: out, in, k",
     "keras": "Conv1D: k, in, out",
     "experts_out_in": "experts, out, in",
@@ -49,7 +50,7 @@ class Fans(NamedTuple):
 
 def fans(
     shape: Sequence[int],
-    layout: str | None = None,
+    layout: Layout | None = None,
     *,
     groups: int | None = None,
     in_axis: Axes | None = None,
@@ -78,7 +79,7 @@ def fans(
     """
     size = _exact(shape)
     if layout is not None and layout not in LAYOUTS:
-        raise ValueError(f"fans: layout {layout!r} is unknown; there are {', '.join(LAYOUTS)}")
+        raise ValueError(unknown("fans: layout", layout, LAYOUTS))
     if groups is not None and integer(groups, "fans: groups") < 1:
         raise ValueError(f"fans: groups is {groups}; it must be at least 1")
     batch = axes(batch_axis, "fans: batch_axis")
@@ -96,7 +97,7 @@ def fans(
     return _by_layout(own, layout or "torch", groups)
 
 
-def _by_layout(size: tuple[int, ...], layout: str, groups: int | None) -> Fans:
+def _by_layout(size: tuple[int, ...], layout: Layout, groups: int | None) -> Fans:
     """Fans of one copy."""
     if layout in UNGROUPED and groups not in (None, 1):
         raise ValueError(f"fans: layout {layout!r} has no groups, and groups is {groups}; leave it out")

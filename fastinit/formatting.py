@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastinit.laws import Blocks, Law
@@ -12,6 +13,12 @@ from fastinit.printable import printable as printable
 
 NONE = "\u2013"
 MOST_PARTS = 4  # of a tensor made of parts, whose laws are written out
+Paint = Callable[[str, str], str]  # (text, style) -> the text as a terminal shows it in that style
+
+
+def plainly(text: str, style: str) -> str:
+    """The text, whatever the style: for what is no terminal."""
+    return text
 
 
 def number(value: Any) -> str:
@@ -21,6 +28,12 @@ def number(value: Any) -> str:
     if isinstance(value, complex):
         return f"{value:.4g}"
     return str(int(value)) if isinstance(value, int) and abs(value) < 10**6 else f"{float(value):.4g}"
+
+
+def some_of(texts: Sequence[str], most: int = 5) -> str:
+    """The first of them, for a message, and how many more there are."""
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def size(nbytes: int) -> str:
@@ -85,3 +98,43 @@ def shortened(text: str, width: int) -> str:
             columns -= _columns(text[tail])
             tail += 1
     return text[:head] + "\u2026" + text[tail:]
+
+
+def shortened_names(names: Sequence[str], width: int) -> list[str]:
+    """Names of a column, the wide ones cut in what all of them have in common, and only then elsewhere.
+
+    Names that differ stay different: where the cut would make two equal, they are left as they are.
+    """
+    if len(set(names)) < 2:
+        return [shortened(name, width) for name in names]
+    beginning, end = _common(names), _common([name[::-1] for name in names])
+    cut = []
+    for name in names:
+        short = _less(name, columns_of(name) - width, 0, beginning)
+        short = _less(short, columns_of(short) - width, len(short) - end, len(short))
+        cut.append(shortened(short, width))
+    seen = Counter(cut[i] for i in {name: i for i, name in enumerate(names)}.values())
+    return [short if seen[short] == 1 else name for short, name in zip(cut, names, strict=True)]
+
+
+def narrowest(names: Sequence[str], least: int) -> int:
+    """A width, `least` or more, in which no two of the names are cut to the same; not always the smallest."""
+    widest = max(map(columns_of, names), default=least)
+    for width in (least + step for step in (0, 4, 8, 12, 16, 24, 32, 48, 64)):
+        if width >= widest or max(map(columns_of, shortened_names(names, width))) <= width:
+            return min(width, widest)
+    return widest
+
+
+def _common(names: Sequence[str]) -> int:
+    """How many letters all of them begin with."""
+    letters = enumerate(zip(*names, strict=False))
+    return next((i for i, column in letters if len(set(column)) > 1), min(map(len, names)))
+
+
+def _less(name: str, over: int, begin: int, end: int) -> str:
+    """A name with so many columns less, taken from the middle of a part of it, as far as that has them."""
+    if over <= 0 or end - begin < 2:
+        return name
+    kept = max(end - begin - over - 1, 0)
+    return f"{name[: begin + kept - kept // 2]}\u2026{name[end - kept // 2 :]}"

@@ -37,6 +37,7 @@ from keras import initializers
 
 import fastinit
 from fastinit import laws, schemes, structures
+from fastinit.choices import Distribution
 from fastinit.dtypes import storage_dtype
 from fastinit.fans import Fans, fans
 from fastinit.floating_point import default_mode, is_default
@@ -213,8 +214,8 @@ class VarianceScaling(_Scaled, initializers.VarianceScaling):
         """Of variance scale / n."""
         fan_in, fan_out = self.fans(shape)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
-        distribution = "normal" if self.distribution == "untruncated_normal" else self.distribution
-        return schemes.variance_scaling(self.scale, fan, distribution=distribution)
+        kind: Distribution = "normal" if self.distribution == "untruncated_normal" else self.distribution
+        return schemes.variance_scaling(self.scale, fan, distribution=kind)
 
 
 @_registered

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from fastinit.choices import RuleScheme
 from fastinit.plan import Rule, Shapes
 
 
@@ -48,7 +49,7 @@ def length_of(shapes: Shapes, pattern: str, what: str, given: float | None) -> f
     return number
 
 
-def rule(match: str, scheme: str, **numbers: Any) -> Rule:
+def rule(match: str, scheme: RuleScheme, **numbers: Any) -> Rule:
     """The rule of this scheme and its numbers."""
     return Rule(match, scheme, numbers)
 

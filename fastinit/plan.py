@@ -13,19 +13,23 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastinit.address import LARGEST_TENSOR, Shard, stream_id
+from fastinit.choices import RuleScheme, unknown
 from fastinit.dtypes import FORMATS, storage_dtype
 from fastinit.files.safetensors import DTYPES, LARGEST_HEADER, read_header, unique
 from fastinit.files.small import save
+from fastinit.formatting import printable, size
+from fastinit.formatting import some_of as some_of
 from fastinit.laws import Copy, Law
 from fastinit.laws.blocks import check_tensor
 from fastinit.laws.law_json import from_json, to_json
-from fastinit.scheme_names import law_of
+from fastinit.scheme_names import SCHEMES, law_of
 
 VERSION = "fastinit-plan-1"
-SKIP = "skip"
+SKIP: Final = "skip"
+DEFAULT: Final = "default"  # of fastinit.torch
 LARGEST_PLAN = 2**63 - 9 - LARGEST_HEADER  # bytes: all may go into one file, whose offsets are signed
 Shapes = Mapping[str, Mapping[str, Any]]
 
@@ -92,11 +96,12 @@ class Tensor:
 class Rule:
     """Tensors whose whole name matches a regular expression take this scheme, with these numbers, layout and dtype.
 
-    The scheme "skip" leaves them out of the plan. `dtype` None keeps that of the shapes.
+    The scheme "skip" leaves them out of the plan; "default", for `fastinit.torch` alone, is the law of their layer.
+    `dtype` None keeps that of the shapes. Raises ValueError for another name of a scheme, and names the nearest.
     """
 
     match: str
-    scheme: str
+    scheme: RuleScheme
     numbers: Mapping[str, Any] = field(default_factory=dict)
     dtype: str | None = None
 
@@ -104,6 +109,8 @@ class Rule:
         for what, value in (("match", self.match), ("scheme", self.scheme), ("dtype", self.dtype)):
             if not isinstance(value, str) and not (what == "dtype" and value is None):
                 raise TypeError(f"rule {self.match!r}: {what} is {value!r}; pass a string")
+        if self.scheme not in (*SCHEMES, SKIP, DEFAULT):
+            raise ValueError(unknown(f"rule {self.match!r}: scheme", self.scheme, (*SCHEMES, SKIP, DEFAULT)))
         try:
             re.compile(self.match)
         except (re.error, OverflowError, RecursionError) as error:  # two that the parser of expressions lets through
@@ -117,7 +124,7 @@ class Rule:
             raise type(error)(f"rule {self.match!r}, tensor {name!r} of shape {shape}: {error}") from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """Tensors in their order, and `tied`: other names of some of them, which are written once.
 
@@ -144,10 +151,28 @@ class Plan:
                     f"tied: {alias!r} is said to be {name!r}; the first must be no tensor of the plan, the second one"
                 )
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """Bytes of all elements."""
         return sum(tensor.bytes for tensor in self.tensors)
+
+    def __repr__(self) -> str:
+        return f"<{self._said}: {some_of([printable(tensor.name) for tensor in self.tensors], 3)}>"
+
+    def _repr_html_(self) -> str:
+        from fastinit import formatting, notebook
+
+        rows = [
+            (notebook.safe(one.name), formatting.shape(one.shape), one.dtype, notebook.safe(formatting.law(one.law)))
+            for one in self.tensors
+        ]
+        return notebook.sheet(self._said, ("tensor", "shape", "dtype", "law"), rows, rest="plan.tensors has them")
+
+    @property
+    def _said(self) -> str:
+        """How much the plan holds."""
+        count, elements = len(self.tensors), sum(tensor.elements for tensor in self.tensors)
+        return f"Plan of {count:,} tensor{'s' * (count != 1)}, {elements:,} elements, {size(self.bytes)}"
 
     def to_json(self) -> dict[str, Any]:
         """The plan as an object that `json` can write."""
@@ -293,12 +318,6 @@ def rules_in(rules: str | Iterable[Rule], shapes: Shapes) -> list[Rule]:
 def first_match(rules: Iterable[Rule], name: str) -> Rule | None:
     """The first rule that matches the whole name."""
     return next((rule for rule in rules if re.fullmatch(rule.match, name)), None)
-
-
-def some_of(texts: Sequence[str], most: int = 5) -> str:
-    """The first of them, for a message, and how many more there are."""
-    more = len(texts) - most
-    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def entry_of(name: str, entry: Any) -> tuple[tuple[int, ...], str]:

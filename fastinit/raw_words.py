@@ -10,6 +10,7 @@ import numpy as np
 from fastinit import engines
 from fastinit.address import stream_id
 from fastinit.engines import reference
+from fastinit.engines.reference.philox import LOW_HALF, philox
 from fastinit.engines.stream import DOMAIN_ELEMENT, GROUP, LANES
 
 Array = np.ndarray[Any, Any]
@@ -44,7 +45,7 @@ def across(streams: Array, first: int, each: int, domain: int = DOMAIN_ELEMENT) 
     q, column = np.unique(group * np.uint64(LANES) + place % np.uint64(LANES), return_inverse=True)
     c1 = np.uint64(domain << 24) | (q >> np.uint64(32))
     k0, k1, c2, c3 = streams.T.astype(np.uint64)[:, :, None]
-    four = np.stack(reference.philox(q & reference.LOW_HALF, c1, c2, c3, k0, k1))
+    four = np.stack(philox(q & LOW_HALF, c1, c2, c3, k0, k1))
     return four[place // np.uint64(LANES), :, column].T.astype(np.uint32, order="C")
 
 
@@ -53,6 +54,6 @@ def streams(seeds: Sequence[int], names: Sequence[str | int]) -> Array:
     words = np.empty((len(names), 4), np.uint32)
     ids = np.fromiter((stream_id(name) for name in names), np.uint64, len(names))
     for column, numbers in ((0, np.array(seeds, np.uint64)), (2, ids)):
-        words[:, column] = numbers & reference.LOW_HALF
+        words[:, column] = numbers & LOW_HALF
         words[:, column + 1] = numbers >> np.uint64(32)
     return words

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from fastinit.choices import Scheme
 from fastinit.model_numbers import embedding_rule, exactly, length_of, number_of_layers, numbered_blocks, rule
 from fastinit.plan import SKIP, Rule, Shapes, entry_of
 
@@ -298,7 +299,7 @@ def _resnet(shapes: Shapes, *, zero_last: float = 0) -> list[Rule]:
     return rules
 
 
-def _mlp(shapes: Shapes, scheme: str) -> list[Rule]:
+def _mlp(shapes: Shapes, scheme: Scheme) -> list[Rule]:
     # An embedding is looked up, not multiplied: neither scheme is meant for it, and its shape looks like a Linear's.
     weights = [
         name

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastinit import architectures, schemes, structures
 from fastinit.address import integer
+from fastinit.choices import nearest, unknown
 from fastinit.fans import THREE_DIMENSIONS, fans
 from fastinit.laws import Law, Padded
 from fastinit.laws.law import IndependentLaw
@@ -62,7 +63,7 @@ def law_of(scheme: str, numbers: Mapping[str, Any], shape: tuple[int, ...] | Non
     convolution or stacked experts, a scheme that depends on which wants to be told.
     """
     if scheme not in SCHEMES:
-        raise ValueError(f"scheme {scheme!r} is unknown; there are {', '.join(SCHEMES)}")
+        raise ValueError(unknown("scheme", scheme, SCHEMES))
     if PADDING in numbers:
         law = law_of(scheme, {name: value for name, value in numbers.items() if name != PADDING}, shape, spell)
         if not isinstance(law, IndependentLaw):
@@ -71,9 +72,9 @@ def law_of(scheme: str, numbers: Mapping[str, Any], shape: tuple[int, ...] | Non
     useful, parameters = takes(scheme), _parameters(scheme)
     for name in numbers:
         if name not in useful:
-            raise ValueError(
-                f"{scheme} has no use for {spell(name)}; it takes {', '.join(sorted(useful)) or 'nothing'}"
-            )
+            close = nearest(name, useful)
+            rest = f"did you mean {spell(close)}?" if close else f"it takes {', '.join(sorted(useful)) or 'nothing'}"
+            raise ValueError(f"{scheme} has no use for {spell(name)}; {rest}")
     _refuse_a_guess(scheme, numbers, shape, spell)
     given = dict(numbers)
     if scheme == "blocks" and "parts" in given:

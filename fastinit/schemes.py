@@ -6,29 +6,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, TypedDict, Unpack
+from collections.abc import Callable, Sequence
+from functools import lru_cache, wraps
+from typing import Any, ParamSpec, Unpack
 
 import numpy as np
 
-from fastinit.address import Shard
+from fastinit.choices import Distribution
 from fastinit.engines.gaussian import truncated_std
 from fastinit.fill import fill
 from fastinit.laws import Constant, Laplace, Law, Normal, TruncatedNormal, Uniform
 from fastinit.laws.law import finite, real
-from fastinit.threads import Progress
+from fastinit.options import Options, shows_options
 
-
-class Options(TypedDict, total=False):
-    """What every fill_* function takes besides its own arguments; see `fill`."""
-
-    seed: int | None
-    name: str | int
-    shard: Shard | None
-    dtype: object
-    threads: int | None
-    progress: Progress | None
-    stream: str
+P = ParamSpec("P")
 
 
 # --- schemes: numbers -> law ------------------------------------------------------------------------------------------
@@ -58,6 +49,25 @@ def _factor(value: object, what: str) -> float:
     return number
 
 
+def _kept(scheme: Callable[P, Law]) -> Callable[P, Law]:
+    """Keep the laws of earlier calls: to make one takes a quarter of a fill of 64 elements."""
+    cached = lru_cache(maxsize=1024, typed=True)(scheme)
+
+    @wraps(scheme)
+    def law(*numbers: P.args, **options: P.kwargs) -> Law:
+        try:
+            if 0.0 not in numbers or not any(n == 0 and math.copysign(1, n) < 0 for n in numbers):  # -0.0 equals 0.0
+                return cached(*numbers, **options)  # type: ignore[arg-type]
+        except (TypeError, ValueError):  # nothing that can be kept, such as a list: the scheme says what it takes
+            pass
+        return scheme(*numbers, **options)
+
+    return law
+
+
+_ZERO, _ONE = Constant(0), Constant(1)
+
+
 def constant(value: Any) -> Constant:
     """The law of one value."""
     return Constant(value)
@@ -65,24 +75,27 @@ def constant(value: Any) -> Constant:
 
 def zeros() -> Constant:
     """The law of zeros."""
-    return Constant(0)
+    return _ZERO
 
 
 def ones() -> Constant:
     """The law of ones."""
-    return Constant(1)
+    return _ONE
 
 
+@_kept
 def uniform(low: float = 0.0, high: float = 1.0) -> Uniform:
     """Uniform on [low, high)."""
     return Uniform(low, high)
 
 
+@_kept
 def normal(mean: float = 0.0, std: float = 1.0) -> Normal:
     """Normal of this mean and standard deviation."""
     return Normal(mean, std)
 
 
+@_kept
 def laplace(mean: float = 0.0, std: float = 1.0) -> Laplace:
     """Laplace of this mean and standard deviation, sqrt(2) times its scale."""
     return Laplace(mean, std)
@@ -127,38 +140,45 @@ def _pair(values: object, what: str) -> tuple[float, float]:
     return real(values[0], what), real(values[1], what)
 
 
+@_kept
 def xavier_uniform(fan_in: float, fan_out: float, *, gain: float = 1.0) -> Law:
     """U(-a, a) with a = gain sqrt(6 / (fan_in + fan_out)). Glorot and Bengio 2010, eq. 16."""
     return _symmetric(_factor(gain, "gain") * math.sqrt(6.0 / (_fan(fan_in, "fan_in") + _fan(fan_out, "fan_out"))))
 
 
+@_kept
 def xavier_normal(fan_in: float, fan_out: float, *, gain: float = 1.0, truncated: bool = False) -> Law:
     """Normal with std = gain sqrt(2 / (fan_in + fan_out)). Glorot and Bengio 2010, eq. 12."""
     std = _factor(gain, "gain") * math.sqrt(2.0 / (_fan(fan_in, "fan_in") + _fan(fan_out, "fan_out")))
     return _bell(std, truncated)
 
 
+@_kept
 def he_uniform(fan_in: float, *, negative_slope: float = 0.0, gain: float = 1.0) -> Law:
     """U(-a, a) with a = sqrt(3) std of he_normal: gain sqrt(6 / fan_in) for ReLU. He et al. 2015, eq. 10."""
     return _symmetric(math.sqrt(3.0) * _he_std(fan_in, negative_slope, gain))
 
 
+@_kept
 def he_normal(fan_in: float, *, negative_slope: float = 0.0, gain: float = 1.0, truncated: bool = False) -> Law:
     """Normal with std = gain sqrt(2 / ((1 + negative_slope^2) fan_in)). He et al. 2015, eqs. 10 and 15."""
     return _bell(_he_std(fan_in, negative_slope, gain), truncated)
 
 
+@_kept
 def lecun_uniform(fan_in: float, *, gain: float = 1.0) -> Law:
     """U(-a, a) with a = gain sqrt(3 / fan_in). LeCun et al. 1998, "Efficient BackProp", eq. 16."""
     return _symmetric(_factor(gain, "gain") * math.sqrt(3.0 / _fan(fan_in, "fan_in")))
 
 
+@_kept
 def lecun_normal(fan_in: float, *, gain: float = 1.0, truncated: bool = False) -> Law:
     """Normal with std = gain sqrt(1 / fan_in). LeCun et al. 1998, "Efficient BackProp", eq. 16."""
     return _bell(_factor(gain, "gain") * math.sqrt(1.0 / _fan(fan_in, "fan_in")), truncated)
 
 
-def variance_scaling(scale: float, fan: float, *, distribution: str = "truncated_normal") -> Law:
+@_kept
+def variance_scaling(scale: float, fan: float, *, distribution: Distribution = "truncated_normal") -> Law:
     """Variance scale / fan, as "truncated_normal" (at 2 sigma, corrected), "normal" or "uniform".
 
     `fan` is fan_in, fan_out or their mean; JAX's and Keras' `mode` chooses it from `fastinit.fans`.
@@ -191,47 +211,55 @@ kaiming_uniform, kaiming_normal = he_uniform, he_normal
 # --- fill_*: the same, into a buffer ----------------------------------------------------------------------------------
 
 
+@shows_options
 def fill_constant(buf: Any, value: Any, **options: Unpack[Options]) -> None:
     """Fill `buf`, of any numeric dtype, with one value; raises ValueError if its dtype cannot hold it."""
     fill(buf, constant(value), **options)
 
 
+@shows_options
 def fill_zeros(buf: Any, **options: Unpack[Options]) -> None:
     """Fill `buf`, of any numeric dtype, with zeros."""
     fill(buf, zeros(), **options)
 
 
+@shows_options
 def fill_ones(buf: Any, **options: Unpack[Options]) -> None:
     """Fill `buf`, of any numeric dtype, with ones."""
     fill(buf, ones(), **options)
 
 
+@shows_options
 def fill_uniform(buf: Any, low: float = 0.0, high: float = 1.0, **options: Unpack[Options]) -> None:
     """Fill `buf` with uniform draws from [low, high): low included, high never, after rounding to its dtype too.
 
-    Mean (low + high) / 2, std (high - low) / sqrt(12), 24 random bits (53 for float64). Options, errors and guarantee
-    as `fill`; ValueError unless low < high, both finite.
+    Mean (low + high) / 2, std (high - low) / sqrt(12), 24 random bits (53 for float64). Raises ValueError unless low <
+    high, both finite.
     """
     fill(buf, uniform(low, high), **options)
 
 
+@shows_options
 def fill_normal(buf: Any, mean: float = 0.0, std: float = 1.0, **options: Unpack[Options]) -> None:
     """Fill `buf` with normal draws of this mean and standard deviation; the tail reaches 6.76 std, 9.49 in float64.
 
-    Options, errors and guarantee as `fill`; ValueError unless std is finite and not negative (0 gives the mean).
+    Raises ValueError unless std is finite and not negative (0 gives the mean).
     """
     fill(buf, normal(mean, std), **options)
 
 
+@shows_options
 def fill_laplace(buf: Any, mean: float = 0.0, std: float = 1.0, **options: Unpack[Options]) -> None:
     """Fill `buf` with Laplace (double exponential) draws of this mean and std; std is sqrt(2) times the scale.
 
-    The tail reaches 15.6 std, 31.4 in float64. Options, errors and guarantee as `fill`; ValueError unless std is finite
-    and not negative (0 gives the mean). Source: numpy.random.Generator.laplace has the same law, by its scale.
+    The tail reaches 15.6 std, 31.4 in float64. Raises ValueError unless std is finite and not negative (0 gives the
+    mean).
+    Source: numpy.random.Generator.laplace has the same law, by its scale.
     """
     fill(buf, laplace(mean, std), **options)
 
 
+@shows_options
 def fill_truncated_normal(
     buf: Any,
     mean: float = 0.0,
@@ -249,46 +277,47 @@ def fill_truncated_normal(
     corrected  widen the parent so that the result has exactly this std (JAX, Keras); symmetric sigmas only
 
     Both ends are included, and hold after rounding to the buffer's dtype. No rejection: one word an element.
-    Options, errors and guarantee as `fill`.
     """
     fill(buf, truncated_normal(mean, std, sigmas=sigmas, bounds=bounds, corrected=corrected), **options)
 
 
+@shows_options
 def fill_xavier_uniform(
     buf: Any, fan_in: float, fan_out: float, *, gain: float = 1.0, **options: Unpack[Options]
 ) -> None:
     """Fill `buf` from U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)): PyTorch's, Keras' and JAX's Xavier/Glorot.
 
-    std = gain sqrt(2 / (fan_in + fan_out)). Fans are those of the whole tensor. Options, errors and guarantee as
-    `fill`.
+    std = gain sqrt(2 / (fan_in + fan_out)). Fans are those of the whole tensor.
     Source: Glorot and Bengio 2010, eq. 16 (https://proceedings.mlr.press/v9/glorot10a.html).
     """
     fill(buf, xavier_uniform(fan_in, fan_out, gain=gain), **options)
 
 
+@shows_options
 def fill_xavier_normal(
     buf: Any, fan_in: float, fan_out: float, *, gain: float = 1.0, truncated: bool = False, **options: Unpack[Options]
 ) -> None:
     """Fill `buf` with normals of std = gain sqrt(2 / (fan_in + fan_out)), as PyTorch's xavier_normal_.
 
-    `truncated=True` cuts at 2 sigma and corrects the std: what Keras, JAX and Flax call glorot_normal. Options,
-    errors and guarantee as `fill`. Source: Glorot and Bengio 2010, eq. 12
-    (https://proceedings.mlr.press/v9/glorot10a.html).
+    `truncated=True` cuts at 2 sigma and corrects the std: what Keras, JAX and Flax call glorot_normal.
+    Source: Glorot and Bengio 2010, eq. 12 (https://proceedings.mlr.press/v9/glorot10a.html).
     """
     fill(buf, xavier_normal(fan_in, fan_out, gain=gain, truncated=truncated), **options)
 
 
+@shows_options
 def fill_he_uniform(
     buf: Any, fan_in: float, *, negative_slope: float = 0.0, gain: float = 1.0, **options: Unpack[Options]
 ) -> None:
     """Fill `buf` from U(-a, a), a = gain sqrt(6 / ((1 + negative_slope^2) fan_in)).
 
-    The factor 2 for ReLU is in the scheme: `gain=fastinit.gain("relu")` would count it twice. Options, errors and
-    guarantee as `fill`. Source: He, Zhang, Ren, Sun 2015, eqs. 10 and 15 (https://arxiv.org/abs/1502.01852).
+    The factor 2 for ReLU is in the scheme: `gain=fastinit.gain("relu")` would count it twice.
+    Source: He, Zhang, Ren, Sun 2015, eqs. 10 and 15 (https://arxiv.org/abs/1502.01852).
     """
     fill(buf, he_uniform(fan_in, negative_slope=negative_slope, gain=gain), **options)
 
 
+@shows_options
 def fill_he_normal(
     buf: Any,
     fan_in: float,
@@ -307,38 +336,39 @@ def fill_he_normal(
     truncated       False is the plain normal of the paper and of PyTorch's kaiming_normal_. True cuts at 2 sigma and
                     corrects the std: what Keras, JAX and Flax call he_normal.
 
-    Options, errors and guarantee as `fill`.
     Source: He, Zhang, Ren, Sun 2015, eqs. 10 and 15 (https://arxiv.org/abs/1502.01852).
     """
     fill(buf, he_normal(fan_in, negative_slope=negative_slope, gain=gain, truncated=truncated), **options)
 
 
+@shows_options
 def fill_lecun_uniform(buf: Any, fan_in: float, *, gain: float = 1.0, **options: Unpack[Options]) -> None:
     """Fill `buf` from U(-a, a), a = gain sqrt(3 / fan_in).
 
-    Options, errors and guarantee as `fill`. Source: LeCun, Bottou, Orr, Mueller 1998, "Efficient BackProp", eq. 16.
+    Source: LeCun, Bottou, Orr, Mueller 1998, "Efficient BackProp", eq. 16.
     """
     fill(buf, lecun_uniform(fan_in, gain=gain), **options)
 
 
+@shows_options
 def fill_lecun_normal(
     buf: Any, fan_in: float, *, gain: float = 1.0, truncated: bool = False, **options: Unpack[Options]
 ) -> None:
     """Fill `buf` with normals of std = gain sqrt(1 / fan_in): the start of self-normalising (SELU) networks.
 
-    `truncated=True` cuts at 2 sigma and corrects the std: what Keras, JAX and Flax call lecun_normal. Options, errors
-    and guarantee as `fill`. Source: LeCun, Bottou, Orr, Mueller 1998, "Efficient BackProp", eq. 16; Klambauer et al.
-    2017.
+    `truncated=True` cuts at 2 sigma and corrects the std: what Keras, JAX and Flax call lecun_normal.
+    Source: LeCun, Bottou, Orr, Mueller 1998, "Efficient BackProp", eq. 16; Klambauer et al. 2017.
     """
     fill(buf, lecun_normal(fan_in, gain=gain, truncated=truncated), **options)
 
 
+@shows_options
 def fill_variance_scaling(
-    buf: Any, scale: float, fan: float, *, distribution: str = "truncated_normal", **options: Unpack[Options]
+    buf: Any, scale: float, fan: float, *, distribution: Distribution = "truncated_normal", **options: Unpack[Options]
 ) -> None:
     """Fill `buf` with variance scale / fan: "truncated_normal" (2 sigma, corrected), "normal" or "uniform".
 
-    Options, errors and guarantee as `fill`. Source: jax.nn.initializers.variance_scaling; Keras' VarianceScaling.
+    Source: jax.nn.initializers.variance_scaling; Keras' VarianceScaling.
     """
     fill(buf, variance_scaling(scale, fan, distribution=distribution), **options)
 

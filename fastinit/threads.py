@@ -18,7 +18,6 @@ from fastinit.address import integer
 from fastinit.floating_point import in_default_mode
 
 MOST_THREADS = 1024
-Progress = Callable[[int, int], object]  # called with what is done, and with all there is to do
 
 _chosen: int | None = None
 _pool: ThreadPoolExecutor | None = None
@@ -112,7 +111,9 @@ def _nothing(item: int) -> None:
     """What is left to do when all is done."""
 
 
-def for_each(work: Callable[[int], None], count: int, threads: int, after: Callable[[int], None] | None = None) -> None:
+def for_each(
+    work: Callable[[int], None], count: int, threads: int, after: Callable[[int], object] | None = None
+) -> None:
     """Call work(i) for each i in range(count), on the calling thread and up to threads - 1 others.
 
     `after(done)` is called on the calling thread with the number of finished items. The first exception, Ctrl-C

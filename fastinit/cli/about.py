@@ -9,12 +9,19 @@ from typing import Any
 
 from fastinit.about import info
 from fastinit.checking import RIGHT, SelfTest, checks
-from fastinit.cli.options import DONE, FAILED
+from fastinit.cli.options import DONE, FAILED, command
+
+SELFTEST = """
+  fastinit selftest
+"""
+INFO = """
+  fastinit info --json
+"""
 
 
 def add_to(commands: Any) -> None:
     """Add both commands."""
-    test = commands.add_parser("selftest", help="check on this machine that every law gives its known values")
+    test = command(commands, "selftest", "check on this machine that every law gives its known values", SELFTEST)
     test.description = (
         "Draw every law on this processor, with both engines if Numba is installed, and compare with known answers; "
         "look at the floating-point mode and at who may write to the folder of compiled code. A line each: right, "
@@ -24,7 +31,9 @@ def add_to(commands: Any) -> None:
     test.add_argument("--quiet", action="store_true", help="print only what is not right")
     test.set_defaults(run=_run_selftest)
 
-    about = commands.add_parser("info", help="engine, processor, threads, cache folder, stream, versions")
+    about = command(
+        commands, "info", "say what this installation is: engine, processor, threads, cache folder, versions", INFO
+    )
     about.add_argument("--json", action="store_true", help="as one JSON object")
     about.set_defaults(run=_run_info)
 

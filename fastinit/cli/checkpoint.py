@@ -8,13 +8,14 @@ import json
 from typing import Any
 
 from fastinit.address import STREAM
-from fastinit.cli.options import DONE, add_writing, command, dimensions, seeded, setting
+from fastinit.cli.options import DONE, add_writing, announce, command, dimensions, dtype, quoted, seeded, setting
 from fastinit.dtypes import FORMATS
-from fastinit.formatting import columns_of
+from fastinit.formatting import columns_of, size
 from fastinit.plan import Plan, load_rules, shapes_of
 from fastinit.printable import printable
 from fastinit.recipes import RECIPES, rules_for, tied_for
 from fastinit.write import Written, write
+from fastinit.write.checkpoint import split
 
 EXAMPLES = """
   fastinit plan --shapes model.safetensors --rules rules.toml -o plan.json
@@ -28,7 +29,7 @@ EXAMPLES = """
 
 def add_to(commands: Any) -> None:
     """Add the commands."""
-    plan = command(commands, "plan", "say which law every tensor of a checkpoint takes", EXAMPLES)
+    plan = command(commands, "plan", "show which law each tensor of a checkpoint gets", EXAMPLES)
     plan.set_defaults(run=_run_plan)
     _add_source(plan)
     plan.add_argument("-o", "--output", metavar="FILE", help="write the plan as JSON, for fastinit write --plan")
@@ -37,13 +38,17 @@ def add_to(commands: Any) -> None:
     written = command(commands, "write", "write a checkpoint of freshly initialised weights", EXAMPLES)
     written.set_defaults(run=_run_write)
     _add_source(written)
-    written.add_argument("-o", "--output", required=True, metavar="FOLDER", help="a folder, or an address (s3://...)")
     written.add_argument(
-        "--overwrite", action="store_true", help="replace what is in the folder, also what seems whole"
+        "-o",
+        "--output",
+        required=True,
+        metavar="FOLDER",
+        help="where to write: a folder, or an address such as s3://bucket/folder",
     )
+    written.add_argument("--overwrite", action="store_true", help="replace what is in the folder, complete files too")
     add_writing(written, "a file")
 
-    known = command(commands, "recipes", "list the architectures whose rules are ready made", EXAMPLES)
+    known = command(commands, "recipes", "list the architectures that have ready-made rules", EXAMPLES)
     known.add_argument("--json", action="store_true", help="as one JSON object")
     known.set_defaults(run=_run_recipes)
 
@@ -51,26 +56,45 @@ def add_to(commands: Any) -> None:
 def _add_source(parser: argparse.ArgumentParser) -> None:
     """Where the plan comes from: a plan, shapes and rules, or a model's own code."""
     source = parser.add_argument_group("the plan")
-    source.add_argument("--plan", metavar="FILE", help="a plan that fastinit plan wrote")
+    source.add_argument("--plan", metavar="FILE", help="a plan, as `fastinit plan -o` writes it")
     source.add_argument(
-        "--shapes", metavar="PATH", help="a .safetensors file or a folder of them (headers only), or .json"
-    )
-    source.add_argument("--rules", metavar="FILE", help="TOML: [[rule]] tables with match, scheme and its numbers")
-    source.add_argument("--recipe", choices=RECIPES, metavar="NAME", help=f"ready rules: {', '.join(RECIPES)}")
-    source.add_argument(
-        "--set", type=setting, action="append", default=[], metavar="NUMBER=X", help="of a recipe: layers=12, std=0.01"
+        "--shapes",
+        metavar="PATH",
+        help="names and shapes: a .safetensors file, a folder of them (only headers are read), or .json",
     )
     source.add_argument(
-        "--tie", action=argparse.BooleanOptionalAction, help="of a recipe: whether the output is the embedding"
+        "--rules",
+        metavar="FILE",
+        help="a TOML file of [[rule]] tables with match, scheme and the numbers of the scheme",
     )
     source.add_argument(
-        "--config", metavar="PATH", help="a config.json of transformers, or a folder with one: its class's own laws"
+        "--recipe", choices=RECIPES, metavar="NAME", help=f"rules that are ready made: {', '.join(RECIPES)}"
     )
-    source.add_argument("--architecture", metavar="NAME", help="of a config: the class, if the config does not name it")
     source.add_argument(
-        "--model", metavar="NAME", help="package.module:callable that builds a torch.nn.Module; its code is run"
+        "--set",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="NUMBER=X",
+        help="a number of the recipe: layers=12, std=0.01",
     )
-    source.add_argument("--dtype", choices=FORMATS, metavar="NAME", help="of all tensors of floats")
+    source.add_argument(
+        "--tie", action=argparse.BooleanOptionalAction, help="for a recipe: whether the output matrix is the embedding"
+    )
+    source.add_argument(
+        "--config",
+        metavar="PATH",
+        help="a config.json of transformers, or a folder with one: the model initialises as its own code does",
+    )
+    source.add_argument(
+        "--architecture", metavar="NAME", help="for --config: the model class, if the config does not name it"
+    )
+    source.add_argument(
+        "--model", metavar="NAME", help="package.module:callable that builds a torch.nn.Module; this runs its code"
+    )
+    source.add_argument(
+        "--dtype", type=dtype, choices=FORMATS, metavar="NAME", help="type of all tensors of floats: bf16, fp32, ..."
+    )
 
 
 def _planned(options: argparse.Namespace) -> tuple[Plan, dict[str, bytes]]:
@@ -127,8 +151,8 @@ def _run_plan(options: argparse.Namespace) -> int:
         return DONE
     rows = [(printable(one.name), dimensions(one.shape), one.dtype, repr(one.law)) for one in plan.tensors]
     widths = [max((columns_of(row[i]) for row in rows), default=0) for i in range(3)]
-    for name, shape, dtype, law in rows:
-        print(f"{name}{' ' * (widths[0] - columns_of(name))}  {shape:>{widths[1]}}  {dtype:{widths[2]}}  {law}")
+    for name, shape, kind, law in rows:
+        print(f"{name}{' ' * (widths[0] - columns_of(name))}  {shape:>{widths[1]}}  {kind:{widths[2]}}  {law}")
     print(f"{len(rows)} tensors, {plan.bytes:,} bytes, plan {plan.digest}")
     return DONE
 
@@ -136,6 +160,12 @@ def _run_plan(options: argparse.Namespace) -> int:
 def _run_write(options: argparse.Namespace) -> int:
     plan, beside = _planned(options)
     seed, progress = seeded(options)
+    count = len(split(plan, options.shard_size))
+    announce(
+        options,
+        f"write {len(plan.tensors):,} tensors, {size(plan.bytes)}, to {printable(options.output)} in {files(count)}, "
+        f"seed {seed}",
+    )
     with progress:
         report = write(
             plan,
@@ -158,12 +188,18 @@ def _run_write(options: argparse.Namespace) -> int:
 
 def _summary(report: Written, plan: Plan) -> str:
     """What a person wants to know of a checkpoint that was written."""
-    files = "1 file" if len(report.files) == 1 else f"{len(report.files)} files"
     kept = f", {len(report.skipped)} of them whole already" if report.skipped else ""
     return "\n".join(
         (
-            f"{printable(report.folder)}: {report.tensors:,} tensors, {report.bytes:,} bytes in {files}{kept}",
+            f"{printable(report.folder)}: {report.tensors:,} tensors, {report.bytes:,} bytes in "
+            f"{files(len(report.files))}{kept}",
             f"seed  {report.seed}, stream {STREAM}, plan {plan.digest}",
             f"time  {report.seconds:.2f} s, {report.gigabytes_per_second:.2f} GB/s",
+            f"next  fastinit verify {quoted(report.folder)}",
         )
     )
+
+
+def files(count: int) -> str:
+    """How many, in words."""
+    return "1 file" if count == 1 else f"{count:,} files"

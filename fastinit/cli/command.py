@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import sys
@@ -11,8 +10,10 @@ from pathlib import Path
 
 from fastinit.about import __version__
 from fastinit.address import STREAM
-from fastinit.cli import about, bits, checkpoint, compare, edit, fill, inspection
+from fastinit.cli import about, bits, checkpoint, compare, completion, edit, fill, inspection
 from fastinit.cli.options import EXIT_CODES, FAILED, USAGE, joined
+from fastinit.cli.parser import Parser
+from fastinit.cli.terminal import painter
 from fastinit.files.safetensors import SafetensorsError
 from fastinit.printable import printable
 
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     try:
-        options = _parser().parse_args(words)
+        options = _parser().parse(words)
         return int(options.run(options))
     except SystemExit as stop:  # argparse has printed help, version, or what is wrong
         return stop.code if isinstance(stop.code, int) else USAGE
@@ -61,22 +62,21 @@ def _with_notes(message: str, error: BaseException) -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"fastinit: error: {printable(message)}", file=sys.stderr)
+    print(f"fastinit: {painter('stderr')('error:', 'alert')} {printable(message)}", file=sys.stderr)
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="fastinit",
         description="Fill weight files and checkpoints at memory speed; the same bits for every number of threads.",
-        epilog=fill.EXAMPLES
+        epilog="examples:"
+        + fill.EXAMPLES
         + checkpoint.EXAMPLES
         + edit.EXAMPLES
         + inspection.EXAMPLES
         + compare.EXAMPLES
         + EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"fastinit {__version__}, stream {STREAM}")
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -87,4 +87,5 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_to(commands)
     bits.add_to(commands)
     about.add_to(commands)
+    completion.add_to(commands, parser)
     return parser

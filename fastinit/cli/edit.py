@@ -9,7 +9,21 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from fastinit.cli.options import DONE, add_writing, command, dimensions, flag, part, plain, seeded, setting, shape
+from fastinit.cli.options import (
+    DONE,
+    add_writing,
+    announce,
+    command,
+    dimensions,
+    dtype_called,
+    flag,
+    part,
+    plain,
+    quoted,
+    seeded,
+    setting,
+    shape,
+)
 from fastinit.dtypes import FORMATS
 from fastinit.edit import (
     Add,
@@ -54,7 +68,7 @@ FURTHER = {
     "only": (Resize,),
     "noise": (Copy,),
 }
-IN_PLACE = "in place: a kill leaves tensors partly drawn, and the same command with the same seed, run again, ends it"
+IN_PLACE = "editing in place: if this is killed, run the same command with the same seed again to finish it"
 MOST_SHOWN = 100  # changes of tensors, in the report for people
 
 
@@ -89,49 +103,67 @@ def add_to(commands: Any) -> None:
     """Add the command."""
     parser = command(commands, "edit", "change some tensors of a checkpoint without loading it", EXAMPLES)
     parser.set_defaults(run=_run_edit, steps=[])
-    parser.add_argument("path", help="a .safetensors file or a folder of them, of anyone")
+    parser.add_argument("path", help="a .safetensors file or a folder of them, whoever wrote them")
     what = parser.add_argument_group("operations, applied in their order")
 
     def step(name: str, **options: Any) -> None:
         what.add_argument(flag(name), action=_Step, dest=name, default=argparse.SUPPRESS, **options)
 
-    step("redraw", metavar="PATTERN", help="draw tensors again; the law follows, or is the one their file records")
-    step("resize", nargs=2, metavar=("NAME", "ROWS"), help="give an embedding, and its head, 33000 rows, or +1000")
+    step(
+        "redraw",
+        metavar="PATTERN",
+        help="draw tensors again, by the law that follows or else by the one their file records",
+    )
+    step(
+        "resize",
+        nargs=2,
+        metavar=("NAME", "ROWS"),
+        help="give an embedding and its output matrix another number of rows: 33000, or +1000",
+    )
     step("copy", nargs=2, metavar=("PATTERN", "NEW"), help="copy tensors to new names")
     step("rename", nargs=2, metavar=("PATTERN", "NEW"), help="rename tensors")
-    step("delete", metavar="PATTERN", help="leave tensors out")
-    step("dtype", metavar="[PATTERN=]DTYPE", help=f"round tensors of floats to {', '.join(FORMATS)}")
-    step("add", nargs=2, metavar=("NAME", "SHAPE"), help="add a tensor (--law), such as gate.{0..7}.weight 4,64")
-    step("configure", metavar="KEY=VALUE", help="set an entry of config.json; VALUE is JSON, or a word")
-    step("edit", metavar="FILE", help="the operations of a file that --save wrote")
-    more = parser.add_argument_group("more of the operation before")
+    step("delete", metavar="PATTERN", help="remove tensors")
+    step("dtype", metavar="[PATTERN=]DTYPE", help=f"convert tensors of floats to {', '.join(FORMATS)}")
+    step("add", nargs=2, metavar=("NAME", "SHAPE"), help="add a tensor, whose --law follows: gate.{0..7}.weight 4,64")
+    step("configure", metavar="KEY=VALUE", help="set an entry of config.json; VALUE is JSON or a word")
+    step("edit", metavar="FILE", help="apply the operations of a file that --save wrote")
+    more = parser.add_argument_group("details of the operation before")
     for name, options in (
         (
             "law",
             {"type": part, "metavar": "TABLE", "help": "a scheme and its numbers: 'scheme = \"normal\", std = 0.02'"},
         ),
-        ("rules", {"metavar": "FILE", "help": "TOML: the first [[rule]] that matches a tensor counts"}),
-        ("recipe", {"choices": RECIPES, "metavar": "NAME", "help": f"ready rules: {', '.join(RECIPES)}"}),
-        ("set", {"type": setting, "metavar": "NUMBER=X", "help": "of the recipe: layers=12, std=0.01"}),
-        ("plan", {"metavar": "FILE", "help": "the laws of a plan that fastinit plan wrote, by name"}),
+        ("rules", {"metavar": "FILE", "help": "a TOML file; the first [[rule]] that matches a tensor counts"}),
+        ("recipe", {"choices": RECIPES, "metavar": "NAME", "help": f"rules that are ready made: {', '.join(RECIPES)}"}),
+        ("set", {"type": setting, "metavar": "NUMBER=X", "help": "a number of the recipe: layers=12, std=0.01"}),
+        ("plan", {"metavar": "FILE", "help": "take the laws of a plan, tensor by tensor"}),
         (
             "covariance",
-            {"type": float, "metavar": "X", "help": "of new rows: times that of the old ones; default 1e-9"},
+            {
+                "type": float,
+                "metavar": "X",
+                "help": "covariance of new rows, as a multiple of that of the old ones; default 1e-9",
+            },
         ),
-        ("multiple_of", {"type": int, "metavar": "N", "help": "round the rows of --resize up"}),
-        ("only", {"nargs": 0, "help": "resize this tensor alone: no head, no config.json"}),
-        ("noise", {"type": float, "metavar": "STD", "help": "added to copies: normal, of this standard deviation"}),
+        ("multiple_of", {"type": int, "metavar": "N", "help": "round the number of rows up to a multiple of N"}),
+        ("only", {"nargs": 0, "help": "resize this tensor alone, not the output matrix and config.json"}),
+        (
+            "noise",
+            {"type": float, "metavar": "STD", "help": "standard deviation of normal noise that is added to copies"},
+        ),
     ):
         more.add_argument(flag(name), action=_Step, dest=name, default=argparse.SUPPRESS, **options)
     where = parser.add_argument_group("where it goes, and how")
-    where.add_argument("-o", "--output", metavar="FOLDER", help="a new checkpoint there; default: change this one")
+    where.add_argument(
+        "-o", "--output", metavar="FOLDER", help="write a new checkpoint there; default: change this one"
+    )
     where.add_argument(
         "--in-place",
         action="store_true",
-        help="overwrite tensors that --redraw draws again; killed, they are partly drawn until the same is run again",
+        help="overwrite what --redraw draws again, without new files; after a kill, run the same command again",
     )
     where.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, tensor by tensor, and do nothing"
+        "--dry-run", action="store_true", help="show what would change, tensor by tensor, and change nothing"
     )
     where.add_argument("--save", metavar="FILE", help="write the operations as JSON, for --edit")
     add_writing(where, "a new file")
@@ -167,8 +199,8 @@ def _operation(name: str, values: Any, further: dict[str, Any]) -> Operation:
         case "delete":
             return Delete(values)
         case "dtype":
-            pattern, _, dtype = values.rpartition("=")
-            return Cast(dtype, pattern or ".*")
+            pattern, _, target = values.rpartition("=")
+            return Cast(dtype_called(target), pattern or ".*")
         case "add":
             if "law" not in further:
                 raise ValueError(f"add {values[0]!r}: its law is missing: --law 'scheme = \"zeros\"'")
@@ -210,6 +242,10 @@ def _run_edit(options: argparse.Namespace) -> int:
     seed, progress = seeded(options, any(one.draws for one in operations))
     if options.in_place and not options.dry_run and not options.quiet:
         print(f"fastinit: {IN_PLACE}; its seed is {seed}", file=sys.stderr, flush=True)
+    what = ", ".join(f"--{name}" for name, _, _ in options.steps)
+    where = printable(options.output or options.path)
+    if not options.dry_run:
+        announce(options, f"apply {what or 'nothing'} to {printable(options.path)}, into {where}, seed {seed}")
     with progress:
         report = edit(
             options.path,
@@ -252,6 +288,9 @@ def _report(report: Edited) -> str:
         f"{f', {kept} files kept' if kept else ''}"
     )
     lines.append(f"seed  {report.seed}")
-    if not report.dry_run:
+    if report.dry_run:
+        lines.append(f"next  the same without --dry-run, with --seed {report.seed}: nothing is changed yet")
+    else:
         lines.append(f"time  {report.seconds:.2f} s")
+        lines.append(f"next  fastinit verify {quoted(report.output or report.path)}")
     return "\n".join(lines)

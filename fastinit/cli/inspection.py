@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import shutil
 from typing import Any
 
 from fastinit.cli.options import DONE, FAILED, command, plain, progress_of
+from fastinit.cli.terminal import painter, width
 from fastinit.files.small import save
+from fastinit.formatting import Paint
 from fastinit.printable import printable
 from fastinit.show import html, show, table
 from fastinit.show.shown import TensorShown
-from fastinit.verify import CLOSE, EDITED_SINCE, SAME, Verdict, Verified, verify
+from fastinit.verify import EDITED_SINCE, Verdict, Verified, verify
 
 EXAMPLES = """
   fastinit verify out                      # exit code 0 only if every tensor is as initialised
@@ -27,18 +28,26 @@ def add_to(commands: Any) -> None:
     """Add the commands."""
     check = command(commands, "verify", "compare a checkpoint, bit by bit, with what it was initialised to", EXAMPLES)
     check.add_argument("path", help="a .safetensors file that fastinit wrote, or a folder of them")
-    check.add_argument("--sample", type=float, default=1.0, metavar="X", help="share of the elements; default 1: all")
+    check.add_argument(
+        "--sample",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="share of the elements to compare; default 1, which is all",
+    )
     check.set_defaults(run=_run_verify)
 
-    look = command(commands, "show", "say what the tensors of safetensors files hold, beside their laws", EXAMPLES)
-    look.add_argument("path", help="a .safetensors file, of anyone, or a folder of them")
+    look = command(commands, "show", "show what the tensors of safetensors files hold, beside their laws", EXAMPLES)
+    look.add_argument("path", help="a .safetensors file or a folder of them, whoever wrote them")
     look.add_argument("--html", metavar="FILE", help="write a page with a histogram of each tensor")
     look.set_defaults(run=_run_show)
 
     for parser in (check, look):
-        parser.add_argument("--threads", type=int, metavar="N", help="default: the CPUs this process may use")
+        parser.add_argument(
+            "--threads", type=int, metavar="N", help="number of threads; default: the CPUs that this process may use"
+        )
         parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-        parser.add_argument("--quiet", action="store_true", help="no progress and no report; only the exit code")
+        parser.add_argument("--quiet", action="store_true", help="print nothing; the exit code says the result")
 
 
 def _run_verify(options: argparse.Namespace) -> int:
@@ -47,14 +56,14 @@ def _run_verify(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(plain(dataclasses.asdict(report) | {"ok": report.ok})))
     elif not options.quiet:
-        print(_verdict(report))
+        print(_verdict(report, painter()))
     return DONE if report.ok else FAILED
 
 
-def _verdict(report: Verified) -> str:
+def _verdict(report: Verified, paint: Paint) -> str:
     """What a person wants to know: the tensors that are not as initialised, and the sum."""
     lines = []
-    others = [one for one in report.tensors if one.status not in (SAME, CLOSE)]
+    others = report.others
     for one in others[:MOST_SHOWN]:
         where = ""
         if one.index is not None:
@@ -63,12 +72,12 @@ def _verdict(report: Verified) -> str:
             where = f": {_how_many(one)}, {first}"
         elif one.status == EDITED_SINCE:
             where = f": {printable(str(one.how))}; {one.compared:,} of {one.elements:,} elements are as drawn"
-        lines.append(f"{printable(one.name)}  {one.status}{where}")
+        lines.append(f"{printable(one.name)}  {paint(one.status, 'alert')}{where}")
     if len(others) > MOST_SHOWN:
         lines.append(f"... and {len(others) - MOST_SHOWN} more")
-    same = len(report.tensors) - len(others)
+    same = f"{len(report.tensors) - len(others):,} of {len(report.tensors):,} tensors are as initialised"
     lines.append(
-        f"{printable(report.path)}: {same:,} of {len(report.tensors):,} tensors are as initialised; "
+        f"{printable(report.path)}: {paint(same, 'good' if report.ok else 'alert')}; "
         f"{report.compared:,} of {report.elements:,} elements compared "
         f"in {report.seconds:.2f} s, {report.gigabytes_per_second:.2f} GB/s"
     )
@@ -92,7 +101,7 @@ def _run_show(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(plain({"path": str(options.path), "tensors": [_as_dict(one) for one in shown.tensors]})))
     elif not options.quiet:
-        print(table(shown, shutil.get_terminal_size((120, 24)).columns))
+        print(table(shown, width(), painter()))
     return DONE
 
 

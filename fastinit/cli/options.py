@@ -5,16 +5,22 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import shlex
 import sys
 import tomllib
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+import numpy as np
+
 from fastinit.address import new_seed
+from fastinit.choices import unknown
+from fastinit.cli.parser import USAGE as USAGE
 from fastinit.cli.progress import Progress
+from fastinit.printable import printable
 from fastinit.write import SHARD_SIZE
 
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED = 0, 1
 EXIT_CODES = """
 exit codes: 0 done; 1 failed (disk, memory, permissions, interrupted, a file that is missing, damaged or not as
 initialised); 2 the command line, or a plan, rules or shapes that it names, makes no sense
@@ -34,15 +40,16 @@ def joined(argv: Sequence[str]) -> list[str]:
 
 
 def shape(text: str) -> tuple[int, ...]:
-    """32768,8192."""
+    """32768,8192, or 32768x8192, or (32768, 8192)."""
+    bare = text.strip().removeprefix("(").removesuffix(")").removeprefix("[").removesuffix("]").strip(" ,")
     try:
-        lengths = tuple(int(length) for length in text.split(",")) if text else ()
+        lengths = tuple(int(length) for length in re.split(r"\s*[,x\u00d7]\s*|\s+", bare)) if bare else ()
         if any(length < 0 for length in lengths):
             raise ValueError
         return lengths
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r}; give integers with commas, none negative, such as 32768,8192"
+            f"{text!r}; give integers, none negative, such as 32768,8192 or 32768x8192"
         ) from None
 
 
@@ -72,6 +79,33 @@ def part(text: str) -> dict[str, Any]:
             f"{text!r} is no table ({error}); give one such as 'size = 4096, scheme = \"normal\", std = 0.02'"
         ) from None
     return {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
+
+
+# As checkpoints, configs and papers write them.
+_CALLED = {
+    "float64": ("fp64", "f64", "double"),
+    "float32": ("fp32", "f32", "float", "single"),
+    "float16": ("fp16", "f16", "half"),
+    "bfloat16": ("bf16", "bfloat"),
+    "float8_e4m3fn": ("fp8", "f8", "float8", "fp8_e4m3", "fp8_e4m3fn", "f8_e4m3", "e4m3", "e4m3fn", "float8_e4m3"),
+    "float8_e5m2": ("fp8_e5m2", "f8_e5m2", "e5m2"),
+}
+_DTYPES = {other: name for name, others in _CALLED.items() for other in (name, *others)}
+
+
+def dtype_called(text: str) -> str:
+    """bfloat16, however it is written: bf16, BF16, torch.bfloat16. Another word stays as it is."""
+    return _DTYPES.get(text.lower().rpartition(".")[2].replace("-", "_"), text)
+
+
+def dtype(text: str) -> str:
+    """The same, for an option."""
+    name = dtype_called(text)
+    try:
+        np.dtype(name if name not in _CALLED else "float32")
+    except TypeError:
+        raise argparse.ArgumentTypeError(unknown("dtype", text, _CALLED)) from None
+    return name
 
 
 def setting(text: str) -> tuple[str, float]:
@@ -110,9 +144,8 @@ def command(commands: Any, name: str, text: str, examples: str) -> argparse.Argu
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
         epilog=f"examples:{examples}{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
+    parser.set_defaults(parser=parser)
     return parser
 
 
@@ -122,7 +155,7 @@ def add_seed(parser: Any) -> None:
         "--seed",
         type=int,
         metavar="N",
-        help="0 to 2^64 - 1; default: a fresh one, printed when the first bytes are done",
+        help="seed, from 0 to 2^64 - 1; default: a fresh one, which is printed",
     )
 
 
@@ -130,12 +163,18 @@ def add_writing(parser: Any, what: str) -> None:
     """Add what every command that writes a checkpoint takes; `what` is limited by --shard-size."""
     add_seed(parser)
     parser.add_argument(
-        "--shard-size", type=size, default=SHARD_SIZE, metavar="SIZE", help=f"of {what} at most: 100MB, 5GB (default)"
+        "--shard-size",
+        type=size,
+        default=SHARD_SIZE,
+        metavar="SIZE",
+        help=f"largest size of {what}: 100MB; default 5GB",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="default: the CPUs this process may use")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="number of threads; default: the CPUs that this process may use"
+    )
     parser.add_argument("--no-fsync", action="store_true", help="do not wait for the disk; a power cut may lose files")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="no progress and no report; only a seed that was drawn")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but a seed that was drawn")
 
 
 def flag(name: str) -> str:
@@ -170,6 +209,17 @@ def seeded(options: argparse.Namespace, draws: bool = True) -> tuple[int, Progre
     seed = new_seed() if fresh else int(options.seed or 0)
     note = f"seed {seed}" if fresh else ""
     return seed, progress_of(options, note=note, to=sys.stdout if options.quiet else None)
+
+
+def announce(options: argparse.Namespace, what: str) -> None:
+    """Say on a terminal what is about to be done."""
+    if not (options.quiet or options.json) and sys.stderr.isatty():
+        print(f"fastinit: will {what}", file=sys.stderr, flush=True)
+
+
+def quoted(path: str) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(printable(path))
 
 
 def progress_of(options: argparse.Namespace, *, unit: str = "B", note: str = "", to: TextIO | None = None) -> Progress:

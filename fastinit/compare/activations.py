@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from scipy.special import erf, expit
 
+from fastinit.advice import GATED
+from fastinit.choices import unknown
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Map = Callable[[Array], Array]
 
@@ -19,12 +22,16 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of a unit's input, its derivative, and the finite values other than 0 at which it levels off."""
+    """A function of a unit's input, its derivative, and the finite values other than 0 at which it levels off.
+
+    gated  whether a unit is this function of one linear map times a second one, as in SwiGLU
+    """
 
     name: str
     value: Map
     slope: Map
     limits: tuple[float, ...] = ()
+    gated: bool = False
 
 
 def activation(name: str, negative_slope: float = 0.01) -> Activation:
@@ -41,8 +48,11 @@ def activation(name: str, negative_slope: float = 0.01) -> Activation:
         )
     if key == "softmax":
         raise ValueError("compare: softmax acts on the last layer as a whole; name the activation of hidden layers")
+    if key in GATED:
+        value, slope, _ = _ACTIVATIONS[GATED[key]]
+        return Activation(key, value, slope, gated=True)
     if key not in _ACTIVATIONS:
-        raise ValueError(f"compare: activation {name!r} is unknown; there are {', '.join(NAMES)}")
+        raise ValueError(unknown("compare: activation", name, NAMES))
     return Activation(key, *_ACTIVATIONS[key])
 
 
@@ -75,10 +85,17 @@ _ACTIVATIONS: dict[str, tuple[Map, Map, tuple[float, ...]]] = {
     "tanh": (np.tanh, lambda z: 1.0 - np.tanh(z) ** 2, (-1.0, 1.0)),
     "selu": _elu(SELU_ALPHA, SELU_SCALE),
     "elu": _elu(1.0, 1.0),
+    "celu": _elu(1.0, 1.0),  # of alpha 1
+    "hardtanh": (lambda z: np.clip(z, -1.0, 1.0), lambda z: (np.abs(z) < 1).astype(np.float64), (-1.0, 1.0)),
+    "hardswish": (
+        lambda z: z * (np.clip(z + 3.0, 0.0, 6.0) / 6.0),
+        lambda z: np.where(z > 3.0, 1.0, np.where(z > -3.0, (2.0 * np.clip(z, -3.0, 3.0) + 3.0) / 6.0, 0.0)),
+        (),
+    ),
     "gelu": (lambda z: 0.5 * z * (1.0 + erf(z / math.sqrt(2.0))), _gelu_slope, ()),
     "silu": _SILU,
     "swish": _SILU,
     "mish": (lambda z: z * np.tanh(np.logaddexp(0.0, z)), _mish_slope, ()),
     "softplus": (lambda z: np.logaddexp(0.0, z), expit, ()),
 }
-NAMES = (*_ACTIVATIONS, "leaky_relu", "prelu", "rrelu")
+NAMES = (*_ACTIVATIONS, "leaky_relu", "prelu", "rrelu", *GATED)

@@ -91,14 +91,24 @@ class _Network:
             for layer, shape in enumerate(shapes)
         ]
         self.biases: list[Array] = [np.zeros(shape[0]) for shape in shapes]
+        # The second matrices of gated layers; the last layer is linear.
+        self.values: list[Array] = [
+            new(shape, start.law(shape[1], shape[0]), dtype="float64", seed=recipe.seed, name=f"layers.{layer}.value")
+            for layer, shape in enumerate(shapes[:-1] if f.gated else ())
+        ]
 
     def forward(self, x: Array) -> tuple[list[Array], list[Array]]:
         """What enters each layer, and what leaves it before its activation."""
         entering, leaving = [x], []
-        for weight, bias in zip(self.weights, self.biases, strict=True):
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             leaving.append(matmul(entering[-1], weight.T) + bias)
-            entering.append(self.f.value(leaving[-1]))
+            through = self.f.value(leaving[-1])
+            entering.append(through * self._beside(entering[-1], layer) if self.values[layer:] else through)
         return entering[:-1], leaving
+
+    def _beside(self, x: Array, layer: int) -> Array:
+        """What a gate is multiplied with."""
+        return matmul(x, self.values[layer].T)
 
     def cost(self, x: Array, labels: np.ndarray[Any, Any]) -> float:
         """Mean cross-entropy; inf where it is no number."""
@@ -117,10 +127,21 @@ class _Network:
         g /= g.sum(axis=1, keepdims=True)
         g[np.arange(len(labels)), labels] -= 1.0
         g /= len(labels)
+        gate = g  # the gradient of the second matrix's product; none in the last layer
         for layer in reversed(range(len(self.weights))):
             weight_gradient, bias_gradient = matmul(g.T, entering[layer]), g.sum(axis=0)
+            value_gradient = matmul(gate.T, entering[layer]) if self.values[layer:] else None
             if layer:
-                g = matmul(g, self.weights[layer]) * self.f.slope(leaving[layer - 1])
+                g = matmul(g, self.weights[layer])
+                if value_gradient is not None:
+                    g += matmul(gate, self.values[layer])
+                slope = self.f.slope(leaving[layer - 1])
+                if self.values:
+                    gate = g * self.f.value(leaving[layer - 1])
+                    slope = slope * self._beside(entering[layer - 1], layer - 1)
+                g = g * slope
+            if value_gradient is not None:
+                self.values[layer] -= rate * value_gradient
             self.weights[layer] -= rate * weight_gradient
             self.biases[layer] -= rate * bias_gradient
 

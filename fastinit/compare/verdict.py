@@ -1,22 +1,23 @@
 """What the numbers say, in words; and whether they say what `scheme_for` says.
 
 Three measurements each choose a start: activations (which keeps their variance nearest to the input's), gradients (the
-same, on the way back), training (which reaches the lowest cost). Orthogonal matrices are left out of the choice: they
-have the variance of the fitting scheme, in another form.
+same, on the way back), training (which reaches the lowest cost); of several seeds each by its median. Orthogonal
+matrices are left out of the choice, since they have the variance of the fitting scheme, in another form; where they do
+better, that is said.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from statistics import median_low
 
 from fastinit.advice import scheme_for
-from fastinit.compare.comparison import Comparison, Outcome
+from fastinit.compare.comparison import Comparison, End, Outcome
 from fastinit.compare.training import CHANCE
-from fastinit.formatting import NONE
 
 # Decades: starts so near to the best are as good. Seeds differ by more (He under ReLU, 50 layers of 512: 0.3).
 NOISE = 0.05
@@ -44,6 +45,7 @@ class Verdict:
     scheme: str
     findings: tuple[Finding, ...]
     words: str
+    lost: tuple[str, ...] = ()  # what vanishes or explodes even under the scheme, with its figure
 
     @property
     def confirmed(self) -> bool:
@@ -65,14 +67,16 @@ def verdict(comparison: Comparison) -> Verdict:
             "activations",
             f"at layer {depth}, {{}} keeps their variance nearest to the input's",
             _forward_drift,
-            lambda one: ratio(one.signal.activations[-1]),
+            lambda end: end.activations,
+            ratio,
         ),
         _find(
             comparison,
             "gradients",
             "at the input, {} keeps their variance nearest to that at the top",
-            lambda one: decades(one.signal.gradients[0]),
-            lambda one: ratio(one.signal.gradients[0]),
+            lambda end: decades(end.gradients),
+            lambda end: end.gradients,
+            ratio,
         ),
     ]
     if training is not None:
@@ -82,11 +86,16 @@ def verdict(comparison: Comparison) -> Verdict:
                 "training",
                 f"after {training.epochs} epochs of {training.depth} layers, {{}} has the lowest cost",
                 _log_cost,
-                lambda one: f"{one.curve.costs[-1]:.3g}" if one.curve else NONE,
+                lambda end: math.inf if end.cost is None else end.cost,
+                lambda cost: f"{cost:.3g}",
             )
         )
+    lost = _lost(comparison)
     return Verdict(
-        call(comparison.activation, comparison.negative_slope), tuple(findings), _conclusion(comparison, findings)
+        call(comparison.activation, comparison.negative_slope),
+        tuple(findings),
+        _conclusion(comparison, findings, lost),
+        tuple(lost),
     )
 
 
@@ -128,19 +137,35 @@ def remark(outcome: Outcome) -> str:
 # --- the three measurements -------------------------------------------------------------------------------------------
 
 
-def _forward_drift(one: Outcome) -> float:
-    saturated = one.signal.saturated
-    return math.inf if saturated and saturated[-1] > MOSTLY else decades(one.signal.activations[-1])
+def _forward_drift(end: End) -> float:
+    return math.inf if end.saturated is not None and end.saturated > MOSTLY else decades(end.activations)
 
 
-def _log_cost(one: Outcome) -> float:
-    cost = one.curve.costs[-1] if one.curve else math.inf
+def _log_cost(end: End) -> float:
+    cost = math.inf if end.cost is None else end.cost
     return math.log10(cost) if 0 < cost <= LEARNT * CHANCE else math.inf
 
 
+def spread(values: Sequence[float], spell: Callable[[float], str]) -> str:
+    """The median of the seeds, and how far they lie apart: 0.98 [0.5 to 1.6]."""
+    low, high = spell(min(values)), spell(max(values))
+    return spell(median_low(values)) + (f" [{low} to {high}]" if low != high else "")
+
+
 def _find(
-    comparison: Comparison, measure: str, does: str, score: Callable[[Outcome], float], figure: Callable[[Outcome], str]
+    comparison: Comparison,
+    measure: str,
+    does: str,
+    of_end: Callable[[End], float],
+    value: Callable[[End], float],
+    spell: Callable[[float], str],
 ) -> Finding:
+    def score(one: Outcome) -> float:
+        return of_end(one.median)
+
+    def figure(one: Outcome) -> str:
+        return spread([value(end) for end in one.ends], spell)
+
     rivals = sorted((one for one in comparison.outcomes if not one.start.twin), key=score)
     fitting, best = comparison.fitting, rivals[0]
     if math.isinf(score(best)):
@@ -150,7 +175,9 @@ def _find(
     named = fitting if confirms else best
     others = [one for one in chosen if one is not named] + ([] if confirms else [fitting])
     beside = "".join(f"; {one.start.name}: {figure(one)}" for one in others)
-    words = f"{measure.capitalize()}: {does.format(named.start.name)} ({figure(named)}{beside})."
+    better = [one for one in comparison.outcomes if one.start.twin and score(one) < score(named) - NOISE]
+    outside = "".join(f"; {one.start.name}, which takes no part, does better: {figure(one)}" for one in better)
+    words = f"{measure.capitalize()}: {does.format(named.start.name)} ({figure(named)}{beside}{outside})."
     return Finding(measure, tuple(one.start.name for one in chosen), confirms, words)
 
 
@@ -163,14 +190,27 @@ def _digits(value: float) -> str:
     return str(fraction) if float(text) != value == float(fraction) else text
 
 
-def _conclusion(comparison: Comparison, findings: list[Finding]) -> str:
+def _lost(comparison: Comparison) -> list[str]:
+    """What vanishes or explodes under the scheme itself, with the figure."""
+    ends = comparison.fitting.ends
+    both = {"activations": [end.activations for end in ends], "gradients": [end.gradients for end in ends]}
+    return [
+        f"{what} {_many(_fate(median_low(values)))} ({spread(values, ratio)})"
+        for what, values in both.items()
+        if decades(median_low(values)) > LOST
+    ]
+
+
+def _conclusion(comparison: Comparison, findings: list[Finding], lost: list[str]) -> str:
     advice = scheme_for(comparison.activation, comparison.negative_slope)
     named = (
         f'scheme_for("{comparison.activation}"), which names {call(comparison.activation, comparison.negative_slope)}'
     )
     yes, of = sum(one.confirms for one in findings), len(findings)
+    lost_words = f"{' and '.join(lost)} over {comparison.depth} layers"
     if yes == of:
-        words = f"{'Both' if of == 2 else f'All {of}'} measurements confirm {named}. {advice.why}"
+        best = f", as the best of these starts; even with it {lost_words}" if lost else ""
+        words = f"{'Both' if of == 2 else f'All {of}'} measurements confirm {named}{best}. {advice.why}"
     elif 2 * yes >= of:
         against = ", ".join(one.measure for one in findings if not one.confirms)
         confirm = "confirm" if yes > 1 else "confirms"
@@ -180,17 +220,9 @@ def _conclusion(comparison: Comparison, findings: list[Finding]) -> str:
             f"The measurements do NOT confirm {named}: {yes} of {of} choose it at this depth. The rule's "
             f"reason: {advice.why}"
         )
-    signal = comparison.fitting.signal
-    lost = [
-        f"{what} {_many(_fate(value))} ({ratio(value)})"
-        for what, value in (("activations", signal.activations[-1]), ("gradients", signal.gradients[0]))
-        if decades(value) > LOST
-    ]
     if lost:
-        words += (
-            f" Even with it, {' and '.join(lost)} over {comparison.depth} layers: a network as deep needs "
-            "normalisation or shortcuts between its layers."
-        )
+        said = "A network as deep" if yes == of else f"Even with it, {lost_words}: a network as deep"
+        words += f" {said} needs normalisation or shortcuts between its layers."
     return words
 
 

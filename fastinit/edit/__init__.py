@@ -13,3 +13,6 @@ from fastinit.edit.operations import Redraw as Redraw
 from fastinit.edit.operations import Rename as Rename
 from fastinit.edit.resizing import Resize as Resize
 from fastinit.edit.value import Edit as Edit
+from fastinit.lazy import be_called_by_function as _be_called_by_function
+
+_be_called_by_function(__name__)

@@ -25,14 +25,16 @@ from fastinit.edit.steps import How, changes_of, run_all, start, tasks_of
 from fastinit.files.anyones import ENDING, Checkpoint
 from fastinit.files.folder import Folder
 from fastinit.floating_point import in_default_mode
+from fastinit.formatting import printable, size, some_of
+from fastinit.progress import AnyProgress, following
 from fastinit.provenance import beside
-from fastinit.threads import Progress, resolve
+from fastinit.threads import resolve
 from fastinit.write import SHARD_SIZE, check_shard_size
 
 COMMITTED = "The checkpoint is the new one; what is left of the old one beside it, the next edit removes"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Edited:
     """What `edit` did, or would do: the seed, the changes, and whether anything was written."""
 
@@ -43,6 +45,28 @@ class Edited:
     dry_run: bool
     recovered: bool
     seconds: float
+
+    @property
+    def summary(self) -> str:
+        """One line: what changed, or would."""
+        changes, names = self.changes, [printable(one.name) for one in self.changes.tensors]
+        did = "would be written" if self.dry_run else "written"
+        named = f": {some_of(names, 3)}" if names else ""
+        changed = f"{len(names):,} tensor{'s' * (len(names) != 1)} changed{named}"
+        return f"{changed}; {size(changes.bytes_written)} {did}; seed {self.seed}"
+
+    def __repr__(self) -> str:
+        return f"<Edited {printable(self.output or self.path)}: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        from fastinit import formatting, notebook
+
+        rows = [
+            (notebook.safe(one.name), formatting.shape(one.shape), one.dtype, notebook.safe(one.how))
+            for one in self.changes.tensors
+        ]
+        said = f"<b>{notebook.safe(self.output or self.path)}</b>: {notebook.safe(self.summary)}"
+        return notebook.sheet(said, ("tensor", "shape", "dtype", "what"), rows, rest="report.changes.tensors has them")
 
 
 @in_default_mode
@@ -56,7 +80,7 @@ def edit(
     seed: int | None = None,
     shard_size: int = SHARD_SIZE,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: AnyProgress = None,
     executor: Executor | None = None,
     durable: bool = True,
 ) -> Edited:
@@ -73,7 +97,7 @@ def edit(
     seed        integer in [0, 2^64), for all that is drawn, each tensor under its own name; None draws one
     shard_size  bytes of tensors in a file at most, for files that are new
     threads     of each file
-    progress    called with (bytes done, bytes in all)
+    progress    True for a bar (tqdm), or a function: called with (bytes done, bytes in all)
     executor    any concurrent.futures.Executor: one file is one task. Every worker must see the folders.
     durable     sync each file before it takes its name; False leaves that to the system
 
@@ -97,7 +121,7 @@ def edit(
         seed = drawn_seed("edit") if any(one.draws for one in operations) else 0
     stream_words(seed, "")
     resolve(threads)
-    how = How(threads, durable, shard_size, executor, progress)
+    how = How(threads, durable, shard_size, executor, following(progress))
     root = _root(Path(path))
     recovered = False
     if in_place and dry_run:

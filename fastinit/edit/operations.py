@@ -330,7 +330,7 @@ class Add(Operation):
             raise ValueError(f"{what}: the tensors have several dtypes; say which this has (dtype = ... in its law)")
         home = state.home_of_copies(next(iter(state.checkpoint.headers)))
         for name in names_of(self.names, None, what):
-            law = Rule(".*", str(self.rule.get("scheme")), numbers).law(name, self.shape)
+            law = Rule(".*", self.rule.get("scheme", ""), numbers).law(name, self.shape)
             tensor = Tensor(name, self.shape, dtype, law)
             how = {"op": self.op, "seed": str(seed), "law": to_json(law)}
             state.put(name, Entry(Drawn(tensor.shape, dtype, tensor, seed), home, (how,)), what)

@@ -17,7 +17,7 @@ from fastinit.edit.state import CONFIG, State
 from fastinit.edit.task import FileTask, run
 from fastinit.files.anyones import Checkpoint, open_checkpoint
 from fastinit.files.place import held
-from fastinit.threads import Progress
+from fastinit.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from fastinit.files.place import held
 from fastinit.files.publish import publishing, reserve, settle, write_at
 from fastinit.files.safetensors import Header, read_at, refuse
 from fastinit.floating_point import in_default_mode
-from fastinit.threads import Progress, for_each, resolve
+from fastinit.progress import Progress
+from fastinit.threads import for_each, resolve
 
 
 @dataclass(frozen=True)

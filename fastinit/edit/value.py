@@ -21,7 +21,7 @@ OPERATIONS: dict[str, type[Operation]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Edit:
     """Operations, in their order: each is applied to what the one before left."""
 
@@ -32,6 +32,9 @@ class Edit:
             if not isinstance(one, Operation):
                 raise TypeError(f"an operation is {one!r}; pass those of fastinit.edit, such as Delete('lm_head.*')")
         object.__setattr__(self, "operations", operations)
+
+    def __repr__(self) -> str:
+        return f"Edit({', '.join(map(repr, self.operations))})"
 
     def __iter__(self) -> Iterator[Operation]:
         return iter(self.operations)

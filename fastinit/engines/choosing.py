@@ -121,6 +121,11 @@ def engine_for(elements: int) -> str:
     return named or _automatic()
 
 
+def loaded_compiled() -> ModuleType | None:
+    """The compiled engine where this process has loaded it and nothing asks for the other; never loads it."""
+    return None if (_override.get() or _by_environment()) == "numpy" else _loaded.get("numba")
+
+
 def named(name: str) -> Engine:
     """The engine of this name."""
     return cast(Engine, _load(name))
@@ -128,6 +133,9 @@ def named(name: str) -> Engine:
 
 def chosen(elements: int) -> Engine:
     """The engine for a fill of so many elements."""
+    compiled = loaded_compiled()
+    if compiled is not None:
+        return cast(Engine, compiled)
     return cast(Engine, _load(engine_for(elements)))
 
 

@@ -10,6 +10,10 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+# The rooms of laws, the same in both engines: modules of these names, whose LAWS are what kernels are made of. A law
+# for float32 (and what is rounded from it) and for float64 are two.
+LAW_ROOMS = ("uniform", "normal", "truncated", "laplace")
+
 # Which narrow format a 16-bit or 8-bit storage element holds.
 FLOAT16, BFLOAT16, FLOAT8_E4M3FN, FLOAT8_E5M2 = 1, 2, 3, 4
 

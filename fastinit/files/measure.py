@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from fastinit.dtypes import Format
 from fastinit.products import dot
 
 PIECE = 1 << 13  # elements; 64 KiB as float64 stay in the cache: 0.25 ms a MiB, twice that with larger pieces
@@ -51,25 +49,3 @@ def combine(tallies: np.ndarray[Any, Any], about: float) -> Measured:
     shift = math.fsum(tallies[:, 1]) / elements
     variance = math.fsum(tallies[:, 2]) / elements - shift * shift
     return Measured(elements, about + shift, math.sqrt(max(variance, 0.0)), minimum, maximum)
-
-
-def widened(storage: np.ndarray[Any, Any], format: Format | None) -> np.ndarray[Any, Any]:
-    """The numbers that raw storage stands for; an array that holds numbers already is returned as it is."""
-    if format is None or storage.dtype.kind == "f":
-        return storage
-    if format.name == "bfloat16":
-        return (storage.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return np.take(byte_values(format), storage)
-
-
-@cache
-def byte_values(format: Format) -> np.ndarray[Any, Any]:
-    """The numbers that the 256 codes of an 8-bit format stand for. What is beyond the largest is infinite here."""
-    values = np.empty(256, np.float32)
-    for code in range(128):
-        exponent, fraction = divmod(code, 1 << format.mantissa_bits)
-        digits = fraction + (1 << format.mantissa_bits if exponent else 0)
-        value = math.ldexp(digits, max(exponent, 1) - 1 + format.smallest_exponent - format.mantissa_bits)
-        values[code] = value if value <= format.largest else math.inf
-    values[128:] = -values[:128]
-    return values

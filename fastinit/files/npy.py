@@ -11,9 +11,8 @@ import contextlib
 import math
 import mmap
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 
 from fastinit import engines
 from fastinit.address import Shard, drawn_seed, stream_words
+from fastinit.dtypes import decoded
 from fastinit.engines.interface import one_row
 from fastinit.files import measure, system
 from fastinit.files.failures import cannot_write, saying
@@ -36,6 +36,8 @@ from fastinit.floating_point import in_default_mode
 from fastinit.laws import Law
 from fastinit.laws.blocks import check_tensor
 from fastinit.laws.law import Element, ShapedLaw
+from fastinit.pipeline import BoxGrid, Staging, in_bytes
+from fastinit.progress import AnyProgress, Progress, following
 from fastinit.threads import for_each, resolve
 
 STAGING = 1 << 20  # bytes of one staging buffer, one a thread
@@ -98,7 +100,7 @@ def fill_file(
     name: str | int = "",
     shard: Shard | None = None,
     threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: AnyProgress = None,
     overwrite: bool = False,
     existing: bool = False,
     durable: bool = True,
@@ -110,7 +112,7 @@ def fill_file(
     dtype      float32 if not given; with existing=True and .npy the file's own. bfloat16 and float8 only as .bin
     seed, name the address of the tensor, as in `fill`; seed=None draws one; the log and the report say which
     shard      says that the file is a block of a larger tensor; then a seed must be given
-    progress   called with (bytes done, bytes in all)
+    progress   True for a bar (tqdm), or a function: called with (bytes done, bytes in all)
     overwrite  replace an existing file, in one step, when the new one is whole
     existing   fill an existing file in place, header untouched; interrupted, it is left partly filled. Run again
     durable    sync to disk before the file takes its name (in place: at the end); False leaves that to the system
@@ -137,7 +139,7 @@ def fill_file(
         raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
     if seed is None:
         seed = drawn_seed("fill_file", name) if law.draws else 0
-    job = _Job(target, layout, law, seed, name, shard, resolve(threads), progress)
+    job = _Job(target, layout, law, seed, name, shard, resolve(threads), following(progress))
     with engines.use(engines.engine_for(layout.elements)):
         job.rehearse()
         expected_mean, expected_std = float(job.element.mean), float(job.element.std)
@@ -178,42 +180,6 @@ def stored_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
 # --- cutting it into blocks -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """A box of elements, the last dimension varying fastest in the file, cut into blocks on a regular grid."""
-
-    shape: tuple[int, ...]
-    block: tuple[int, ...]
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Blocks along each dimension."""
-        return tuple(-(-size // step) for size, step in zip(self.shape, self.block, strict=True))
-
-    def box(self, i: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Corner and sizes of block i."""
-        corner = []
-        for count, step in zip(reversed(self.counts), reversed(self.block), strict=True):
-            i, place = divmod(i, count)
-            corner.append(place * step)
-        corner.reverse()
-        sizes = (min(b, s - c) for b, s, c in zip(self.block, self.shape, corner, strict=True))
-        return tuple(corner), tuple(sizes)
-
-    def pieces(self, corner: tuple[int, ...], sizes: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
-        """The parts of a block that are contiguous in the file: first element in the file, in the block, length."""
-        axis, length = len(sizes), 1
-        while axis > 0:
-            axis -= 1
-            length *= sizes[axis]
-            if sizes[axis] != self.shape[axis]:
-                break
-        strides = [math.prod(self.shape[i + 1 :]) for i in range(len(sizes))]
-        first = sum(c * s for c, s in zip(corner, strides, strict=True))
-        for n, index in enumerate(np.ndindex(*sizes[:axis])):
-            yield first + sum(i * s for i, s in zip(index, strides[:axis], strict=True)), n * length, length
-
-
 def _block_shape(shape: tuple[int, ...], elements: int, first: int) -> tuple[int, ...]:
     """A block of about `elements`, as long as can be in the last dimensions, and at least `first` in the first."""
     block = [1] * len(shape)
@@ -237,7 +203,7 @@ class _Job:
     name: str | int
     shard: Shard | None
     threads: int
-    progress: Callable[[int, int], None] | None
+    progress: Progress | None
 
     @cached_property
     def element(self) -> Element:
@@ -277,29 +243,24 @@ class _Job:
             return measure.combine(np.empty((0, 5)), 0.0)
         if isinstance(self.law, ShapedLaw):
             return self.write_mapped(fd)
-        cut, draw = self.plan()
-        count = math.prod(cut.counts)
+        grid, draw = self.cut()
+        count = grid.count
         every = 1 if count <= MEASURE_ALL else MEASURE_EVERY
         tallies = np.zeros((-(-count // every), 5))
-        local = threading.local()
+        staging = Staging(math.prod(grid.block), layout.storage)
 
         def work(i: int) -> None:
-            if not hasattr(local, "staging"):
-                local.staging = np.empty(math.prod(cut.block), layout.storage)
-            corner, sizes = cut.box(i)
-            line = local.staging[: math.prod(sizes)]
+            corner, sizes = grid.box(i)
+            line = staging.buffer[: math.prod(sizes)]
             draw(line.reshape(sizes), corner)
             data = memoryview(line.view(np.uint8))
-            for place, begin, length in cut.pieces(corner, sizes):
+            for place, begin, length in grid.lines(i):
                 part = data[begin * itemsize : (begin + length) * itemsize]
                 self.store(fd, part, layout.begin + place * itemsize)
             if i % every == 0:
-                tallies[i // every] = measure.tally(measure.widened(line, layout.format), self.about)
+                tallies[i // every] = measure.tally(decoded(line, layout.dtype), self.about)
 
-        total = layout.elements * itemsize
-        progress = self.progress
-        after = None if progress is None else lambda done: progress(total * done // count, total)
-        for_each(work, count, self.threads, after)
+        for_each(work, count, self.threads, in_bytes(self.progress, layout.elements * itemsize, count))
         return measure.combine(tallies, self.about)
 
     def write_mapped(self, fd: int) -> measure.Measured:
@@ -326,21 +287,21 @@ class _Job:
             count = -(-layout.elements // room)
             every = 1 if count <= MEASURE_ALL else MEASURE_EVERY
             parts = (line[i * room : (i + 1) * room] for i in range(0, count, every))
-            tallies = [measure.tally(measure.widened(part, layout.format), self.about) for part in parts]
+            tallies = [measure.tally(decoded(part, layout.dtype), self.about) for part in parts]
             system.flush_map(file)
         except OSError as error:
             raise cannot_write(error, self.target, layout.size) from error
         return measure.combine(np.array(tallies), self.about)
 
-    def plan(self) -> tuple[_Cut, Callable[[np.ndarray[Any, Any], tuple[int, ...]], None]]:
+    def cut(self) -> tuple[BoxGrid, Callable[[np.ndarray[Any, Any], tuple[int, ...]], None]]:
         """How to cut the file into staging buffers, and how to draw the one at a corner (both in the file's order)."""
         layout = self.layout
         room = STAGING // layout.storage.itemsize
         if not layout.shape or (self.shard is None and not layout.fortran):
-            return _Cut((layout.elements,), (room,)), self.draw_line()
+            return BoxGrid((layout.elements,), (room,)), self.draw_line()
         shard = self.shard or Shard(layout.shape, (0,) * len(layout.shape))
         shape = layout.shape[::-1] if layout.fortran else layout.shape
-        cut = _Cut(shape, _block_shape(shape, room, WIDE if layout.fortran else 1))
+        grid = BoxGrid(shape, _block_shape(shape, room, WIDE if layout.fortran else 1))
         engine = engines.engine_name()
 
         def draw(block: np.ndarray[Any, Any], corner: tuple[int, ...]) -> None:
@@ -350,10 +311,10 @@ class _Job:
             with engines.use(engine):  # the choice of the caller's context, which a pool thread does not see
                 self.draw(block, Shard(shard.shape, offsets))
 
-        return cut, draw
+        return grid, draw
 
     def draw_line(self) -> Callable[[np.ndarray[Any, Any], tuple[int, ...]], None]:
-        """KernelArguments part of a tensor that lies in the file as one line.
+        """Draw part of a tensor that lies in the file as one line.
 
         The checks of `fill` and its cutting into chunks take 50 us, a third of what drawing 1 MiB takes, so the engine
         is called directly: 4.4 against 3.2 GB/s into a file.
@@ -363,11 +324,11 @@ class _Job:
         prepared = self.law.kernel_arguments(format) if format is not None else None
         if format is None or prepared is None:  # a constant
             return lambda block, corner: self.draw(block, Shard((layout.elements,), corner))
-        job = BoundLaw(stream_words(self.seed, self.name), prepared, None, format)
+        bound = BoundLaw(stream_words(self.seed, self.name), prepared, None, format)
         engine, storage = engines.chosen(layout.elements), format.storage
 
         def draw(block: np.ndarray[Any, Any], corner: tuple[int, ...]) -> None:
-            job.run(engine, block.view(storage), one_row(block.size, corner[0]))
+            bound.run(engine, block.view(storage), one_row(block.size, corner[0]))
 
         return draw
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from fastinit.dtypes import NAMES, Format
+from fastinit.fill.foreign import refusal
 
 Array = np.ndarray[Any, Any]
 
@@ -19,6 +20,8 @@ def wrap(buf: Any) -> Array:
         raise TypeError("buf is a masked array, whose mask a fill would ignore; pass buf.data")
     if isinstance(buf, np.ndarray):
         return np.asarray(buf)
+    if (instead := refusal(buf)) is not None:
+        raise TypeError(instead)
     if isinstance(buf, np.generic) or not (hasattr(buf, "__dlpack__") or _has_buffer(buf)):
         raise TypeError(
             f"buf is a {type(buf).__name__}; pass a NumPy array, or an object whose memory NumPy can wrap "

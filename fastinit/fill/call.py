@@ -15,7 +15,7 @@ from fastinit.fill.shaped import fill_shaped
 from fastinit.floating_point import default_mode, is_default
 from fastinit.laws import Copy, Law
 from fastinit.laws.law import ShapedLaw
-from fastinit.threads import Progress
+from fastinit.progress import AnyProgress, following
 
 Array = np.ndarray[Any, Any]
 
@@ -29,7 +29,7 @@ def fill(
     shard: Shard | None = None,
     dtype: object = None,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: AnyProgress = None,
     stream: str = STREAM,
 ) -> None:
     """Fill `buf` in place with draws of `law`.
@@ -45,7 +45,7 @@ def fill(
     shard     says that `buf` is a block of a larger tensor; its values are then those of the slice.
     dtype     what raw uint16 or uint8 storage holds: "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2".
     threads   how many threads; default set_num_threads, FASTINIT_NUM_THREADS, or the CPUs this process may use.
-    progress  called on the calling thread as progress(done_bytes, total_bytes).
+    progress  True for a bar (tqdm), or a function: called on the calling thread as progress(done_bytes, total_bytes).
     stream    version of the stream; "fastinit-1" is the only one so far.
 
     Raises TypeError or ValueError before the first store; OSError where the disk behind a memory map is full.
@@ -73,8 +73,7 @@ def fill(
     if not isinstance(law, Law):
         raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
     buffers.check(array, format, type(law).__name__, floats_only=law.floats_only)
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress is {progress!r}; pass a function of (done_bytes, total_bytes)")
+    report = following(progress) if progress is not None else None
     if seed is None:
         if shard is not None and law.draws:
             raise ValueError(
@@ -100,12 +99,12 @@ def fill(
     storage = array.view(format.storage) if format is not None and format.code else array
     if isinstance(law, ShapedLaw):
         place = shard if shard is not None else Shard(array.shape, (0,) * array.ndim)
-        fill_shaped(storage, law, FillRequest(place, place, words, array.dtype, format, workers, progress))
+        fill_shaped(storage, law, FillRequest(place, place, words, array.dtype, format, workers, report))
         return
     bound = BoundLaw.of(law, words, array.dtype, format)
     if contiguous and storage.ndim != 1:
         storage = storage.reshape(-1)
-    fill_memory(storage, bound, first, pitches, workers, progress)
+    fill_memory(storage, bound, first, pitches, workers, report)
 
 
 def new(
@@ -117,7 +116,7 @@ def new(
     name: str | int = "",
     shard: Shard | None = None,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: AnyProgress = None,
     stream: str = STREAM,
 ) -> Array:
     """Allocate an array of `shape` on huge pages, fill it with `law`, and return it.

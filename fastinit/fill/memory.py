@@ -10,29 +10,27 @@ import errno
 import mmap
 import os
 import sys
-from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastinit.engines.interface import StorePolicy
-
 MADV_HUGEPAGE, MADV_POPULATE_WRITE = 14, 23
 HUGE_PAGE = 2 << 20
-# From here on stores that pass the cache are faster for whoever reads the buffer next, too; at 16 MiB they are not.
-SMALLEST_PAST_CACHE = 32 << 20
 # Below this a fill gains less than the two system calls and the zeroing of a whole huge page cost.
 SMALLEST_HUGE_BUFFER = 4 << 20
 
 
 @cache
 def _call(name: str, last: Any) -> Any:
-    """The C library's function of an address, a size and one argument more, or None off Linux."""
+    """The C library's function of an address, a size and one argument more, or None off Linux.
+
+    mincore keeps Python's lock: it takes less time than to give the lock away and to get it back.
+    """
     if not sys.platform.startswith("linux"):
         return None
-    function = getattr(ctypes.CDLL(None, use_errno=True), name)
+    library = ctypes.PyDLL(None) if name == "mincore" else ctypes.CDLL(None, use_errno=True)
+    function = getattr(library, name)
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, last)
     return function
 
@@ -73,42 +71,6 @@ def advise_huge_pages(address: int, size: int) -> None:
     end = (address + size) // HUGE_PAGE * HUGE_PAGE
     if begin < end:
         _madvise()(begin, end - begin, MADV_HUGEPAGE)  # only advice: a kernel without huge pages refuses it
-
-
-@cache
-def _is_intel() -> bool:
-    try:
-        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as file:
-            return "GenuineIntel" in file.read(4096)
-    except OSError:
-        return False
-
-
-def use_streaming_stores() -> bool:
-    """Whether fills do something about the time that a store waits for its line to be read.
-
-    On Intel's processors, where a core reads what it overwrites as slowly as it writes. FASTINIT_PAST_CACHE=1 or 0
-    switches it on or off everywhere.
-    """
-    chosen = os.environ.get("FASTINIT_PAST_CACHE")
-    return chosen == "1" if chosen in ("0", "1") else _is_intel()
-
-
-def goes_past_cache(size: int) -> bool:
-    """Whether a fill of so many bytes stores past the cache, which need not read a line to overwrite all of it."""
-    return size >= SMALLEST_PAST_CACHE and use_streaming_stores()
-
-
-def choose_store_policy(size: int) -> Callable[[int], StorePolicy]:
-    """How a fill of so many bytes stores at an address.
-
-    Past the cache where it is large (1.6 times as fast as by ordinary stores); else lines are asked for a block ahead
-    (1.1 times at 16 MiB). So they are on fresh memory too, which the kernel clears and leaves in the cache.
-    """
-    if goes_past_cache(size):
-        return lambda address: StorePolicy.NON_TEMPORAL if is_resident(address) else StorePolicy.PREFETCH
-    policy = StorePolicy.PREFETCH if use_streaming_stores() else StorePolicy.REGULAR
-    return lambda address: policy
 
 
 def is_resident(address: int) -> bool:

@@ -25,7 +25,7 @@ from fastinit.dtypes import FORMATS
 from fastinit.engines.stream import DOMAIN_ORTHOGONAL
 from fastinit.fill import memory
 from fastinit.fill.runs import BoundLaw, FillRequest, fill_direct, fill_memory
-from fastinit.laws import Constant, DeltaOrthogonal, KernelArguments, Orthogonal
+from fastinit.laws import Constant, DeltaOrthogonal, Normal, Orthogonal
 from fastinit.laws.law import ShapedLaw
 from fastinit.products import inverse, matmul
 
@@ -114,12 +114,10 @@ class Reflectors:
     def draw(self, j: int, count: int) -> Array:
         """Vectors j ... j + count - 1 from row j on, one a row, zero before their own beginning."""
         x = np.empty((count, self.m - j), np.float32)
-        standard = np.array([0, 1], np.float32)
-        arguments = KernelArguments("centred_normal_32", standard, np.zeros(1, np.uint32), DOMAIN_ORTHOGONAL)
+        format = FORMATS["float32"]
+        arguments = Normal().kernel_arguments(format)._replace(domain=DOMAIN_ORTHOGONAL)
         first = self.before + (self.number * self.n + j) * self.m + j
-        fill_direct(
-            x, BoundLaw(self.words, arguments, None, FORMATS["float32"]), first, (self.m, 1), self.workers, None
-        )
+        fill_direct(x, BoundLaw(self.words, arguments, None, format), first, (self.m, 1), self.workers, None)
         return np.triu(x)
 
 

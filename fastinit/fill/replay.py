@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from fastinit.engines import reference
+from fastinit.engines.reference.exponential import exp_parts
+from fastinit.engines.reference.logarithm import log_64
 from fastinit.laws.replayed import MOST_DRAWN, Replayed, text_of
 
 Array = np.ndarray[Any, Any]
@@ -86,20 +87,20 @@ def total(values: Array, axes: Sequence[int]) -> Array:
 
 def exponential(x: Array) -> Array:
     """e^x of the kernels."""
-    exponent, m = reference.exp_parts(np.clip(x, -700.0, 700.0))
+    exponent, m = exp_parts(np.clip(x, -700.0, 700.0))
     return np.asarray(np.ldexp(1.0 + m, exponent))
 
 
 def exponential_less_one(x: Array) -> Array:
     """e^x - 1 of the kernels, with full relative accuracy near 0."""
-    exponent, m = reference.exp_parts(np.clip(x, -700.0, 700.0))
+    exponent, m = exp_parts(np.clip(x, -700.0, 700.0))
     power = np.ldexp(1.0, exponent)
     return np.asarray((power - 1.0) + power * m)
 
 
 def logarithm(x: Array) -> Array:
     """Ln x of the kernels; of zero minus infinity, of a negative number NaN."""
-    found = reference.log_64(np.where(x > 0, x, 1.0).reshape(-1)).reshape(x.shape)
+    found = log_64(np.where(x > 0, x, 1.0).reshape(-1)).reshape(x.shape)
     return np.where(x > 0, found, np.where(x == 0, -np.inf, np.nan))
 
 

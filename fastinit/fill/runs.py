@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
-from numpy.lib.stride_tricks import as_strided
 
 from fastinit import engines
 from fastinit import threads as pool
@@ -18,10 +17,13 @@ from fastinit.dtypes import Format
 from fastinit.engines import reference
 from fastinit.engines.blocking import TILE_ROWS
 from fastinit.engines.interface import Region, StorePolicy, one_row
-from fastinit.fill import buffers, memory
+from fastinit.fill import buffers, memory, policies
+from fastinit.fill.constants import store_constant
 from fastinit.laws import Constant, KernelArguments, Law
 from fastinit.laws.blocks import Leaf
-from fastinit.threads import Progress
+from fastinit.laws.law import IndependentLaw
+from fastinit.pipeline import in_bytes
+from fastinit.progress import Progress
 
 Array = np.ndarray[Any, Any]
 
@@ -31,6 +33,9 @@ SMALLEST_CHUNK, LARGEST_CHUNK = 256 << 10, 16 << 20  # bytes
 # The pages of a memory map are made a chunk at a time: a new file of 1 GiB takes 0.24 s by 1 or 4 MiB, 0.31 by 16.
 LARGEST_MAPPED_CHUNK = 4 << 20
 CHUNKS_PER_THREAD = 8
+# Between two chunks a thread holds Python's lock, 3 to 7 us. Beyond a few threads that decides: chunks are longer, and
+# fewer threads take part in a small fill (bench/pool.py simulates 192 of them).
+FEW_THREADS, MANY_THREADS, CHUNK_OF_MANY, SHARE_OF_MANY = 4, 16, 2 << 20, 1 << 20
 # Unaligned memory is filled through an aligned copy of this many elements.
 STAGED = 1 << 17
 
@@ -49,17 +54,18 @@ class BoundLaw(NamedTuple):
         if isinstance(law, Constant):
             return cls(words, None, law.stored(dtype, format), format)
         assert format is not None  # buffers.check, or the plan, has refused what is no float
-        return cls(words, law.kernel_arguments(format), None, format)
+        assert isinstance(law, IndependentLaw)
+        return cls(words, law.kept_arguments(format), None, format)
 
-    def engine(self, elements: int) -> engines.Engine:
+    def engine(self, elements: int) -> engines.Engine | None:
         """The engine for so many elements; constants need none, and load none."""
-        return engines.chosen(elements) if self.arguments is not None else reference
+        return engines.chosen(elements) if self.arguments is not None else None
 
     def run(
-        self, engine: engines.Engine, line: Array, region: Region, policy: StorePolicy = StorePolicy.REGULAR
+        self, engine: engines.Engine | None, line: Array, region: Region, policy: StorePolicy = StorePolicy.REGULAR
     ) -> None:
         """Fill a region of a line of memory on the calling thread."""
-        if self.arguments is not None and self.format is not None:
+        if engine is not None and self.arguments is not None and self.format is not None:
             arguments = self.arguments
             engine.fill(
                 arguments.kernel,
@@ -73,9 +79,8 @@ class BoundLaw(NamedTuple):
                 policy,
             )
             return
-        offset, rows, row_step, cols, col_step = region[:5]
-        steps = (row_step * line.itemsize, col_step * line.itemsize)
-        as_strided(line[offset:], (rows, cols), steps)[...] = self.stored
+        assert self.stored is not None
+        store_constant(line, region, self.stored, policy)
 
 
 @dataclass(frozen=True)
@@ -189,6 +194,22 @@ class ChunkGrid:
         )
 
 
+def chunk_bytes(total: int, workers: int, largest: int = LARGEST_CHUNK) -> int:
+    """How many of so many bytes one of so many threads takes at a time."""
+    smallest, per_thread = SMALLEST_CHUNK, CHUNKS_PER_THREAD
+    if workers > FEW_THREADS:
+        smallest = max(smallest, min(CHUNK_OF_MANY, total // workers))
+    if workers > MANY_THREADS:
+        per_thread //= 2
+    return min(max(total // (per_thread * workers), smallest), largest)
+
+
+def useful_workers(total: int, workers: int) -> int:
+    """How many of so many threads a fill of so many bytes is worth."""
+    few = min(workers, FEW_THREADS, max(1, total // SMALLEST_CHUNK))
+    return max(few, min(workers, total // SHARE_OF_MANY))
+
+
 def chunk_grid(
     storage: Array, first: int, pitches: tuple[int, ...], workers: int, largest: int = LARGEST_CHUNK
 ) -> ChunkGrid:
@@ -199,7 +220,7 @@ def chunk_grid(
     # Rows: the longest remaining dimension, but a contiguous one first, for a transposed buffer is written along it.
     rows = max(outer, key=lambda axis: (abs(axis.step) == 1, axis.size), default=Axis(1, 0, 0))
     outer = [axis for axis in outer if axis is not rows]
-    chunk = min(max(storage.nbytes // (CHUNKS_PER_THREAD * workers), SMALLEST_CHUNK), largest)
+    chunk = chunk_bytes(storage.nbytes, workers, largest)
     elements = chunk // storage.itemsize
     tile_rows = TILE_ROWS if abs(rows.step) < abs(cols.step) else 64
     cols_per = min(cols.size + 63, max(elements // min(rows.size, tile_rows), 1024)) // 64 * 64
@@ -229,8 +250,10 @@ def fill_direct(
     mapped = memory.file_behind(storage) is not None
     line, offset = buffers.line_of(storage)
     itemsize, address = storage.itemsize, line.ctypes.data
-    cut = chunk_grid(storage, first, pitches, workers, LARGEST_MAPPED_CHUNK if mapped else LARGEST_CHUNK)
-    policy_at = memory.choose_store_policy(total)
+    storing = storing_of(storage, bound, engine, mapped, workers)
+    largest = storing.largest_chunk or (LARGEST_MAPPED_CHUNK if mapped else LARGEST_CHUNK)
+    workers = useful_workers(total, workers)
+    cut = chunk_grid(storage, first, pitches, workers, largest)
     if not mapped:
         memory.advise_huge_pages(address, line.nbytes)
 
@@ -238,15 +261,26 @@ def fill_direct(
         region = cut.region(chunk, offset, first)
         if mapped:
             populate(region, address, itemsize)
-        bound.run(engine, line, region, policy_at(address + region.offset * itemsize))
+        size = region.rows * region.cols * itemsize
+        storing.chunk(address + region.offset * itemsize, size, lambda policy: bound.run(engine, line, region, policy))
 
     count = cut.chunks
+    pool.for_each(work, count, workers, in_bytes(progress, total, count))
+    storing.end()
 
-    def after(done: int) -> None:
-        if progress is not None:
-            progress(total * done // count, total)
 
-    pool.for_each(work, count, min(workers, max(1, total // SMALLEST_CHUNK)), progress and after)
+def storing_of(
+    storage: Array, bound: BoundLaw, engine: engines.Engine | None, mapped: bool, workers: int
+) -> policies.Storing | policies.Told:
+    """How the chunks of a fill are stored: as told, or by trial where the compiled engine makes it."""
+    told = policies.told(storage.nbytes)
+    compiled = engines.loaded_compiled()
+    if told is not None or compiled is None or (bound.arguments is not None and engine is not compiled):
+        return told or policies.REGULAR
+    kernel = "constant" if bound.arguments is None else bound.arguments.kernel
+    layout = "rows" if abs(storage.strides[-1]) == storage.itemsize else "transposed"
+    code = bound.format.code if bound.format is not None else 0
+    return policies.Storing(kernel, layout, storage.itemsize, code, mapped, workers)
 
 
 def populate(region: Region, address: int, itemsize: int) -> None:

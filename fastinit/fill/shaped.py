@@ -20,7 +20,7 @@ from fastinit.laws import Blocks, Constant, DeltaOrthogonal, Given, Law, Orthogo
 from fastinit.laws.blocks import leaves
 from fastinit.laws.law import IndependentLaw, ShapedLaw
 from fastinit.laws.patterns import Pattern
-from fastinit.threads import Progress
+from fastinit.progress import Progress
 
 Array = np.ndarray[Any, Any]
 Store = Callable[[], None]

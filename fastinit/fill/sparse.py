@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +12,10 @@ from fastinit import engines
 from fastinit import threads as pool
 from fastinit.address import Axis, collapse
 from fastinit.engines.interface import Region
-from fastinit.fill import buffers, memory
-from fastinit.fill.runs import SMALLEST_CHUNK, BoundLaw, FillRequest, fill_staged, populate
+from fastinit.fill import buffers, memory, policies
+from fastinit.fill.runs import BoundLaw, FillRequest, fill_staged, populate, useful_workers
 from fastinit.laws import Sparse
+from fastinit.pipeline import Staging, in_bytes
 
 Array = np.ndarray[Any, Any]
 
@@ -61,7 +61,10 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
     if not down and outer:
         bundle = max(outer, key=lambda candidate: candidate.size)
         outer = [candidate for candidate in outer if candidate is not bundle]
-    passes = memory.goes_past_cache(storage.nbytes) and (bundle if down else own).step == 1
+    kernel = bound.arguments.kernel if bound.arguments is not None else "constant"
+    code = bound.format.code if bound.format is not None else 0
+    case = policies.Case(kernel, "rows", storage.itemsize, code, "resident", request.workers > 1)
+    passes = policies.goes_past_cache(storage.nbytes, case) and (bundle if down else own).step == 1
     block = STAGED // storage.itemsize if passes else BLOCK
     if down:
         lines = min(max(bundle.size // (BUNDLES_PER_THREAD * request.workers) // 64, 1) * 64, MOST_LINES)
@@ -74,13 +77,7 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
     if not mapped:
         memory.advise_huge_pages(address, line.nbytes)
 
-    own_memory = threading.local()
-
-    def staging_of_thread() -> Array:
-        """Room for a block, which the next item takes again."""
-        if not hasattr(own_memory, "staging"):
-            own_memory.staging = np.empty(places * lines, line.dtype)
-        return np.asarray(own_memory.staging)
+    own_memory = Staging(places * lines, line.dtype) if passes else None
 
     def work(item: int) -> None:
         item, number = divmod(item, bundles)
@@ -102,8 +99,8 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
         for place in range(0, start, places):
             before = region(place, start)
             engine.thin(line, before, request.words, remaining_nonzeros, length_of_line - place, down, True)
-        past_cache = passes and memory.is_resident(address + at * storage.itemsize)
-        staging = staging_of_thread() if past_cache else None
+        past_cache = own_memory is not None and memory.is_resident(address + at * storage.itemsize)
+        staging = own_memory.buffer if own_memory is not None and past_cache else None
         for place in range(start, start + length, places):
             here = region(place, start + length)
             if mapped:
@@ -116,12 +113,8 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
                 engine.store(line, flat(here), staging)
 
     count = bundles * math.prod(other.size for other in outer)
-
-    def after(done: int) -> None:
-        if request.progress is not None:
-            request.progress(total * done // count, total)
-
-    pool.for_each(work, count, min(request.workers, max(1, total // SMALLEST_CHUNK)), request.progress and after)
+    workers = useful_workers(total, request.workers)
+    pool.for_each(work, count, workers, in_bytes(request.progress, total, count))
 
 
 def beside(region: Region) -> Region:

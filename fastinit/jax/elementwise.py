@@ -33,7 +33,7 @@ def refusal(law: Law, key_words: int) -> str | None:
     if not isinstance(law, LAWS):
         return (
             f"{type(law).__name__} is drawn on the host, and has no form in jax.numpy, as Uniform, Normal and "
-            "TruncatedNormal have. KernelArguments it outside of what is exported, or under jax.jit on the CPU without "
+            "TruncatedNormal have. Draw it outside of what is exported, or under jax.jit on the CPU without "
             'fastinit.jax.drawn_by("device")'
         )
     if key_words != 2:

@@ -24,6 +24,7 @@ import numpy as np
 import fastinit
 from fastinit import schemes, structures
 from fastinit.address import axes
+from fastinit.choices import Distribution, Mode
 from fastinit.fans import Axes, Fans
 from fastinit.jax import arrays, drawing, scaled
 from fastinit.jax.counting import fans_of
@@ -156,8 +157,8 @@ def truncated_normal(stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, u
 
 def variance_scaling(
     scale: Any,
-    mode: str,
-    distribution: str,
+    mode: Mode,
+    distribution: Distribution,
     in_axis: Axes = -2,
     out_axis: Axes = -1,
     batch_axis: Axes = (),

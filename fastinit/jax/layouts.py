@@ -36,7 +36,7 @@ def _parts_in_jax_layout(rule: Rule) -> dict[str, Any]:
     for table in tables:
         numbers = {name: value for name, value in table.items() if name not in ("size", "scheme")}
         scheme = table.get("scheme")
-        if isinstance(scheme, str):
+        if scheme in SCHEMES:  # the law refuses another
             numbers = dict(in_jax_layout(Rule(rule.match, scheme, numbers)).numbers)
         found.append(numbers | {name: table[name] for name in ("size", "scheme") if name in table})
     return {"parts": found}

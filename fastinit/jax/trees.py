@@ -49,7 +49,7 @@ def initialize(tree: Any, seed: int, rules: Iterable[Rule] | None = None, *, sha
     says what they are, and what the laws refuse, all before the first array is made; TypeError for a leaf without shape
     and dtype. Under jit the draws are part of the program, and no constants of it.
     Guarantee: a leaf depends only on seed, name, shape, dtype and law: not on other leaves, devices or shardings. It
-    has the bits of that name in a checkpoint that `fastinit.write.write(plan(tree, rules), ..., seed=seed)` writes.
+    has the bits of that name in a checkpoint that `fastinit.write(plan(tree, rules), ..., seed=seed)` writes.
     """
     stream_words(seed, "")  # a seed that is none is refused here
     tensors = {tensor.name: tensor for tensor in plan(tree, rules).tensors}

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from fastinit.dtypes import Format
-from fastinit.engines import reference
+from fastinit.engines.reference.exponential import inverse_softplus
+from fastinit.engines.reference.logarithm import log_64
 from fastinit.laws.law import IndependentLaw, KernelArguments, real, refuse_overflow
 from fastinit.products import legendre
 
@@ -32,12 +33,12 @@ def _positive(value: object, what: str) -> float:
 
 def _log(x: float) -> float:
     """The ln x of the kernels."""
-    return float(reference.log_64(np.array([x]))[0])
+    return float(log_64(np.array([x]))[0])
 
 
 def _inverse_softplus(x: float) -> float:
     """The ln(e^x - 1) of the kernels."""
-    return float(reference.inverse_softplus(np.array([x]))[0])
+    return float(inverse_softplus(np.array([x]))[0])
 
 
 def _prepared(kernel: str, law: IndependentLaw, format: Format, *reals: float) -> KernelArguments:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastinit.address import axes, integer
 from fastinit.dtypes import Format
-from fastinit.engines import reference
+from fastinit.engines.reference.logarithm import log_64
 from fastinit.laws.independent import Constant
 from fastinit.laws.law import Element, ShapedLaw, finite
 from fastinit.laws.marginals import thinned
@@ -222,7 +222,7 @@ class StateLogs(Pattern):
     def places(self, shape: tuple[int, ...], offsets: tuple[int, ...], block: tuple[int, ...]) -> tuple[Index, Any]:
         """Everywhere."""
         n = np.arange(offsets[-1] + 1, offsets[-1] + block[-1] + 1, dtype=np.float64)
-        return (Ellipsis,), reference.log_64(n)  # type: ignore[return-value]
+        return (Ellipsis,), log_64(n)  # type: ignore[return-value]
 
     def marginal(self, shape: tuple[int, ...]) -> Element:
         """One of the logarithms."""

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from fastinit.address import axes, integer
+from fastinit.choices import Flatten, KernelLayout
 from fastinit.dtypes import Format
 from fastinit.laws.independent import Constant, Normal
 from fastinit.laws.law import Element, IndependentLaw, KernelArguments, ShapedLaw, finite, real, refuse_overflow
@@ -154,7 +155,7 @@ class Orthogonal(ShapedLaw):
     """
 
     gain: float = 1.0
-    flatten: str = "torch"
+    flatten: Flatten = "torch"
     batch: int = 0
     batch_axis: tuple[int, ...] = field(default=(), kw_only=True)
 
@@ -222,7 +223,7 @@ class DeltaOrthogonal(ShapedLaw):
     """
 
     gain: float = 1.0
-    layout: str = "torch"
+    layout: KernelLayout = "torch"
     batch_axis: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:

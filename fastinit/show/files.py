@@ -36,11 +36,13 @@ from fastinit.laws.blocks import Leaf, slices
 from fastinit.laws.law import Element
 from fastinit.laws.marginals import ZeroInflated, mixture
 from fastinit.laws.replayed import cost_of
+from fastinit.pipeline import Staging
 from fastinit.printable import printable
+from fastinit.progress import AnyProgress, Progress, following
 from fastinit.provenance import edits_of, replaying_allowed
 from fastinit.show.histogram import Grid, count, grid_between, grid_of_law, grid_of_values, moments
 from fastinit.show.shown import Expected, Histogram, Shown, TensorShown, expect
-from fastinit.threads import Progress, for_each, resolve
+from fastinit.threads import for_each, resolve
 
 Bytes = np.ndarray[Any, Any]
 
@@ -49,13 +51,13 @@ WINDOWS = 16  # of a sample; 64 KiB each
 
 
 @in_default_mode
-def show(path: str | os.PathLike[str], *, threads: int | None = None, progress: Progress | None = None) -> Shown:
+def show(path: str | os.PathLike[str], *, threads: int | None = None, progress: AnyProgress = None) -> Shown:
     """Read a safetensors file, or all of a folder, and tell what its tensors hold.
 
     path      a file, written by anyone, or a folder with *.safetensors. What fastinit cannot decode (float8_e8m0fnu and
               others, files.safetensors.UNDECODED) is listed by name, shape, dtype and size.
     threads   as in fill
-    progress  called with (bytes done, bytes in all)
+    progress  True for a bar (tqdm), or a function: called with (bytes done, bytes in all)
 
     Raises FileNotFoundError where there is no such file, SafetensorsError where one is damaged; metadata that cannot be
     read is no error, but "law unknown". The result depends on the bytes of the files only, not on threads.
@@ -64,14 +66,14 @@ def show(path: str | os.PathLike[str], *, threads: int | None = None, progress: 
     paths = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not paths:
         raise FileNotFoundError(f"{printable(str(path))} holds no .safetensors file; name a file or a folder of them")
-    workers = resolve(threads)
+    workers, follow = resolve(threads), following(progress)
     begin = time.perf_counter()
     files = [_File(one) for one in paths]
     engine = engines.chosen(sum(one.slot.elements for file in files for one in file.tensors))
     total, done = sum(file.bytes for file in files), 0
     tensors: list[TensorShown] = []
     for file in files:
-        file.read(engine, workers, partial(_report, progress, done, total) if progress is not None else None)
+        file.read(engine, workers, follow and partial(_report, follow, done, total))
         tensors += [one.result(file.path.name) for one in file.tensors]
         done += file.bytes
     return Shown(str(path), tuple(one.name for one in paths), tuple(tensors), time.perf_counter() - begin)
@@ -124,13 +126,11 @@ class _File:
             for_each(lambda i: self._sample(fd, sampled[i], engine), len(sampled), threads)
             runs = list(_runs([one for one in self.tensors if one.decoded]))
             starts = np.cumsum([0, *(run.items for run in runs)]).tolist()
-            local = threading.local()
+            staging = Staging(ITEM, np.uint8)
 
             def work(i: int) -> None:
-                if not hasattr(local, "staging"):
-                    local.staging = np.empty(ITEM, np.uint8)
                 at = bisect_right(starts, i) - 1
-                self._item(fd, runs[at], i - starts[at], local.staging, engine)
+                self._item(fd, runs[at], i - starts[at], staging.buffer, engine)
 
             def after(done: int) -> None:
                 if progress is not None:

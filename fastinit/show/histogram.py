@@ -11,14 +11,12 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from fastinit.dtypes import FORMATS, Format
+from fastinit.dtypes import FORMATS, Format, decoded
 from fastinit.engines import Engine
-from fastinit.files.measure import byte_values, widened
 from fastinit.laws import LogOfUniform, StepBias, TruncatedNormal, Uniform
 from fastinit.laws.law import Element
 from fastinit.laws.marginals import ZeroInflated
@@ -80,19 +78,10 @@ def numbers(raw: Array, dtype: str) -> Array:
     format = FORMATS.get(dtype)
     if format is None:
         return raw.astype(np.float64)
-    wide = np.take(_codes(format), raw) if raw.dtype == np.uint8 else widened(raw, format)
+    wide = decoded(raw, dtype)
     if wide.dtype == np.float16 or not wide.flags.aligned:  # Numba does not look
         wide = wide.astype(np.float64 if format.name == "float64" else np.float32)
     return wide
-
-
-@cache
-def _codes(format: Format) -> Array:
-    """The numbers of an 8-bit format with its NaNs: all that is not finite in e4m3fn; above 0x7C in e5m2."""
-    code = np.arange(256) & 0x7F
-    values = byte_values(format).copy()
-    values[np.isinf(values) & ((code > 0x7C) | (format.name == "float8_e4m3fn"))] = np.nan
-    return values
 
 
 def count(raw: Array, dtype: str, grid: Grid, engine: Engine) -> Part:

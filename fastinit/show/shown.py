@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fastinit.dtypes import FORMATS, Format
 from fastinit.files.safetensors import DTYPES, bits_of
-from fastinit.formatting import size
+from fastinit.formatting import printable, size, some_of
 from fastinit.laws import Law
 from fastinit.laws.law import Element
 from fastinit.products import dot
@@ -114,7 +114,7 @@ class TensorShown:
         return tuple(found)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Shown:
     """What `show` saw: the tensors in the order of the files, and how long it took."""
 
@@ -127,6 +127,38 @@ class Shown:
     def rows(self) -> tuple[TensorShown, ...]:
         """The tensors, each with its parts behind it."""
         return tuple(row for tensor in self.tensors for row in (tensor, *tensor.parts))
+
+    @property
+    def marked(self) -> tuple[TensorShown, ...]:
+        """The tensors with remarks."""
+        return tuple(tensor for tensor in self.tensors if tensor.remarks)
+
+    @property
+    def marked_first(self) -> tuple[TensorShown, ...]:
+        """The rows, those of marked tensors before the others."""
+        marked = self.marked
+        ordered = (*marked, *(tensor for tensor in self.tensors if not tensor.remarks))
+        return tuple(row for tensor in ordered for row in (tensor, *tensor.parts))
+
+    def html(self, title: str | None = None) -> str:
+        """One page with a histogram of each tensor, over what its law expects."""
+        from fastinit.show.page import html
+
+        return html(self, self.path if title is None else title)
+
+    def table(self, width: int | None = 100) -> str:
+        """All tensors as a terminal of so many columns shows them; None cuts nothing."""
+        from fastinit.show.table import table
+
+        return table(self, width)
+
+    def __repr__(self) -> str:
+        return f"<Shown {printable(self.path)}: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        from fastinit.show.page import fragment
+
+        return fragment(self)
 
     @property
     def elements(self) -> int:
@@ -146,15 +178,17 @@ class Shown:
     @property
     def summary(self) -> str:
         """One line: how much there is, and how many tensors follow their law."""
-        marked = sum(bool(tensor.remarks) for tensor in self.tensors)
+        marked = [printable(tensor.name) for tensor in self.marked]
         known = sum(tensor.law is not None for tensor in self.tensors)
         fitting = sum(tensor.law is not None and not tensor.remarks for tensor in self.tensors)
         count, files = len(self.tensors), len(self.files)
         passed_over = sum(not tensor.decoded for tensor in self.tensors)
         rest = f", {passed_over:,} of dtypes that fastinit cannot decode" if passed_over else ""
+        named = f": {some_of(marked, 3)}" if marked else ""
         return (
             f"{count:,} tensor{'s' * (count != 1)}, {self.elements:,} elements, {size(self.bytes)} in {files:,} "
-            f"file{'s' * (files != 1)}; {fitting:,} of {known:,} with a law follow it, {marked:,} marked{rest}"
+            f"file{'s' * (files != 1)}; {fitting:,} of {known:,} with a law follow it, {len(marked):,} marked"
+            f"{named}{rest}"
         )
 
 

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from fastinit.formatting import columns_of, law, number, printable, shape, shortened
+import sys
+
+from fastinit.formatting import (
+    Paint,
+    columns_of,
+    law,
+    narrowest,
+    number,
+    plainly,
+    printable,
+    shape,
+    shortened,
+    shortened_names,
+)
 from fastinit.show.shown import Histogram, Shown, TensorShown
 
 LEVELS = " ▁▂▃▄▅▆▇█"
@@ -13,30 +26,35 @@ DISPENSABLE = ("max", "min", "zeros", "dtype", "shape", "law's std", "law's mean
 LEFT = {"tensor", "dtype", "law", "histogram", "remarks"}
 
 
-def table(shown: Shown, width: int = 100) -> str:
-    """All tensors and parts, a line each, and the summary, for a terminal of so many columns; deterministic.
+def table(shown: Shown, width: int | None = 100, paint: Paint = plainly) -> str:
+    """All tensors and parts, a line each, those that are marked first, and the summary; deterministic.
 
-    No line is wider than `width` while names have 16 columns.
+    No line is wider than `width` while names can be told apart; None cuts nothing. `paint` colours marked rows.
     """
-    rows = [_cells(tensor) for tensor in shown.rows]
+    tensors = shown.marked_first
+    rows = [_cells(tensor) for tensor in tensors]
     if not rows:
         return shown.summary
     columns = [name for name in rows[0] if name != "remarks" or any(row["remarks"] for row in rows)]
     wide = {name: max(columns_of(name), *(columns_of(row[name]) for row in rows)) for name in columns}
-    least = min(wide["tensor"], NARROWEST_NAME)
+    least = narrowest([row["tensor"] for row in rows], NARROWEST_NAME)
 
     def room() -> int:
         """What is left for the name; two spaces part columns."""
-        return width - sum(wide[name] + 2 for name in columns if name != "tensor")
+        return (sys.maxsize if width is None else width) - sum(wide[name] + 2 for name in columns if name != "tensor")
 
     for name in DISPENSABLE:
         if room() < (wide["tensor"] if name in ("max", "min", "zeros") else least):
             columns.remove(name)
     wide["tensor"] = min(wide["tensor"], max(room(), least))
-    lines = ["  ".join(_set(name, name, wide[name]) for name in columns).rstrip()]
-    lines.append("  ".join("─" * wide[name] for name in columns))
-    lines += ["  ".join(_set(name, row[name], wide[name]) for name in columns).rstrip() for row in rows]
-    return "\n".join([*lines, "", shown.summary])
+    for row, name in zip(rows, shortened_names([row["tensor"] for row in rows], wide["tensor"]), strict=True):
+        row["tensor"] = name
+    lines = [paint("  ".join(_set(name, name, wide[name]) for name in columns).rstrip(), "strong")]
+    lines.append(paint("  ".join("─" * wide[name] for name in columns), "soft"))
+    for tensor, row in zip(tensors, rows, strict=True):
+        line = "  ".join(_set(name, row[name], wide[name]) for name in columns).rstrip()
+        lines.append(paint(line, "alert") if tensor.remarks else line)
+    return "\n".join([*lines, "", paint(shown.summary, "alert" if shown.marked else "good")])
 
 
 def _cells(tensor: TensorShown) -> dict[str, str]:

@@ -16,7 +16,8 @@ from fastinit.blocks import Piece, Source, items, unit
 from fastinit.files.safetensors import lay_out
 from fastinit.fill import memory
 from fastinit.plan import Tensor
-from fastinit.threads import Progress, for_each
+from fastinit.progress import Progress
+from fastinit.threads import for_each
 from fastinit.torch.shards import local_part
 from fastinit.torch.targets import Target
 from fastinit.torch.tensors import increment_version, may_be_of_a_file, memory_of, overlaps

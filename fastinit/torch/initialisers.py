@@ -17,6 +17,7 @@ from torch.nn import init
 from torch.nn.init import calculate_gain as calculate_gain
 
 from fastinit import laws
+from fastinit.choices import FanMode
 from fastinit.fill.memory import SMALLEST_HUGE_BUFFER
 from fastinit.torch.addresses import note
 from fastinit.torch.shards import is_sharded
@@ -119,7 +120,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | Non
 def kaiming_uniform_(
     tensor: Tensor,
     a: float = 0,
-    mode: str = "fan_in",
+    mode: FanMode = "fan_in",
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> Tensor:
@@ -134,7 +135,7 @@ def kaiming_uniform_(
 def kaiming_normal_(
     tensor: Tensor,
     a: float = 0,
-    mode: str = "fan_in",
+    mode: FanMode = "fan_in",
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> Tensor:
@@ -145,7 +146,7 @@ def kaiming_normal_(
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
-def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+def _kaiming_std(tensor: Tensor, a: float, mode: FanMode, nonlinearity: str) -> float:
     fan = init._calculate_correct_fan(tensor, mode)
     return float(calculate_gain(nonlinearity, a) / math.sqrt(fan))
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from fastinit.address import STREAM, stream_words
 from fastinit.plan import Plan, Rule
-from fastinit.threads import Progress, resolve
+from fastinit.progress import AnyProgress, following
+from fastinit.threads import resolve
 from fastinit.torch.builds import Built, Model, built
 from fastinit.torch.drawing import fill_all
 from fastinit.torch.origins import AUTO, Init
@@ -32,7 +33,7 @@ def initialize_(
     frozen: str = "keep",
     prefix: str = "",
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: AnyProgress = None,
 ) -> nn.Module:
     """Draw every parameter that is trained again, under its qualified name; return the module.
 
@@ -51,7 +52,7 @@ def initialize_(
               INFO); "draw" draws them too
     prefix    in front of every name: that of the stage's place in the whole model, such as "layers.12."
     threads   default set_num_threads, FASTINIT_NUM_THREADS, or the CPUs this process may use
-    progress  called on the calling thread as progress(done_bytes, total_bytes)
+    progress  True for a bar (tqdm), or a function: called on the calling thread as progress(done_bytes, total_bytes)
 
     A value depends on (seed, name, index, law, dtype): not on the order of construction, on other submodules, on ranks.
     It is that of `fastinit.fill` and of a checkpoint that `fastinit.write` makes of the same names. Names are those of
@@ -86,7 +87,7 @@ def initialize_(
                 f"parameter {target.tensor.name!r} is of {own}, and its rule says {target.tensor.dtype}; convert the "
                 "module first, or leave the dtype out of the rule"
             )
-    fill_all(targets, seed, workers, progress)
+    fill_all(targets, seed, workers, following(progress))
     return module
 
 
@@ -113,7 +114,7 @@ def materialize_(
     buffers: Mapping[str, torch.Tensor] | None = None,
     prefix: str = "",
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: AnyProgress = None,
 ) -> nn.Module:
     """Give the meta parameters of a module memory on the CPU, and their weights, in one parallel pass; return it.
 
@@ -144,7 +145,7 @@ def materialize_(
             )
     values = buffer_values(model.module, buffers or {}, prefix, model.recording)
     fresh = [replace(target, parameter=_given_memory(target)) for target in targets]
-    fill_all(fresh, seed, workers, progress)
+    fill_all(fresh, seed, workers, following(progress))
     values |= {id(old.parameter): new.parameter for old, new in zip(targets, fresh, strict=True)}
     for layer in model.module.modules():  # every place of a tied parameter
         for own in (layer._parameters, layer._buffers):
@@ -171,7 +172,7 @@ def plan(
     init: Init = AUTO,
     prefix: str = "",
 ) -> Plan:
-    """The plan of a checkpoint of this module, for `fastinit.write.write`; no tensor of it needs memory.
+    """The plan of a checkpoint of this module, for `fastinit.write`; no tensor of it needs memory.
 
         plan(lambda: transformers.AutoModelForCausalLM.from_config(config))
 

@@ -12,14 +12,13 @@ from torch import nn
 
 from fastinit.files.safetensors import DTYPES
 from fastinit.laws import Constant
-from fastinit.plan import SKIP, Rule, Tensor, first_match, rules_in, some_of
+from fastinit.plan import DEFAULT, SKIP, Rule, Tensor, first_match, rules_in, some_of
 from fastinit.torch.layers import default_laws
 from fastinit.torch.origins import Init, Origins, origins_of, recorded_origins
 from fastinit.torch.record import Recording
 from fastinit.torch.record.models import renamed
 from fastinit.torch.tensors import PLAIN
 
-DEFAULT = "default"  # the scheme of a rule that leaves a parameter to the model's own law
 RULES = "rules"  # the source of a law that a rule gives
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 

@@ -24,6 +24,7 @@ from fastinit.engines import reference
 from fastinit.files.safetensors import SafetensorsError, Slot, read_at, read_block, refuse
 from fastinit.laws import DeltaOrthogonal, Orthogonal, Sparse
 from fastinit.laws.blocks import Leaf, leaves
+from fastinit.pipeline import BoxGrid, Staging
 from fastinit.plan import Tensor
 from fastinit.printable import printable
 from fastinit.provenance import File, Span
@@ -139,7 +140,9 @@ def _compare_items(
     report: Callable[[int], None] | None,
 ) -> int:
     """Compare the tensors that can be cut; the bytes passed, compared or not."""
-    local = threading.local()
+    # Eight bytes a number, for all dtypes to be aligned.
+    of_ours, of_theirs = (Staging((ITEM + LONGEST_ROW) // 8, np.uint64) for _ in range(2))
+    of_mask = Staging(ITEM + LONGEST_ROW, np.bool_)
     walked = 0
     owners = {id(part.span.drawn): part for part in parts}  # each span has a tensor of its own
     stretches = [Stretch(part.span.drawn, part.span.first, part.span.count, part.begin) for part in parts]
@@ -149,18 +152,15 @@ def _compare_items(
 
         def work(i: int, batch: list[tuple[list[Piece], int]] = batch) -> None:
             item = batch[i][0]
-            if not hasattr(local, "buffers"):  # pages that are never touched are never there
-                size = ITEM + LONGEST_ROW
-                local.buffers = tuple(np.empty(size // 8, np.uint64).view(np.uint8) for _ in range(2))
-                local.mask = np.empty(size, np.bool_)
             begin, nbytes = item[0].begin, sum(piece.bytes for piece in item)
-            ours, theirs = (buffer[:nbytes] for buffer in local.buffers)
+            ours, theirs = (staging.buffer.view(np.uint8)[:nbytes] for staging in (of_ours, of_theirs))
+            mask = of_mask.buffer
             for piece in item:
                 at = piece.begin - begin
                 with _naming(path, piece.tensor):
                     owners[id(piece.tensor)].source.draw(piece, ours[at : at + piece.bytes])
             read_at(fd, theirs, begin, path)
-            same = _equal(ours, theirs, local.mask)
+            same = _equal(ours, theirs, mask)
             for piece in item:
                 owner = owners[id(piece.tensor)]
                 if same:
@@ -168,7 +168,7 @@ def _compare_items(
                 else:
                     at = piece.begin - begin
                     stretch = slice(at, at + piece.bytes)
-                    _compare_piece(piece, ours[stretch], theirs[stretch], local.mask, owner)
+                    _compare_piece(piece, ours[stretch], theirs[stretch], mask, owner)
 
         def after(done: int, ends: list[int] = ends) -> None:
             if report is not None and done:
@@ -246,12 +246,13 @@ def _compare_whole(fd: int, path: Path, part: _Part, share: float, workers: int)
         return found
 
     for leaf in leaves(tensor.law, tensor.shape):
-        blocks = _blocks(leaf.shape, _order(leaf), 1 if isinstance(leaf.law, HAAR) else BLOCK // storage.itemsize)
-        count, seen = next(blocks), False
-        for i, (corner, block) in enumerate(blocks):
-            if not _among(i, share) and (seen or i < count - 1):
+        grid = _grid(leaf.shape, _order(leaf), 1 if isinstance(leaf.law, HAAR) else BLOCK // storage.itemsize)
+        seen = False
+        for i in range(grid.count):
+            if not _among(i, share) and (seen or i < grid.count - 1):
                 continue
             seen = True
+            corner, block = grid.box(i)
             offsets = tuple(at + c for at, c in zip(leaf.offsets, corner, strict=True))
             if isinstance(leaf.law, HAAR):
                 _compare_orthogonal(read, block, tensor, leaf, offsets, source, tally, workers)
@@ -271,22 +272,15 @@ def _order(leaf: Leaf) -> list[int]:
     return order
 
 
-def _blocks(shape: tuple[int, ...], order: list[int], most: int) -> Iterator[Any]:
-    """First how many blocks there are, then offsets and shape of each: `most` elements where cuts along `order` allow.
-
-    The first of the order are cut first.
-    """
+def _grid(shape: tuple[int, ...], order: list[int], most: int) -> BoxGrid:
+    """Blocks of `most` elements where cuts along the axes of `order` allow; the first of them is cut first."""
     size = list(shape)
     for axis in order:
         rest = math.prod(size) // size[axis]
         if rest * size[axis] <= most:
             break
         size[axis] = max(1, most // rest)
-    counts = [-(-n // one) for n, one in zip(shape, size, strict=True)]
-    yield math.prod(counts)
-    for place in itertools.product(*map(range, counts)):
-        offsets = tuple(i * one for i, one in zip(place, size, strict=True))
-        yield offsets, tuple(min(one, n - at) for at, one, n in zip(offsets, size, shape, strict=True))
+    return BoxGrid(shape, tuple(size))
 
 
 def _slices(offsets: tuple[int, ...], block: tuple[int, ...]) -> tuple[slice, ...]:
@@ -321,9 +315,8 @@ def _compare_orthogonal(
     ours = np.empty(shape, working)
     source.fill(ours, replace(tensor, dtype=format.working), Shard(tensor.shape, offsets), threads=workers)
     near = working.type(TOLERANCE * float(np.finfo(working).eps) * law.gain)
-    blocks = _blocks(shape, list(range(len(shape))), ITEM // working.itemsize)
-    next(blocks)
-    for corner, block in blocks:
+    grid = _grid(shape, list(range(len(shape))), ITEM // working.itemsize)
+    for corner, block in map(grid.box, range(grid.count)):
         at = tuple(o + c for o, c in zip(offsets, corner, strict=True))
         mine, found = ours[_slices(corner, block)], read(at, block)
         slack: Any = near

@@ -22,9 +22,11 @@ from fastinit.files.safetensors import bits_of, read_header, refuse
 from fastinit.floating_point import in_default_mode
 from fastinit.laws.blocks import leaves
 from fastinit.laws.law import real
-from fastinit.plan import Tensor
+from fastinit.plan import Tensor, some_of
+from fastinit.printable import printable
+from fastinit.progress import AnyProgress, Progress, following
 from fastinit.provenance import File, file_of, in_words, is_edited, refuse_costly
-from fastinit.threads import Progress, resolve
+from fastinit.threads import resolve
 from fastinit.verify.audit import Tally, audit, has_tolerance
 
 SAME = "as initialised"
@@ -68,7 +70,7 @@ class Verdict:
     how: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verified:
     """What `verify` found, tensor by tensor in the order of the files, and in all."""
 
@@ -103,6 +105,36 @@ class Verified:
         """Speed, in 10^9 bytes compared a second."""
         return self.bytes_compared / self.seconds / 1e9 if self.seconds else 0.0
 
+    @property
+    def others(self) -> tuple[Verdict, ...]:
+        """The tensors that are not as initialised."""
+        return tuple(one for one in self.tensors if one.status not in (SAME, CLOSE))
+
+    @property
+    def summary(self) -> str:
+        """One line: how many tensors are as initialised, and the first of the others by name."""
+        same, others = len(self.tensors) - len(self.others), [printable(one.name) for one in self.others]
+        said = f"{same:,} of {len(self.tensors):,} tensors are as initialised"
+        return said + (f"; not so: {some_of(others, 3)}" if others else "")
+
+    def __repr__(self) -> str:
+        return f"<Verified {printable(self.path)}: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        from fastinit import formatting, notebook
+
+        rows = [
+            (
+                *(notebook.safe(one.name), formatting.shape(one.shape), one.dtype, one.status),
+                f"{one.differing:,} of {one.compared:,}",
+                "" if one.index is None else notebook.safe(f"{list(one.index)}: {one.found}, not {one.expected}"),
+            )
+            for one in (*self.others, *(one for one in self.tensors if one not in self.others))
+        ]
+        heads = ("tensor", "shape", "dtype", "status", "differ", "first at")
+        said = f"<b>{notebook.safe(self.path)}</b>: {notebook.safe(self.summary)}"
+        return notebook.sheet(said, heads, rows, rest="report.tensors has them", alert=range(len(self.others)))
+
 
 @in_default_mode
 def verify(
@@ -110,7 +142,7 @@ def verify(
     *,
     sample: float = 1.0,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: AnyProgress = None,
 ) -> Verified:
     """Draw again what a checkpoint was initialised to, compare, and say what differs.
 
@@ -119,8 +151,8 @@ def verify(
     sample    share of the elements to compare, in (0, 1]: a fixed subset of pieces of about a MiB, spread evenly, and
               at least one of every tensor. The tensors' `compared` say what was seen.
     threads   default set_num_threads, FASTINIT_NUM_THREADS, or the CPUs this process may use
-    progress  called on the calling thread as progress(done_bytes, total_bytes); what `sample` passes over counts as
-              done
+    progress  True for a bar (tqdm), or a function: called on the calling thread as progress(done_bytes, total_bytes);
+              what `sample` passes over counts as done
 
     All headers are read and checked before the first element. Raises SafetensorsError (a ValueError) for a file that is
     no safetensors file, that fastinit did not write, whose metadata is damaged, whose stream this version does not
@@ -132,8 +164,7 @@ def verify(
     if not 0 < share <= 1:
         raise ValueError(f"sample is {share}; it is the share of the elements to compare, in (0, 1]")
     workers = resolve(threads)
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress is {progress!r}; pass a function of (done_bytes, total_bytes)")
+    report = following(progress)
     begin = time.perf_counter()
     checkpoint = _open(Path(path))
     refuse_costly(checkpoint)
@@ -142,13 +173,13 @@ def verify(
     verdicts: list[Verdict] = []
     done = nbytes = 0
     for file in checkpoint:
-        tallies = audit(file, engine, share, workers, progress and partial(_report, progress, done, total))
+        tallies = audit(file, engine, share, workers, report and partial(_report, report, done, total))
         compared = [_verdict(file, name, tally) for name, tally in tallies.items()]
         verdicts += compared
         nbytes += sum(one.compared * bits_of(one.dtype) // 8 for one in compared)
         done += file.bytes
-        if progress is not None:
-            progress(done, total)
+        if report is not None:
+            report(done, total)
     names = tuple(file.path.name for file in checkpoint)
     return Verified(os.fspath(path), names, tuple(verdicts), nbytes, time.perf_counter() - begin)
 

@@ -22,7 +22,8 @@ from fastinit.files.remote import folder_at
 from fastinit.floating_point import in_default_mode
 from fastinit.laws.law_json import to_json
 from fastinit.plan import Plan, Tensor
-from fastinit.threads import Progress, resolve
+from fastinit.progress import AnyProgress, following
+from fastinit.threads import resolve
 from fastinit.write.task import FileTask, run
 
 SHARD_SIZE = 5_000_000_000  # bytes of tensors in a file, as in huggingface_hub
@@ -55,7 +56,7 @@ def write(
     seed: int | None = None,
     shard_size: int = SHARD_SIZE,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: AnyProgress = None,
     executor: Executor | None = None,
     durable: bool = True,
     overwrite: bool = False,
@@ -71,7 +72,8 @@ def write(
                seed and name.
     shard_size bytes of tensors a file holds at most; a larger tensor has a file of its own
     threads    of each file
-    progress   called with (bytes done, bytes in all), by files where there is an executor
+    progress   True for a bar (tqdm), or a function: called with (bytes done, bytes in all), by files where there is an
+               executor
     executor   any concurrent.futures.Executor: one file is one task. Every worker must see the folder.
     durable    sync each file before it takes its name; False leaves that to the system
     overwrite  replace what is there, each file in one step, also what seems whole; files of another checkpoint beyond
@@ -87,6 +89,7 @@ def write(
     folder = os.fspath(folder)
     seed = drawn_seed("write") if seed is None else seed
     stream_words(seed, "", stream)
+    follow = following(progress)
     resolve(threads)
     check_shard_size(shard_size)
     groups = split(plan, shard_size)
@@ -120,8 +123,8 @@ def write(
 
     def report(name: str, nbytes: int) -> None:
         done[name] = nbytes
-        if progress is not None:
-            progress(sum(done.values()), plan.bytes)
+        if follow is not None:
+            follow(sum(done.values()), plan.bytes)
 
     sizes = {name: sum(tensor.bytes for tensor in group) for name, group in files.items()}
     skipped = []

@@ -144,7 +144,9 @@ def test_a_scheme_writes_what_its_fill_function_draws(
 
 
 def test_every_fill_function_has_a_scheme() -> None:
-    functions = {name.removeprefix("fill_") for name in vars(fastinit) if name.startswith("fill_")}
+    functions = {
+        name.removeprefix("fill_") for name in vars(fastinit) if name.startswith("fill_") and name != "fill_many"
+    }
     assert set(SCHEMES) == functions
     assert {case[0] for case in CASES} == functions
 
@@ -226,8 +228,8 @@ def test_an_existing_target_is_refused_unless_overwritten(tmp_path: Path, capsys
         ("fill {}/w.npy --scheme normal", "a new file needs a shape"),
         ("fill {}/w.npy --scheme he_normal", "he_normal needs --fan-in, or --shape"),
         ("fill {}/w.npy --shape 10 --scheme he_normal", "has no fan_in and fan_out"),
-        ("fill {}/w.npy --shape 10 --scheme cauchy", "invalid choice: 'cauchy'"),
-        ("fill {}/w.npy --shape 10,x --scheme normal", "give integers with commas"),
+        ("fill {}/w.npy --shape 10 --scheme cauchy", "--scheme 'cauchy' is unknown; there are constant, zeros"),
+        ("fill {}/w.npy --shape 10,x --scheme normal", "give integers, none negative"),
         ("fill {}/w.npy --shape 10 --scheme normal --fan-in 3", "normal has no use for --fan-in"),
         ("fill {}/w.npy --shape 10 --scheme he_normal --fan-in 3 --std 1", "he_normal has no use for --std"),
         ("fill {}/w.npy --shape 10 --scheme uniform --truncated", "uniform has no use for --truncated"),
@@ -241,7 +243,7 @@ def test_an_existing_target_is_refused_unless_overwritten(tmp_path: Path, capsys
         ("fill {}/w.txt --shape 10 --scheme normal", "must end in .npy"),
         ("fill {}/w.npy --shape 10 --scheme normal --threads 0", "threads is 0"),
         ("fill {}/w.npy --shape 10 --scheme normal --overwrite --existing", "choose one"),
-        ("sell", "invalid choice: 'sell'"),
+        ("sell", "command 'sell' is unknown; there are fill, plan"),
         ("", "required: command"),
     ],
 )
@@ -451,7 +453,7 @@ def test_ctrl_c_exits_with_1_and_leaves_nothing(tmp_path: Path) -> None:
     shown = read_all(terminal)
     out, _ = child.communicate(timeout=60)
     assert child.returncode == 1
-    assert "fastinit: error: interrupted" in shown
+    assert "interrupted" in shown
     assert "Traceback" not in shown
     assert out == ""
     assert list(tmp_path.iterdir()) == []

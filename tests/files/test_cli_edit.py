@@ -99,7 +99,8 @@ def test_a_dry_run_prints_tensors_files_and_bytes_and_the_seed_that_would_give_t
     assert code == 0
     seed = err.split()[1]
     assert f"w0  50x20 float32, 4,000 bytes: redraw (seed {seed}, law Normal(mean=0.0, std=0.5))" in out
-    assert out.endswith(f"seed  {seed}\n")
+    again = f"the same without --dry-run, with --seed {seed}: nothing is changed yet"
+    assert out.endswith(f"seed  {seed}\nnext  {again}\n")
     assert "w1  64x20 float32, 5,120 bytes: resize (rows 60 to 64, law mean of the old rows" in out
     assert "config.json: a = 1" in out
     assert "config.json: vocab_size = 64" in out
@@ -154,7 +155,7 @@ def test_json_has_the_seed_the_changes_and_the_bytes(folder, capsys):
         (("--redraw", "w0", "--set", "layers"), "give a name and a number"),
         (("--redraw", "w0", *LAW, "--set", "layers=3"), "--set belongs to a --recipe"),
         (("--add", "n", "3,4"), "its law is missing"),
-        (("--add", "n", "3,x", *LAW), "give integers with commas"),
+        (("--add", "n", "3,x", *LAW), "give integers, none negative"),
         (("--configure", "a"), "give a key and a value"),
         (("--dtype", "w0=float17"), "dtype 'float17' is unknown"),
         (("--resize", "w0", "-3"), "rows is '-3'"),
@@ -209,7 +210,7 @@ def test_ctrl_c_ends_it_with_one_line_and_nothing_beside(tmp_path):
     )
     before = (tmp_path / "c" / "model.safetensors").stat().st_mtime_ns
     code = (
-        "import os, signal, sys; from fastinit.cli import main; import fastinit.edit.task as task\n"
+        "import os, signal, sys; from fastinit.cli import main; from fastinit.edit import task\n"
         "real = task.write_at\n"
         "def interrupt(fd, data, at):\n"
         "    if at > 10**8: os.kill(os.getpid(), signal.SIGINT)\n"

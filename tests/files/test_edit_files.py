@@ -682,7 +682,7 @@ def test_the_command_line_says_what_a_kill_leaves_before_it_begins(tmp_path, cap
     law = 'scheme = "normal", std = 0.5'
     assert main(["edit", str(folder), "--redraw", "w1", "--law", law, "--seed", "7", "--in-place"]) == 0
     out, err = capsys.readouterr()
-    assert "a kill leaves tensors partly drawn, and the same command with the same seed, run again, ends it" in err
+    assert "if this is killed, run the same command with the same seed again to finish it" in err
     assert "its seed is 7" in err
     assert "overwritten in part, 4,000 bytes" in out
 

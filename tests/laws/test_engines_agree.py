@@ -11,7 +11,7 @@ import fastinit
 from fastinit import Shard, engines, laws
 
 # The laws that between them use every piece of arithmetic there is.
-CASES = ["uniform around zero", "normal", "truncated at two sigma", "upper half-line", "far lower tail"]
+CASES = ["uniform around zero", "normal", "laplace", "truncated at two sigma", "upper half-line", "far lower tail"]
 TEN_MILLION = 10_000_037
 SHORTENED = {
     # Symmetric intervals, for which the compiled engine has a shorter form if they lie about zero.

@@ -9,7 +9,7 @@ from drawing import LAWS, draw
 
 import fastinit
 from fastinit import laws
-from fastinit.engines import reference
+from fastinit.engines.reference import normal
 
 NARROW = {
     "float16": np.float16,
@@ -86,8 +86,8 @@ def test_a_float64_uniform_lies_in_the_cell_of_its_float32_value(case):
 
 def test_the_tail_of_the_normal_reaches_6_76_and_in_float64_9_41():
     zero, ones = np.zeros(1, np.uint32), np.full(1, 0xFFFFFFFF, np.uint32)
-    assert reference.radius_32(zero)[0] == pytest.approx(np.sqrt(2 * 33 * np.log(2)), rel=1e-6)
-    assert reference.radius_64(zero, zero)[0] == pytest.approx(np.sqrt(2 * 65 * np.log(2)), rel=1e-15)
+    assert normal.radius_32(zero)[0] == pytest.approx(np.sqrt(2 * 33 * np.log(2)), rel=1e-6)
+    assert normal.radius_64(zero, zero)[0] == pytest.approx(np.sqrt(2 * 65 * np.log(2)), rel=1e-15)
     # and the other end is as exact: sqrt(-2 ln(1 - 2^-33)) = 2^-16 to nine digits, not zero
-    assert reference.radius_32(ones)[0] == pytest.approx(2.0**-16, rel=1e-6)
-    assert reference.radius_64(ones, ones)[0] == pytest.approx(2.0**-32, rel=1e-15)
+    assert normal.radius_32(ones)[0] == pytest.approx(2.0**-16, rel=1e-6)
+    assert normal.radius_64(ones, ones)[0] == pytest.approx(2.0**-32, rel=1e-15)

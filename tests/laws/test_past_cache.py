@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import fastinit
 from fastinit import Shard, engines
 from fastinit.engines.interface import StorePolicy
-from fastinit.fill import memory, runs, sparse
+from fastinit.fill import memory, policies, runs, sparse
 from fastinit.laws import Blocks, Sparse
 
 CASES = ["uniform around zero", "normal", "truncated at two sigma", "upper half-line"]
@@ -40,7 +40,7 @@ LAYOUTS = [
 def always(monkeypatch):
     """Every fill goes past the cache, however small it is."""
     monkeypatch.setenv("FASTINIT_PAST_CACHE", "1")
-    monkeypatch.setattr(memory, "SMALLEST_PAST_CACHE", 0)
+    monkeypatch.setattr(policies, "SMALLEST_PAST_CACHE", 0)
     monkeypatch.setattr(runs, "SMALLEST_CHUNK", 1 << 16)  # so that small buffers have several chunks
 
 
@@ -112,7 +112,7 @@ def test_any_block_has_the_same_bits(data):
     shard = Shard((rows + offsets[0] + beyond[0], cols + offsets[1] + beyond[1]), offsets)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTINIT_PAST_CACHE", "1")
-        patch.setattr(memory, "SMALLEST_PAST_CACHE", 0)
+        patch.setattr(policies, "SMALLEST_PAST_CACHE", 0)
         fill_both(
             LAWS[data.draw(st.sampled_from(CASES), "law")],
             (rows, cols),
@@ -139,22 +139,28 @@ def test_a_large_buffer_on_several_threads(always):
 
 
 def test_which_fills_go_past_the_cache(monkeypatch):
-    size = memory.SMALLEST_PAST_CACHE
-    for value, expected in (("1", True), ("0", False)):
+    size = policies.SMALLEST_PAST_CACHE
+    for value, large, small in (
+        ("1", StorePolicy.NON_TEMPORAL, StorePolicy.PREFETCH),
+        ("0", StorePolicy.REGULAR, StorePolicy.REGULAR),
+    ):
         monkeypatch.setenv("FASTINIT_PAST_CACHE", value)
-        assert memory.goes_past_cache(size) is expected
-        assert memory.goes_past_cache(size - 1) is False
+        assert policies.told(size).resident is large
+        assert policies.told(size - 1).resident is small
+        with engines.use("numba"):
+            assert fastinit.info()["store_policies"] == value
     monkeypatch.delenv("FASTINIT_PAST_CACHE")
+    assert policies.told(size) is None  # tried out
     if sys.platform.startswith("linux"):
-        assert memory.goes_past_cache(size) is ("GenuineIntel" in Path("/proc/cpuinfo").read_text(errors="replace"))
-    assert fastinit.info()["past_cache"] is memory.goes_past_cache(size)
+        intel = "GenuineIntel" in Path("/proc/cpuinfo").read_text(errors="replace")
+        assert policies.told(size - 1).resident is (StorePolicy.PREFETCH if intel else StorePolicy.REGULAR)
 
 
 @pytest.mark.parametrize("dtype", STORAGE)
 @pytest.mark.parametrize("case", CASES)
 def test_lines_that_are_asked_for_are_not_written(monkeypatch, case, dtype):
     monkeypatch.setenv("FASTINIT_PAST_CACHE", "1")
-    monkeypatch.setattr(memory, "SMALLEST_PAST_CACHE", 1 << 40)
+    monkeypatch.setattr(policies, "SMALLEST_PAST_CACHE", 1 << 40)
     for lead in LEADS:
         for count in (5000, 12_288, 300_001):
             fill_both(LAWS[case], count, dtype, lead, name=case)
@@ -187,12 +193,13 @@ def test_fresh_memory_is_not_resident(monkeypatch):
     # The kernel clears it when it is touched, and leaves it in the cache: there an ordinary store is faster.
     monkeypatch.setenv("FASTINIT_PAST_CACHE", "1")
     buf = np.empty(64 << 20, np.uint8)
-    middle, way = buf.ctypes.data + (32 << 20), memory.choose_store_policy(64 << 20)
+    middle, storing, ways = buf.ctypes.data + (32 << 20), policies.told(64 << 20), []
     assert not memory.is_resident(middle)
-    assert way(middle) == StorePolicy.PREFETCH
+    storing.chunk(middle, 1 << 20, ways.append)
     buf[32 << 20] = 1
     assert memory.is_resident(middle)
-    assert way(middle) == StorePolicy.NON_TEMPORAL
+    storing.chunk(middle, 1 << 20, ways.append)
+    assert ways == [StorePolicy.PREFETCH, StorePolicy.NON_TEMPORAL]
 
 
 def test_chunks_of_a_large_buffer_are_whole_huge_pages():

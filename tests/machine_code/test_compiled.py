@@ -21,18 +21,21 @@ from traced import scalar
 
 import fastinit
 from fastinit.engines import compiled, processor, stream
-from fastinit.engines.compiled import logarithm, truncated
+from fastinit.engines.compiled import conversions
 
 ONE_LOOP = ["uniform_32_rows", "uniform_steps_32_rows"]  # with the generator
-SINGLE = [*ONE_LOOP, "normal_32_rows", "centred_normal_32_rows", "truncated_32_rows", "truncated_deep_32_rows"]
-KERNELS = [*SINGLE, "uniform_64_rows", "normal_64_rows", "truncated_64_rows"]
+ROOTS_32 = ["normal_32_rows", "centred_normal_32_rows", "truncated_deep_32_rows"]  # laws that take square roots
+ROOTS_64 = ["normal_64_rows", "truncated_64_rows"]
+SINGLE = [*ONE_LOOP, *ROOTS_32, "truncated_32_rows", "laplace_32_rows"]
+KERNELS = [*SINGLE, *ROOTS_64, "uniform_64_rows", "laplace_64_rows"]
 # Of 256 bits: four vectors, and four some steps behind. Of 512, each some steps behind the one before.
-APART = ["normal_32_rows", "centred_normal_32_rows", "normal_64_rows", "truncated_64_rows"]
+APART = ["normal_32_rows", "centred_normal_32_rows", "normal_64_rows", "truncated_64_rows", "laplace_64_rows"]
 # Operations for each vector whose product is exact, and which AVX-512 does in one instruction with the sum.
 EXACT = {
     **dict.fromkeys(("normal_32_rows", "centred_normal_32_rows"), 3),
-    **dict.fromkeys(("truncated_32_rows", "truncated_deep_32_rows"), 2),
+    **dict.fromkeys(("truncated_32_rows", "truncated_deep_32_rows", "laplace_32_rows"), 2),
     **dict.fromkeys(("normal_64_rows", "truncated_64_rows"), 1),
+    "laplace_64_rows": 0,
 }
 
 FUSED = r"vfn?m(?:add|sub)\w*"
@@ -43,10 +46,12 @@ ASSEMBLY = """
 import json, sys, numpy as np, fastinit
 from fastinit import laws
 from fastinit.engines.compiled import KERNELS
-kernels = {kernel.py_func.__name__: kernel for kernel in KERNELS.values()}
+from fastinit.engines.compiled.constants import repeat
+kernels = {kernel.py_func.__name__: kernel for kernel in (*KERNELS.values(), repeat)}
+repeat(0, 0, np.zeros(192, np.uint8), False)
 cut, deep = laws.TruncatedNormal(0, 1, -2, 2), laws.TruncatedNormal(0, 1, -5, 5)
 for dtype in (np.float32, np.float64):
-    for law in (laws.Uniform(0, 1), laws.Uniform(0.5, 0.99), laws.Normal(0, 1), laws.Normal(1, 1), cut, deep):
+    for law in (laws.Uniform(), laws.Uniform(0.5, 0.99), laws.Normal(), laws.Normal(1, 1), cut, deep, laws.Laplace()):
         fastinit.fill(np.empty(4096, dtype), law, seed=0)
 print(json.dumps({name: list(kernels[name].inspect_asm().values()) for name in sys.argv[1:]}))
 """
@@ -62,7 +67,7 @@ def run(program, *arguments, folder=None, **environment):
     return child.stdout
 
 
-COMPILING = early.Child("assembly", ASSEMBLY, *KERNELS)
+COMPILING = early.Child("assembly", ASSEMBLY, *KERNELS, "repeat")
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +99,7 @@ def test_the_generator_runs_on_whole_registers(assembly, wide, kernel):
     assert len(instructions(assembly[kernel], "v?pmuludq", f"%{wide}")) >= 20
 
 
-@pytest.mark.parametrize("kernel", ["truncated_deep_32_rows", *APART])
+@pytest.mark.parametrize("kernel", [*ROOTS_32, *ROOTS_64])
 def test_square_roots_run_on_whole_registers(assembly, wide, kernel):
     packed = instructions(assembly[kernel], "v?sqrtp[sd]", f"%{wide}")
     single = instructions(assembly[kernel], "v?sqrts[sd]")  # of what a loop leaves over
@@ -124,7 +129,8 @@ def turn_of_the_law(kernel, text):
 
     The loop of the generator chooses between one group and two, and whether to carry: there it is a piece of the loop.
     """
-    once = "v?sqrtp[sd]" if "normal" in kernel else "v?maxp[sd]"
+    once = {"normal": "v?sqrtp[sd]", "laplace": "v?minp[sd]"}
+    once = next((one for name, one in once.items() if name in kernel), "v?maxp[sd]")
     turns = [code for loop, code in blocks(text) if loop or kernel in ONE_LOOP]
     turn = max((code for code in turns if instructions("\n".join(code), once)), key=len)
     return turn, [place for place, line in enumerate(turn) if instructions(line, once)]
@@ -207,6 +213,12 @@ def test_finished_lines_go_past_the_cache_while_words_are_drawn(assembly, wide, 
     assert len(instructions(assembly[kernel], r"prefetch\w+")) >= 4, "no line is asked for"
 
 
+def test_a_constant_is_stored_by_whole_registers(assembly, wide):
+    of_a_line = 64 // {"xmm": 16, "ymm": 32, "zmm": 64}[wide]
+    assert len(instructions(assembly["repeat"], r"v?movnt(?:ps|pd|dq)", f"%{wide}")) >= of_a_line
+    assert len(instructions(assembly["repeat"], r"v?mova(?:ps|pd|dq\w*)", rf"%{wide}\d+, .*\(")) >= of_a_line
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_no_reference_is_counted_between_blocks(assembly, kernel):
     # Each is an instruction that waits until all stores are done: 0.3 us a block, a third of the uniform law.
@@ -240,14 +252,14 @@ def test_no_library_function_is_called(assembly, kernel):
 @pytest.mark.parametrize("how", ["unsigned_by_halves", "unsigned_by_conversion"])
 def test_a_word_becomes_a_float32_in_one_rounding(how):
     # A processor uses one of the two ways, so that no other test compares them.
-    convert, words = scalar(getattr(truncated, how), numba.types.float32), some_words(0)
+    convert, words = scalar(getattr(conversions, how), numba.types.float32), some_words(0)
     compute = numba.njit(lambda word: convert(word))
     assert [compute(word) for word in words] == words.astype(np.float32).tolist()
 
 
 @pytest.mark.parametrize("how", ["whole_by_halves", "whole_by_conversion"])
 def test_two_words_become_a_float64_in_one_rounding(how):
-    convert = scalar(getattr(logarithm, how), numba.types.float64)
+    convert = scalar(getattr(conversions, how), numba.types.float64)
     high, low = some_words(1).view(np.int32), some_words(2)
     compute = numba.njit(lambda one, two: convert(one, two))
     exact = ((high.astype(np.int64) << 32) | low).astype(np.float64)

@@ -7,7 +7,8 @@ does not run as it stands says so in a comment right above its fence, which read
     <!-- run: slow, 1 GiB -->          runs under -m slow
     <!-- run: never, installs -->      is not run; the rest says why
 
-`<!-- run all: with torch -->` holds for its whole page. Blocks without a language that are no command are text.
+`<!-- run all: with torch -->` holds for its whole page. Blocks without a language that are no command are text;
+`{...}` in place of a language is a directive of Sphinx.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -33,11 +35,12 @@ ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = {"docs/frameworks.md", "docs/jax.md"}  # section by section, in tests/frameworks/test_frameworks_page.py
 PAGES = [
     "README.md",
-    *sorted({str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")} - ELSEWHERE),
+    *sorted({str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")} - ELSEWHERE),
 ]
 FORMULAS = {"docs/stream.md"}  # whose blocks are formulas; tests/unit/test_stream_page.py holds them
 FENCE = re.compile(
-    r"(?:^<!-- run: (?P<marker>[^>]*?) -->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+    r"(?:^<!-- run: (?P<marker>[^>]*?) -->\n+)?^```(?P<language>\w*|\{[\w-]+\}[^\n]*)\n(?P<text>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
 )
 COMMAND = re.compile(r"(fastinit|python -m fastinit|python -m pip) ")
 
@@ -87,6 +90,8 @@ def presumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "rules.toml").write_text(rules[1])
     np.zeros((1024, 1024), np.float16).tofile(folder / "weights.bin")
     _llama(folder / "llama")
+    gpt2 = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_layer": 2, "n_embd": 16, "n_head": 2}
+    (folder / "config.json").write_text(json.dumps(gpt2 | {"vocab_size": 100, "n_positions": 10}))
     return folder
 
 
@@ -128,13 +133,23 @@ def run(page: str, chosen: list[Block], presumed: Path, folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, page, code],
         cwd=folder,
-        env=os.environ | {"PATH": path, "PYTHONWARNINGS": "default"},
+        env=os.environ | {"PATH": path, "PYTHONWARNINGS": "default"} | _only_rank(chosen),
         capture_output=True,
         text=True,
         timeout=1200,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+def _only_rank(chosen: list[Block]) -> dict[str, str]:
+    """What torchrun tells its processes, where there is one; nothing for pages that start no group of processes."""
+    if not any("init_process_group" in one.text for one in chosen):
+        return {}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": "0", "WORLD_SIZE": "1"}
 
 
 def packages(page: str) -> list[str]:
@@ -173,9 +188,12 @@ def test_no_block_of_a_page_is_passed_over(page):
         code = {one.line for one in blocks(page)}
         for match in FENCE.finditer(text):
             line = text.count("\n", 0, match.start("text")) + 1
-            assert line in code or match["marker"] or match["language"] in ("toml", "json", "text"), (
-                f"{page}:{line} is neither run nor marked"
-            )
+            assert (
+                line in code
+                or match["marker"]
+                or match["language"] in ("toml", "json", "text")
+                or match["language"][:1] == "{"
+            ), f"{page}:{line} is neither run nor marked"
 
 
 def test_blocks_are_found_with_their_markers():
@@ -200,4 +218,6 @@ def test_a_block_that_fails_is_named_by_its_line(presumed, tmp_path):
 def test_the_packages_of_markers_are_those_we_know():
     for page in PAGES:
         for package in packages(page):
-            assert package in ("torch", "jax", "keras", "flax", "transformers", "sklearn", "matplotlib"), package
+            assert package in ("torch", "jax", "keras", "flax", "transformers", "peft", "sklearn", "matplotlib"), (
+                package
+            )

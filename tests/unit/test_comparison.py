@@ -87,6 +87,46 @@ def test_a_verdict_follows_the_numbers_not_the_name():
     assert "activations vanish (1e-09) and gradients vanish (1e-09)" in judged.words
 
 
+def test_all_measurements_confirm_a_scheme_under_which_the_signal_is_lost_and_that_word_stands_beside():
+    dying = changed(compared("relu"), "He", activations=(1.0, 3e-8), gradients=(3e-8, 1.0))
+    for other in ("Xavier", "LeCun", "small", "large"):
+        dying = changed(dying, other, activations=(1.0, 1e-30), gradients=(1e-30, 1.0))
+    judged = verdict(dying)
+    assert judged.confirmed and len(judged.lost) == 2
+    beside = "as the best of these starts; even with it activations vanish (3e-08) and gradients vanish (3e-08)"
+    assert (
+        f'Both measurements confirm scheme_for("relu"), which names fill_he_normal(buf, fan_in), {beside}'
+        in judged.words
+    )
+    assert 'class="verdict alert"' in html(dying)
+
+
+def test_orthogonal_that_does_better_is_named_as_outside_the_contest():
+    better = changed(compared("relu"), "orthogonal", activations=(1.0, 1.0))
+    words = verdict(changed(better, "He", activations=(1.0, 0.5))).findings[0].words
+    assert (
+        "He keeps their variance nearest to the input's (0.5; orthogonal, which takes no part, does better: 1)" in words
+    )
+    worse = changed(better, "orthogonal", activations=(1.0, 0.1))
+    assert "takes no part" not in verdict(changed(worse, "He", activations=(1.0, 0.5))).findings[0].words
+
+
+def test_several_seeds_are_judged_by_their_median_and_shown_with_their_spread():
+    one, three = (compare("relu", depth=20, width=32, batch=16, seeds=seeds) for seeds in (1, 3))
+    alone = [compare("relu", depth=20, width=32, batch=16, seed=seed)["He"].signal.activations[-1] for seed in range(3)]
+    he = three["He"]
+    assert he.signal == one["He"].signal
+    assert [end.activations for end in he.ends] == alone
+    assert he.median.activations == sorted(alone)[1]
+    low, middle, high = (f"{value:.2g}" for value in sorted(alone))
+    assert f"{middle} [{low} to {high}]" in report(three) and "seeds 0 to 2, medians" in report(three)
+    assert f"{middle} [{low} to {high}]" in verdict(three).findings[0].words
+    assert len(three.record()["outcomes"][0]["others"]) == 2
+    assert "[" not in report(one)
+    with pytest.raises(ValueError, match="seeds is 0; it must be at least 1"):
+        compare("relu", seeds=0)
+
+
 def test_a_start_that_saturates_does_not_hold_its_activations():
     judged = verdict(compared("tanh"))
     assert compared("tanh")["large"].signal.activations[-1] > 0.9

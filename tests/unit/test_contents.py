@@ -5,21 +5,25 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import pydoc
 import re
 import subprocess
 import sys
 import types
+import typing
 from pathlib import Path
 
 import pytest
 
 import fastinit
+from fastinit.options import Options
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "fastinit" / "__init__.py"
 SCHEMES = ["xavier", "glorot", "he", "kaiming", "lecun"]
 NAMES = {
     "fill",
+    "fill_many",
     "new",
     *(f"fill_{law}" for law in ("zeros", "ones", "constant", "uniform", "normal", "laplace", "truncated_normal")),
     *(f"fill_{scheme}_{shape}" for scheme in SCHEMES for shape in ("uniform", "normal")),
@@ -39,7 +43,9 @@ NAMES = {
     "STREAM",
     "laws",
     "__version__",
+    *("plan", "Plan", "Rule", "write", "verify", "show", "edit", "compare"),
 }
+FRAMEWORKS = {"torch", "jax", "keras"}
 LAWS = {
     *("Constant", "Uniform", "Normal", "Laplace", "TruncatedNormal", "StepBias", "LogOfUniform"),
     *("Blocks", "Padded", "Sparse", "Orthogonal", "DeltaOrthogonal", "Identity", "Dirac", "GateBias", "StateLogs"),
@@ -47,7 +53,9 @@ LAWS = {
 }
 HEAVY = ["numba", "llvmlite", "scipy", "torch", "jax", "keras", "matplotlib", "ml_dtypes", "tqdm"]
 
-# name: positional parameters, then keyword-only ones with their defaults
+OPTIONS = ["seed=None", "name=''", "shard=None", "dtype=None", "threads=None", "progress=None", "stream='fastinit-1'"]
+
+# name: positional parameters, then keyword-only ones with their defaults, before those that every fill_* function takes
 SIGNATURES = {
     "fill_uniform": (["buf", "low=0.0", "high=1.0"], []),
     "fill_normal": (["buf", "mean=0.0", "std=1.0"], []),
@@ -81,16 +89,6 @@ SIGNATURES = {
 }
 
 
-def exported():
-    """The names the contents page re-exports."""
-    return {
-        alias.asname
-        for node in ast.walk(ast.parse(PAGE.read_text()))
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-
-
 def public_objects():
     """Every public name with the functions, classes, methods and properties behind it."""
     for name in sorted(NAMES):
@@ -112,16 +110,67 @@ def public_objects():
 OBJECTS = dict(public_objects())
 
 
-def test_the_contents_page_holds_the_promised_names_and_no_others():
-    assert exported() == NAMES
+def test_all_and_dir_hold_the_promised_names_and_no_others():
+    assert sorted(fastinit.__all__) == sorted(NAMES)
+    assert dir(fastinit) == sorted(NAMES | FRAMEWORKS)
 
 
-def test_the_contents_page_is_explicit_reexports_and_nothing_else():
+def test_the_contents_page_is_imports_and_the_list_of_them():
     docstring, *rest = ast.parse(PAGE.read_text()).body
     assert isinstance(docstring, ast.Expr)
-    assert all(isinstance(node, ast.ImportFrom) for node in rest)
-    for node in rest:
-        assert all(alias.asname == alias.name for alias in node.names)
+    imports = [node for node in rest if isinstance(node, ast.ImportFrom)]
+    checking, names, call = [node for node in rest if node not in imports]
+    assert ast.unparse(checking.test) == "TYPE_CHECKING"
+    assert all(isinstance(node, ast.ImportFrom) for node in checking.body)
+    assert ast.unparse(names.targets[0]) == "__all__"
+    assert ast.unparse(call) == "resolve_when_used(__name__)"
+
+
+@pytest.mark.parametrize("first", ["fastinit", "fastinit.verify", "fastinit.show.files", "fastinit.compare.page"])
+def test_a_name_is_the_function_whichever_import_comes_first(first):
+    program = f"""
+import {first}
+import fastinit, types
+for name in ("write", "verify", "show", "edit", "compare"):
+    assert isinstance(getattr(fastinit, name), types.FunctionType), name
+from fastinit.verify import Verified, verify
+from fastinit.edit import Redraw
+import fastinit.write
+assert fastinit.verify is verify and isinstance(fastinit.write, types.FunctionType)
+assert fastinit.Plan is fastinit.plan.Plan and fastinit.Rule is fastinit.plan.Rule
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+def test_the_names_of_the_package_import_nothing_before_they_are_used():
+    program = """
+import sys, fastinit
+assert not {"fastinit.verify", "fastinit.plan", "fastinit.compare", "fastinit.torch"} & set(sys.modules)
+fastinit.Plan, fastinit.verify, fastinit.show, fastinit.edit, fastinit.write
+assert not {"numba", "scipy", "torch", "jax"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", sorted(FRAMEWORKS))
+def test_a_framework_that_is_not_installed_is_an_attribute_error_that_says_what_to_install(name):
+    program = f"""
+import sys
+sys.modules["{name}"] = None  # as if it were not installed
+import fastinit
+assert not hasattr(fastinit, "{name}")
+try:
+    fastinit.{name}
+except AttributeError as error:
+    assert "pip install 'fastinit-kernels[{name}]'" in str(error), error
+from fastinit import *
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'fastinit' has no attribute 'fill_he_norml'"):
+        fastinit.fill_he_norml  # noqa: B018
 
 
 def test_the_laws_have_their_names():
@@ -148,7 +197,28 @@ def test_a_fill_function_has_the_promised_signature(name):
             positional.append(parameter.name + default)
         elif parameter.kind is parameter.KEYWORD_ONLY:
             keywords.append(parameter.name if parameter.name == "sigmas" else parameter.name + default)
-    assert (positional, keywords) == SIGNATURES[name]
+    assert (positional, keywords) == (SIGNATURES[name][0], SIGNATURES[name][1] + OPTIONS)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_help_of_a_fill_function_explains_every_option_in_place(name):
+    page = pydoc.plain(pydoc.render_doc(getattr(fastinit, name)))
+    assert "**options" not in page and "as `fill`" not in page
+    for option in OPTIONS:
+        assert re.search(rf"^ +{option.partition('=')[0]} {{2,}}\S", page, flags=re.MULTILINE), option
+    assert "Guarantee:" in page and "Raises TypeError or ValueError before the first store" in page
+
+
+def test_a_fill_function_is_called_directly_and_not_through_a_wrapper():
+    for name in SIGNATURES:
+        assert not hasattr(getattr(fastinit, name), "__wrapped__"), name
+        assert getattr(fastinit, name).__code__.co_name.startswith("fill_"), name
+
+
+def test_type_checkers_know_the_options_of_fill():
+    hints = typing.get_type_hints(Options)
+    of_fill = typing.get_type_hints(fastinit.fill)
+    assert hints == {name: of_fill[name] for name in (option.partition("=")[0] for option in OPTIONS)}
 
 
 @pytest.mark.parametrize("name", ["fill", "new"])
@@ -176,7 +246,7 @@ def test_everything_public_has_a_docstring_whose_first_line_is_a_sentence(name):
 
 def test_every_fill_function_says_what_it_draws_into_buf():
     for name in sorted(NAMES):
-        if name.startswith("fill"):
+        if name.startswith("fill") and name != "fill_many":
             assert getattr(fastinit, name).__doc__.startswith("Fill `buf`"), name
 
 

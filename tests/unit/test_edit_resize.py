@@ -13,7 +13,7 @@ import safetensors.numpy
 
 import fastinit
 from fastinit import engines
-from fastinit.edit import Cast, Copy, Edit, Laws, Redraw, Resize, edit
+from fastinit.edit import Cast, Copy, Edit, Laws, Redraw, Resize, edit, reading
 from fastinit.edit import rows as rows_module
 from fastinit.laws import Blocks, Normal, Orthogonal, Uniform
 from fastinit.plan import Plan, Rule, Tensor
@@ -111,7 +111,7 @@ def test_blocks_of_rows_and_threads_change_nothing_but_the_last_bits(tmp_path, m
     results = []
     for i, (block, rows, threads) in enumerate([(1 << 24, 1024, 2), (4000, 256, 1), (8192, 500, 3)]):
         monkeypatch.setattr(rows_module, "BLOCK", block)
-        monkeypatch.setattr("fastinit.edit.reading.ROWS", rows)
+        monkeypatch.setattr(reading, "ROWS", rows)
         output = tmp_path / f"o{i}"
         edit(folder, [Resize(EMBEDDING, 900, covariance=1.0)], output=output, seed=1, threads=threads, durable=False)
         results.append(load(output)[EMBEDDING])

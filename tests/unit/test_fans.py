@@ -93,7 +93,7 @@ def test_experts_of_a_torch_layout_are_told_apart_from_a_convolution():
     [
         (((8,),), ValueError, r"shape \(8,\) has no fan_in and fan_out; pass them"),
         (((),), ValueError, r"shape \(\) has no fan_in"),
-        (((8, 2), "pytorch"), ValueError, "layout 'pytorch' is unknown; there are torch, torch_transposed, keras"),
+        (((8, 2), "pytorch"), ValueError, "layout 'pytorch' is unknown; did you mean 'torch'"),
     ],
 )
 def test_fans_refuses_shapes_and_layouts_it_cannot_read(arguments, error, message):

@@ -198,8 +198,8 @@ REFUSED = {
         "is no regular expression: maximum recursion",
     ),
     "unknown scheme": (
-        lambda: Plan.from_rules(SHAPES, [Rule(".*", "he")]),
-        "tensor 'h.0.attn.weight'.*'he' is unknown",
+        lambda: Plan.from_rules(SHAPES, [Rule("h.*", "he")]),
+        r"rule 'h.\*': scheme 'he' is unknown; did you mean 'he_normal'\?",
     ),
     "number too many": (
         lambda: Plan.from_rules(SHAPES, [Rule(".*", "zeros", {"std": 1})]),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from attacks.outcome import in_child
-from mutations.faults import faults
+from mutations.faults import ROOT, faults
+from mutations.guards import GUARDS
 from mutations.planting import plant
 
 from fastinit import laws
@@ -64,8 +65,6 @@ def test_a_cached_property_has_the_fault_too():
 
 
 def test_the_sound_code_planted_changes_nothing():
-    from mutations.faults import ROOT
-
     def work():
         plant(INDEPENDENT, compile((ROOT / INDEPENDENT).read_text(), INDEPENDENT, "exec"))
         assert isinstance(Normal(0.0, 2.0), laws.Law)
@@ -79,3 +78,15 @@ def test_texts_and_the_arguments_of_errors_are_left_alone():
     for fault in faults("fastinit/address.py"):
         if fault.before.startswith("raise"):
             assert fault.after == "(removed)"
+
+
+def test_every_module_of_laws_and_fills_has_guards_that_exist():
+    modules = {
+        str(path.relative_to(ROOT))
+        for folder in ("laws", "fill")
+        for path in (ROOT / "fastinit" / folder).glob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert modules <= set(GUARDS)
+    for path, guards in GUARDS.items():
+        assert all((ROOT / name).exists() for name in (path, *guards)), path

@@ -168,17 +168,21 @@ def test_an_unknown_activation_is_named_in_the_error():
         activation("softmax")
 
 
-def test_the_gradient_is_that_of_the_signal():
+@pytest.mark.parametrize("name", ["gelu", "swiglu", "hardswish", "celu"])
+def test_the_gradient_is_that_of_the_signal(name):
     # d(g . h_L) / d h_0, by central differences on a small network.
-    start = next(one for one in starts_for("gelu") if one.fitting)
-    f, size = activation("gelu"), {"depth": 3, "width": 6, "batch": 4, "seed": 5}
-    weights = [new((6, 6), start.law(6, 6), seed=5, name=f"layers.{i}.weight").astype(float) for i in range(3)]
+    start = next(one for one in starts_for(name) if one.fitting)
+    f, size = activation(name), {"depth": 3, "width": 6, "batch": 4, "seed": 5}
+    weights, values = (
+        [new((6, 6), start.law(6, 6), seed=5, name=f"layers.{i}.{kind}").astype(float) for i in range(3)]
+        for kind in ("weight", "value")
+    )
     h = new((4, 6), Normal(), dtype="float64", seed=5, name="input")
     top = new((4, 6), Normal(), dtype="float64", seed=5, name="gradient")
 
     def objective(x):
-        for weight in weights:
-            x = f.value(x @ weight.T)
+        for weight, value in zip(weights, values, strict=True):
+            x = f.value(x @ weight.T) * (x @ value.T if name == "swiglu" else 1.0)
         return float((top * x).sum())
 
     numeric = np.empty_like(h)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 
 import numpy as np
 import pytest
 import scipy.stats
+from scipy import integrate, special
 
 import fastinit
 from fastinit import laws, schemes
 from fastinit.laws import Constant, Normal, TruncatedNormal, Uniform
 
 SHAPE = (48, 80)
-FILLS = sorted(name for name in dir(fastinit) if name.startswith("fill_"))
+FILLS = sorted(name for name in dir(fastinit) if name.startswith("fill_") and name != "fill_many")
 
 # scheme, its arguments, the standard deviation it must have
 FORMULAS = [
@@ -209,7 +211,8 @@ def test_every_fill_function_takes_the_options_of_fill_by_keyword_only(name):
     assert schemes.Options.__annotations__.keys() == inspect.signature(fastinit.fill).parameters.keys() - {"buf", "law"}
     parameters = inspect.signature(function).parameters
     assert next(iter(parameters)) == "buf"
-    assert parameters["options"].kind is inspect.Parameter.VAR_KEYWORD
+    keywords = {p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY}
+    assert keywords >= schemes.Options.__annotations__.keys()
     given = {"fill_dirac": [1], "fill_blocks": [((4, Normal()),), 0]}.get(name, [0.5, 0.75])
     numbers = given[: sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters.values()) - 1]
     options = {"seed": 1, "name": "a", "shard": None, "dtype": "bfloat16", "threads": 1, "stream": "fastinit-1"}
@@ -259,10 +262,49 @@ def test_gain_is_torchs_table(nonlinearity, param, expected):
     assert fastinit.gain(nonlinearity, param) == pytest.approx(expected, rel=1e-15)
 
 
-@pytest.mark.parametrize(("nonlinearity", "param"), [("gelu", None), ("silu", None), ("ReLU", None), ("", None)])
-def test_gain_refuses_what_torchs_table_does_not_hold(nonlinearity, param):
-    with pytest.raises(ValueError, match=r"is not in the table; it has leaky_relu, .*relu.*scheme_for"):
+@pytest.mark.parametrize(("nonlinearity", "param"), [("gleu", None), ("ReLU", None), ("", None)])
+def test_gain_refuses_what_it_does_not_know_and_names_the_nearest(nonlinearity, param):
+    meant = {"gleu": "did you mean 'glu'", "ReLU": "did you mean 'relu'", "": "there are leaky_relu, .*swiglu"}
+    with pytest.raises(ValueError, match=f"gain: nonlinearity '{nonlinearity}' is unknown; {meant[nonlinearity]}"):
         fastinit.gain(nonlinearity, param)
+
+
+def density(z):
+    return math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+
+KEPT = {
+    "relu": lambda z: max(z, 0.0),
+    "relu6": lambda z: min(max(z, 0.0), 6.0),
+    "leaky_relu": lambda z: z if z > 0 else 0.01 * z,
+    "prelu": lambda z: z if z > 0 else 0.25 * z,
+    "rrelu": lambda z: z if z > 0 else 11 / 48 * z,
+    "elu": lambda z: z if z > 0 else math.expm1(z),
+    "celu": lambda z: z if z > 0 else math.expm1(z),
+    "gelu": lambda z: z * special.ndtr(z),
+    "silu": lambda z: z * special.expit(z),
+    "swish": lambda z: z * special.expit(z),
+    "mish": lambda z: z * math.tanh(math.log1p(math.exp(z))),
+    "softplus": lambda z: math.log1p(math.exp(z)),
+    "softsign": lambda z: z / (1 + abs(z)),
+    "hardtanh": lambda z: min(max(z, -1.0), 1.0),
+    "hardswish": lambda z: z * min(max(z + 3.0, 0.0), 6.0) / 6.0,
+    "glu": special.expit,  # the gates; what they multiply is standard normal and independent of them
+    "reglu": lambda z: max(z, 0.0),
+    "geglu": lambda z: z * special.ndtr(z),
+    "swiglu": lambda z: z * special.expit(z),
+}
+
+
+@pytest.mark.parametrize("nonlinearity", KEPT)
+def test_gain_makes_up_for_what_a_nonlinearity_takes_from_the_second_moment(nonlinearity):
+    f = KEPT[nonlinearity]
+    parts = [
+        integrate.quad(lambda z: f(z) ** 2 * density(z), *ends, epsabs=1e-13)
+        for ends in itertools.pairwise((-12, -3, -1, 0, 1, 3, 6, 12))
+    ]
+    kept = sum(value for value, _ in parts)
+    assert fastinit.gain(nonlinearity) ** 2 * kept == pytest.approx(1.0, rel=1e-9)
 
 
 @pytest.mark.parametrize("param", [True, "0.1", 1j])
@@ -290,6 +332,10 @@ ADVICE = [
     ("mish", "fill_he_normal", {}),
     ("elu", "fill_he_normal", {}),
     ("softplus", "fill_he_normal", {}),
+    ("celu", "fill_he_normal", {}),
+    ("hardswish", "fill_he_normal", {}),
+    ("hardtanh", "fill_xavier_normal", {}),
+    *((name, "fill_lecun_normal", {}) for name in ("glu", "reglu", "geglu", "swiglu")),
 ]
 
 

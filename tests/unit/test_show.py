@@ -14,6 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors
 from processes import run_python
 from safetensors.numpy import save_file
 from scipy import stats
@@ -615,3 +616,20 @@ def test_the_page_says_what_deviates_and_what_is_nan(tmp_path):
     assert page.rows[0]["marked"]
     assert "1 NaN" in page.rows[0]["text"]
     assert "mean +31.6 se" in page.rows[0]["text"]
+
+
+def test_the_page_has_marked_rows_first_folds_constants_and_labels_its_figures(tmp_path):
+    tensors = [
+        Tensor("ones", (64,), "float32", laws.Constant(1.0)),
+        Tensor("w", (64, 64), "float32", laws.Normal(0.0, 0.02)),
+    ]
+    write(Plan(tuple(tensors)), tmp_path, seed=0, durable=False)
+    path = tmp_path / "model.safetensors"
+    with safetensors.safe_open(path, "numpy") as file:
+        metadata, content = file.metadata(), {one.name: file.get_tensor(one.name) for one in tensors}
+    save_file(content | {"w": content["w"] + 1}, path, metadata)
+    page = show(tmp_path).html()
+    rows = page.partition("<tbody>")[2].split("<tr")[1:]
+    assert rows[0].startswith(" class=marked>") and 'data-value="w"' in rows[0]
+    assert rows[1].startswith(" class=constant>") and 'data-value="ones"' in rows[1]
+    assert all(f'data-label="{label}"' in row for row in rows for label in ("Mean", "Std", "Min", "Max", "Zeros"))

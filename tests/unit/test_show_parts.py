@@ -19,7 +19,7 @@ from fastinit.dtypes import decoded, storage_dtype
 from fastinit.files.safetensors import read_header
 from fastinit.laws import Blocks, Constant, Normal, Orthogonal, Padded, Sparse, Uniform
 from fastinit.plan import Plan, Tensor, load_rules
-from fastinit.show import html, show, table
+from fastinit.show import files, html, show, table
 from fastinit.verify import verify
 from fastinit.write import write
 
@@ -97,7 +97,7 @@ def test_every_part_is_shown_as_the_tensor_that_it_is(checkpoint):
 def test_the_result_does_not_depend_on_threads_or_reads(checkpoint, monkeypatch):
     one = show(checkpoint, threads=1)
     assert show(checkpoint, threads=3) == one
-    monkeypatch.setattr("fastinit.show.files.ITEM", 1 << 12)
+    monkeypatch.setattr(files, "ITEM", 1 << 12)
     small = show(checkpoint, threads=2)
     for ours, others in zip(one.rows, small.rows, strict=True):
         assert ours.histogram == others.histogram

@@ -184,7 +184,8 @@ def test_a_zero_size_buffer_is_no_error(fill, shape):
 
 @pytest.mark.parametrize("attribute", ["mean", "std", "support", "cdf"])
 def test_the_moments_of_a_shaped_law_are_asked_of_a_shape(attribute):
-    with pytest.raises(AttributeError, match=rf"Orthogonal\.{attribute} depends on the tensor; ask law.on\(shape\)"):
+    message = rf"Orthogonal\.{attribute} depends on the tensor; ask law.marginal\(shape\)"
+    with pytest.raises(AttributeError, match=message):
         getattr(Orthogonal(), attribute)
     with pytest.raises(AttributeError, match=r"has no attribute 'variance'"):
         Orthogonal().variance  # noqa: B018

@@ -15,7 +15,9 @@ import pytest
 from processes import needs, run_python
 
 import fastinit
+from bench import pool as simulation
 from fastinit import threads as pool
+from fastinit.fill import runs
 from fastinit.laws import Normal
 
 SHAPE = 3_000_000
@@ -326,3 +328,30 @@ def test_ctrl_c_while_a_kernel_is_compiled_does_not_break_it(module: str, thread
     code = INTERRUPTED.format(when=when, threads=threads)
     result = run_python(code, NUMBA_CACHE_DIR=str(tmp_path), FASTINIT_ENGINE="numba")
     assert result.returncode == 0, result.stderr
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 8, 16, 17, 64, 192, 1024])
+@pytest.mark.parametrize("total", [1, MIB // 4, MIB, 7 * MIB, 64 * MIB, 256 * MIB, 1 << 34])
+def test_a_thread_takes_chunks_worth_its_while(total, workers):
+    some = runs.useful_workers(total, workers)
+    assert 1 <= some <= workers
+    chunk = runs.chunk_bytes(total, some)
+    assert runs.SMALLEST_CHUNK <= chunk <= runs.LARGEST_CHUNK
+    if some > runs.FEW_THREADS:
+        assert chunk >= MIB  # 0.2 ms of a core, 30 times as long as Python's lock is held for it
+        assert some * chunk <= total  # each has one
+
+
+@pytest.mark.parametrize("lock", [2.6e-6, 7e-6])
+def test_more_threads_do_no_harm_on_machines_that_are_simulated(lock):
+    costs = simulation.Costs(start=6e-6, chunk=lock)
+    for total in (MIB, 16 * MIB, 64 * MIB, 256 * MIB, 1 << 32):
+        times = [simulation.simulated(total, workers, costs, 5e9, 300e9) for workers in simulation.THREADS]
+        for i, seconds in enumerate(times):
+            assert seconds < 2.2 * min(times[: i + 1]), (total, simulation.THREADS[i])
+    assert simulation.simulated(256 * MIB, 1, costs, 5e9, 300e9) > 18 * simulation.simulated(
+        256 * MIB, 64, costs, 5e9, 300e9
+    )

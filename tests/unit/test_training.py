@@ -76,22 +76,22 @@ def _network(name, start_name):
     return _Network(start, activation(name), Recipe(depth=3, width=7, seed=2), 64)
 
 
-@pytest.mark.parametrize("name", ["relu", "tanh", "gelu", "selu"])
+@pytest.mark.parametrize("name", ["relu", "tanh", "gelu", "selu", "swiglu", "hardswish"])
 def test_a_step_goes_down_the_numeric_gradient(name):
     images, labels = digits()
     images, labels, rate, nudge = images[:20], labels[:20], 1e-3, 1e-6
     before, after = _network(name, "He"), _network(name, "He")
     after.step(images, labels, rate)
-    for layer in range(3):
+    moving = zip([*before.weights, *before.values], [*after.weights, *after.values], strict=True)
+    for weight, moved_weight in moving:
         for index in [(0, 0), (3, 5), (6, 6)]:
-            weight = before.weights[layer]
             kept = weight[index]
             weight[index] = kept + nudge
             above = before.cost(images, labels)
             weight[index] = kept - nudge
             below = before.cost(images, labels)
             weight[index] = kept
-            moved = after.weights[layer][index] - kept
+            moved = moved_weight[index] - kept
             assert moved == pytest.approx(-rate * (above - below) / (2 * nudge), rel=1e-4, abs=1e-12)
 
 

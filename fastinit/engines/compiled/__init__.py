@@ -1,7 +1,7 @@
 """The compiled engine: the kernels that Numba compiles, a room a subject, and how Python calls them.
 
-What a law computes stands with its kernel: uniform.py, normal.py, truncated.py. The same functions stand in
-../reference.py, in NumPy, with the same bits; docs/stream.md is the specification of both.
+What a law computes stands with its kernel: uniform.py, normal.py, truncated.py, laplace.py. The same formulas stand in
+the rooms of these names in ../reference/, in NumPy, with the same bits; docs/stream.md is the specification of both.
 
 Constants are wrapped (`u32(...)`) because Numba computes `uint32 + int` in int64, and each step is cast back to 32 bits
 because 64-bit lanes halve the speed. fastmath stays off: a fused or reordered operation would change bits.
@@ -9,6 +9,8 @@ because 64-bit lanes halve the speed. fastmath stays off: a fused or reordered o
 
 from fastinit.engines.compiled.entries import KERNELS as KERNELS
 from fastinit.engines.compiled.entries import fill as fill
+from fastinit.engines.compiled.entries import fill_many as fill_many
+from fastinit.engines.compiled.entries import repeat as repeat
 from fastinit.engines.compiled.entries import store as store
 from fastinit.engines.compiled.entries import tally as tally
 from fastinit.engines.compiled.entries import target as target

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import FunctionType
 from typing import Any
 
 from fastinit.engines import cache, reference
 from fastinit.engines.blocking import SHORTEST_RUN
 from fastinit.engines.choosing import run_uninterrupted
-from fastinit.engines.compiled import laplace, normal, truncated, uniform
 from fastinit.engines.compiled.compiling import f64, kernel, u32
+from fastinit.engines.compiled.constants import repeat as repeat_lines
 from fastinit.engines.compiled.counting import tally_values
 from fastinit.engines.compiled.rows import are_joined, fill_rows
+from fastinit.engines.compiled.rows import fill_many as fill_many_rows
 from fastinit.engines.compiled.scratch import of_thread
 from fastinit.engines.compiled.sparse import thin_lines
 from fastinit.engines.compiled.streaming import store_rows
 from fastinit.engines.compiled.tiles import fill_tiles
-from fastinit.engines.interface import StorePolicy
+from fastinit.engines.interface import LAW_ROOMS, StorePolicy
 from fastinit.engines.processor import CPU, FEATURES
 
-# A law for float32 (and what is rounded from it) and for float64 are two.
-LAWS = (
-    *(uniform.uniform_32, uniform.uniform_steps_32, uniform.uniform_64),
-    *(normal.normal_32, normal.centred_normal_32, normal.normal_64),
-    *(truncated.truncated_32, truncated.truncated_deep_32, truncated.truncated_64),
-    *(laplace.laplace_32, laplace.laplace_64),
-)
-PLACEMENTS = {"rows": fill_rows, "tiles": fill_tiles}
+LAWS = [law for room in LAW_ROOMS for law in import_module(f"{__package__}.{room}").LAWS]
+PLACEMENTS = {"rows": fill_rows, "tiles": fill_tiles, "many": fill_many_rows}
 
 
 def _fill(out, region, stream, domain, reals, integers, code, policy, scratch):
@@ -62,6 +58,15 @@ def fill(kernel, out, region, stream, domain, reals, integers, code, policy=Stor
     return entry(out, *arguments)
 
 
+def fill_many(arguments, out, regions, streams, code):  # type: ignore[no-untyped-def]
+    """Run a law's kernel over many stretches of memory on one thread; `regions` are their places and lengths."""
+    entry = KERNELS[arguments.kernel, "many"]
+    rest = (streams, arguments.domain, arguments.reals, arguments.integers, code, 0, of_thread.address)
+    if (entry, out.dtype) not in _ready:
+        _compile(entry, out, regions[:0], *rest)
+    entry(out, regions, *rest)
+
+
 def thin(out, region, stream, remaining_nonzeros, remaining, down, advance_only):  # type: ignore[no-untyped-def]
     """Run thin_lines on one thread; an element's place on its line is told by how many remain from it on."""
     arguments = (stream, remaining_nonzeros, u32(remaining), down, advance_only, of_thread.address)
@@ -75,6 +80,15 @@ def store(out, region, values):  # type: ignore[no-untyped-def]
     if (store_rows, out.dtype) not in _ready:
         _compile(store_rows, out, 0, 0, 0, 0, values)
     store_rows(out, region.offset, region.rows, region.row_step, region.cols, values)
+
+
+def repeat(target, size, pattern, past_cache):  # type: ignore[no-untyped-def]
+    """Run repeat_lines on one thread: so many bytes from an address on, of the value that `pattern` holds."""
+    if (repeat_lines, pattern.dtype) not in _ready:
+        run_uninterrupted(lambda: repeat_lines(target, 0, pattern, past_cache))
+        _ready.add((repeat_lines, pattern.dtype))
+        cache.report()
+    repeat_lines(target, size, pattern, past_cache)
 
 
 def tally(values, centre, inverse, counts):  # type: ignore[no-untyped-def]

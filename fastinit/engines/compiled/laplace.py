@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fastinit.engines import stream as k
+from fastinit.engines.compiled.conversions import negative_unless, whole_64
 from fastinit.engines.compiled.law import FLOAT64, NEAR, law
-from fastinit.engines.compiled.logarithm import minus_2_log_32, minus_2_log_64, split_32, split_64, whole_64
+from fastinit.engines.compiled.logarithm import minus_2_log_32, minus_2_log_64, split_32, split_64
 from fastinit.engines.compiled.operands import Operands
-from fastinit.engines.compiled.truncated import negative_unless
 from fastinit.engines.compiled.vectors import fused, minimum, real, signed, wide
 
 
@@ -28,3 +28,6 @@ def laplace_64(x: Operands) -> None:
     e, m = split_64(y, 1022.0)
     magnitude = 0.5 * minus_2_log_64(e, m - 1.0)
     x.out[0] = x.reals[0] + x.reals[1] * negative_unless(magnitude, wide(signed(w)))
+
+
+LAWS = (laplace_32, laplace_64)

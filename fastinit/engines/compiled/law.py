@@ -29,7 +29,7 @@ def law(**options: Any) -> Callable[[Callable[[Operands], None]], Any]:
     return bind
 
 
-# In how many parts the eight vectors of a turn follow each other, and how many steps apart. Of 512 bits, ns an element
+# In how many parts the eight vectors of a body follow each other, and how many steps behind. Of 512 bits, ns an element
 # with all in step, in two parts, in four and one by one: normal float32 0.321, 0.297, 0.269, 0.265; float64 1.32, 1.08,
 # 0.97, 0.94. The law cut at two sides of 0 has as good a time in step.
 NORMAL, NEAR, FLOAT64 = ((8, 3), (8, 2), (8, 5)) if REGISTER == 512 else ((2, 11), (1, 0), (2, 8))

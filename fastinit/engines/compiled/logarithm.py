@@ -3,26 +3,9 @@
 from __future__ import annotations
 
 from fastinit.engines import stream as k
-from fastinit.engines.compiled.vectors import (
-    Vectors,
-    bits,
-    double,
-    exponent,
-    from_bits,
-    fused,
-    horner,
-    mantissa,
-    real,
-    signed,
-    wide,
-)
-from fastinit.engines.processor import ONE_STEP, lacks
-
-
-def split_bits_32(y: Vectors, half: int) -> tuple[Vectors, Vectors]:
-    """2^23 e, and m, of numbers y = m 2^e with |m| in [1/2, 1); `half` is 1/2 in bits, with the sign of y."""
-    place = (bits(y) - half) & 0xFF800000
-    return place, from_bits(bits(y) - place)
+from fastinit.engines.compiled.conversions import split_bits_32
+from fastinit.engines.compiled.vectors import Vectors, bits, exponent, from_bits, fused, horner, mantissa, real, signed
+from fastinit.engines.processor import ONE_STEP
 
 
 def split_32(y: Vectors, factor: float) -> tuple[Vectors, Vectors]:
@@ -52,20 +35,3 @@ def split_64(y: Vectors, bias: float) -> tuple[Vectors, Vectors]:
     fraction = from_bits((bits(y) & 0x000FFFFFFFFFFFFF) | 0x3FE0000000000000)
     # The exponent becomes the last places of 2^52.
     return from_bits((bits(y) >> 52) | 0x4330000000000000) - (2.0**52 + bias), fraction
-
-
-def whole_by_halves(high: Vectors, low: Vectors) -> Vectors:
-    """2^32 high + low, an int32 and a uint32 as one float64, rounded once: both halves are exact.
-
-    The low half becomes the last places of 2^52; AVX2 has no conversion of 64-bit integers.
-    """
-    small = from_bits(wide(low) | 0x4330000000000000) - 2.0**52
-    return real(signed(high), double) * 2.0**32 + small
-
-
-def whole_by_conversion(high: Vectors, low: Vectors) -> Vectors:
-    """The same by one instruction, where the processor has it."""
-    return real(signed((wide(high) << 32) | wide(low)))
-
-
-whole_64 = whole_by_halves if lacks("avx512dq") else whole_by_conversion

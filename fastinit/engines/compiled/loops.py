@@ -73,7 +73,7 @@ def loop(
             first = builder.block
             # As many vectors as a body takes, then what is left of the last group.
             for number in sorted({unroll, math.gcd(unroll, (GROUP // 2 if pairs else GROUP) // lanes)}, reverse=True):
-                here = builder.block
+                head = builder.block
                 index = builder.phi(word_64)
                 index.add_incoming(begin, source)
                 end = builder.add(index, word_64(number * lanes * (2 if pairs else 1)))
@@ -91,9 +91,9 @@ def loop(
                     law(Operands(of_words, of_low, of_out, of_reals, of_integers, of_tail))
                     body.steps.append(len(inside.instructions))
                 merge(inside.instructions, start, bodies, lag)
-                builder.branch(here)
+                builder.branch(head)
                 index.add_incoming(end, builder.block)
-                begin, source = index, here
+                begin, source = index, head
                 builder.position_at_end(after)
             with builder.goto_block(before):
                 builder.branch(first)

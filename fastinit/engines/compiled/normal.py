@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from fastinit.engines import stream as k
+from fastinit.engines.compiled.conversions import split_bits_32, whole_64
 from fastinit.engines.compiled.law import FLOAT64, NORMAL, law
-from fastinit.engines.compiled.logarithm import (
-    minus_2_log_32,
-    minus_2_log_64,
-    split_64,
-    split_bits_32,
-    whole_64,
-)
+from fastinit.engines.compiled.logarithm import minus_2_log_32, minus_2_log_64, split_64
 from fastinit.engines.compiled.operands import Operands, VectorOperand
 from fastinit.engines.compiled.vectors import (
     Vectors,
@@ -133,3 +128,6 @@ def normal_64(x: Operands) -> None:
     cosine, sine = angle_64(b, x.low_words[1])
     sine, cosine = x.reals[0] + x.reals[1] * (radius * sine), x.reals[0] + x.reals[1] * (radius * cosine)
     store_pairs(x.out, sine, cosine, b if ONE_STEP else wide(b))
+
+
+LAWS = (normal_32, centred_normal_32, normal_64)

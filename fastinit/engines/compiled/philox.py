@@ -152,7 +152,7 @@ def loop_over_counters(
             )
             lanes = REGISTER // 64
             names = ("numbers", "row", "bodies", "next", "next_row", "words")
-            before, start, here, following, stop, after = (builder.append_basic_block(name) for name in names)
+            before, start, inner, following, stop, after = (builder.append_basic_block(name) for name in names)
             builder.branch(before)
             builder.position_at_end(before)
             pending = StreamingCopy(builder, arguments[7])
@@ -163,9 +163,9 @@ def loop_over_counters(
             builder.position_at_end(start)
             row, element, begin = (builder.phi(word_64) for _ in range(3))
             counter = builder.mul(builder.lshr(element, word_64(GROUP.bit_length() - 1)), word_64(LANES))
-            builder.branch(here)
+            builder.branch(inner)
 
-            builder.position_at_end(here)
+            builder.position_at_end(inner)
             index = builder.phi(word_64)
             low = builder.add(counter, index)
             high = builder.or_(builder.shl(purpose, word_64(24)), builder.lshr(low, word_64(32)))
@@ -220,7 +220,7 @@ def loop_over_counters(
             done = builder.add(index, done)
             index.add_incoming(word_64(0), start)
             index.add_incoming(done, following)
-            builder.cbranch(builder.icmp_signed("<", done, length), here, stop)
+            builder.cbranch(builder.icmp_signed("<", done, length), inner, stop)
 
             builder.position_at_end(stop)
             steps = (word_64(1), pitch, builder.mul(groups, word_64(GROUP)))

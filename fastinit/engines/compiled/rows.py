@@ -73,3 +73,11 @@ def fill_rows(law, out, region, stream, domain, reals, integers, code, policy, s
     if past:
         flush(pending)
         fence()
+
+
+@inline
+def fill_many(law, out, regions, streams, domain, reals, integers, code, policy, scratch):
+    """Fill stretches of memory, each with words of its own: (place from `out` on, length) of each, in elements."""
+    for i in range(regions.shape[0]):
+        region = (regions[i, 0], 1, 0, regions[i, 1], 1, 0, 0)
+        fill_rows(law, out, region, streams[i], domain, reals, integers, code, policy, scratch)

@@ -57,7 +57,7 @@ def keeping(count: int) -> Any:
     """An intrinsic (x, alive): store +0.0 over those of so many neighbours whose bit is not set."""
 
     @intrinsic
-    def advance_only(typing_context, x, alive):
+    def keep(typing_context, x, alive):
         def codegen(context, builder, signature, arguments):
             x, alive = arguments
             kind = ir.VectorType(x.type.pointee, count)
@@ -71,7 +71,7 @@ def keeping(count: int) -> Any:
 
         return types.void(x, alive), codegen
 
-    return advance_only
+    return keep
 
 
 @routine

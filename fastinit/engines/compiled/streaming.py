@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import llvmlite.binding  # noqa: F401
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, overload

@@ -152,7 +152,7 @@ def place_rows(out, at, row_step, rows, col_step, cols, values, begins, strip, c
 
 @inline
 def fill_tiles(law, out, region, stream, domain, reals, integers, code, policy, scratch):
-    """As fill_run, for short rows and for any column step: tiles of several rows are drawn at once and then placed.
+    """As fill_rows, for short rows and for any column step: tiles of several rows are drawn at once and then placed.
 
     Past the cache a tile is placed while the next is drawn; `squares` of the last one wait.
     """

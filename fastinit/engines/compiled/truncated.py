@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from fastinit.engines import stream as k
 from fastinit.engines.compiled.compiling import i64, inline, routine, u32, u64
+from fastinit.engines.compiled.conversions import negative_unless, unsigned_32
 from fastinit.engines.compiled.intrinsics import below, trailing_zeros
 from fastinit.engines.compiled.law import FLOAT64, NEAR, law
-from fastinit.engines.compiled.logarithm import (
-    minus_2_log_32,
-    minus_2_log_64,
-    split_32,
-    split_64,
-)
+from fastinit.engines.compiled.logarithm import minus_2_log_32, minus_2_log_64, split_32, split_64
 from fastinit.engines.compiled.operands import Operands, ScalarOperand, VectorOperand
 from fastinit.engines.compiled.vectors import (
     Vectors,
-    and_not,
     bits,
     clamp,
     from_bits,
@@ -26,11 +21,10 @@ from fastinit.engines.compiled.vectors import (
     real,
     signed,
     square_root,
-    together,
     where,
     wide,
 )
-from fastinit.engines.processor import REGISTER, lacks
+from fastinit.engines.processor import REGISTER
 from fastinit.engines.stream import LANES
 
 # float32 takes twice the tail probability, p2 = 2 p, which is exact and saves two operations.
@@ -76,12 +70,6 @@ def ratio_64(p: Vectors) -> tuple[Vectors, Vectors, Vectors]:
     return up, down, r
 
 
-def near_magnitude_64(p: Vectors) -> Vectors:
-    """The x with tail probability p >= e^-25: within 6.6 standard deviations."""
-    up, down, _ = ratio_64(p)
-    return up / down
-
-
 def magnitude_64(p: Vectors) -> Vectors:
     """The x with tail probability p in (0, 1/2]."""
     up, down, r = ratio_64(p)
@@ -95,20 +83,6 @@ def magnitude_64(p: Vectors) -> Vectors:
 # of A and of B, whether the law is centred.
 
 
-def unsigned_by_halves(w: Vectors) -> Vectors:
-    """A uint32 as a float32, rounded once: both halves are exact, as the last places of 2^39 and 2^23."""
-    high = from_bits((w >> 16) | 0x53000000) - (2.0**39 + 2.0**23)
-    return high + from_bits((w & 0xFFFF) | 0x4B000000)
-
-
-def unsigned_by_conversion(w: Vectors) -> Vectors:
-    """The same by one instruction, where the processor has it."""
-    return real(w)
-
-
-unsigned_32 = unsigned_by_halves if lacks("avx512f") else unsigned_by_conversion
-
-
 def flip_of(w: Vectors, integers: ScalarOperand) -> Vectors:
     """What turns a word into its distance from the end of its side, and says which side: 0 is the lower one."""
     return where(w <= integers[0], integers[1], integers[2])
@@ -120,12 +94,6 @@ def tail_32(w: Vectors, reals: ScalarOperand, integers: ScalarOperand) -> Vector
     s = fused(unsigned_32(w ^ flip_of(w, integers)), 2.0**-32, 2.0**-33)
     p = minimum(base + s * reals[2], k.HALF_32)
     return p + p
-
-
-def negative_unless(size: Vectors, w: Vectors) -> Vectors:
-    """The numbers, with a minus where the highest bit of an integer of their size is not set (vpternlogd)."""
-    sign = 1 << (w.element.width - 1)
-    return together(lambda size, w: from_bits(bits(size) ^ and_not(sign, w)), size, w)
 
 
 def value_32(magnitude: Vectors, words: VectorOperand, reals: ScalarOperand, integers: ScalarOperand) -> Vectors:
@@ -198,7 +166,8 @@ def near_64(x: Operands) -> None:
     whole = (wide(w ^ flip) << 32) | wide(x.low_words[0] ^ flip)
     p = where(w <= x.integers[0], x.reals[0], x.reals[1]) + fused(real(whole), 2.0**-64, 2.0**-65) * x.reals[2]
     x.tail_probability[0] = p
-    x.out[0] = value_64(near_magnitude_64(p), x.words, x.reals, x.integers)
+    up, down, _ = ratio_64(p)
+    x.out[0] = value_64(up / down, x.words, x.reals, x.integers)
 
 
 @law(unroll=LANES * 64 // REGISTER)
@@ -266,3 +235,6 @@ def truncated_64(count, words, low_words, out, reals, integers, tail_probability
     """The elements beyond 6.6 standard deviations are drawn again."""
     near_64(count, words, low_words, out, reals, integers, tail_probability, counters)
     draw_far(far_64, k.DEEP_TAIL_64, count, words, low_words, out, reals, integers, tail_probability, counters)
+
+
+LAWS = (truncated_32, truncated_deep_32, truncated_64)

@@ -44,3 +44,6 @@ def uniform_steps_32(w: Vectors, reals: ScalarOperand) -> Vectors:
 def uniform_64(x: Operands) -> None:
     """As uniform_32, of a word and its low word."""
     x.out[0] = clamp(x.reals[0] + x.reals[1] * unit_64(x.words[0], x.low_words[0]), x.reals[2], x.reals[3])
+
+
+LAWS = (uniform_32, uniform_steps_32, uniform_64)

@@ -5,10 +5,10 @@ the next sixty-four. So an expression here acts on each vector of a body before 
 chains, side by side. LLVM would take them apart again, one chain after the other, to save registers; an empty piece of
 assembly behind each operation keeps them where they are (the truncated law: 1.5 times as fast).
 
-`loop` (loops.py) makes an intrinsic for Numba of a function that looks like NumPy: its arguments are the arrays of a
-law, `x[0]` loads a vector or stores one, and operators and the functions below are traced into LLVM's language, as JAX
-traces. All operations are those of the elements, in the order written: nothing is fused that would change a bit, and
-nothing depends on the width.
+`loop` (loops.py) makes an intrinsic for Numba of a function that looks like NumPy: its argument is what a law reads and
+stores (operands.py), `x.words[0]` loads a vector, `x.out[0] = ...` stores one, and operators and the functions below
+are traced into LLVM's language, as JAX traces. All operations are those of the elements, in the order written: nothing
+is fused that would change a bit, and nothing depends on the width.
 """
 
 from __future__ import annotations

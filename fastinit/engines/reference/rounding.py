@@ -1,4 +1,4 @@
-"""Rounding float32 to narrow storage, to nearest even, in NumPy: as compiled/rounding.py."""
+"""Rounding float32 to narrow storage, to nearest even."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastinit.engines.interface import BFLOAT16, FLOAT8_E4M3FN, FLOAT8_E5M2, FLOAT16
-
-Array = Any  # an ndarray; NumPy types the results of mixed scalars and arrays as Any
+from fastinit.engines.reference.arrays import Array
 
 
 def narrow(x: Array, mantissa_bits: int, bias: int) -> Array:
