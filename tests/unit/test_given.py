@@ -64,6 +64,43 @@ def test_its_moments_are_those_of_the_values():
     assert Given.of(masked).marginal(TABLE.shape).std == math.inf
 
 
+def test_a_table_without_elements_has_moments_of_zero_and_fills_nothing():
+    law = Given.of(np.empty((0, 3), np.float32))
+    element = law.marginal((0, 3))
+    assert (element.mean, element.std, element.support, element.cdf(1.0)) == (0.0, 0.0, (0.0, 0.0), 0.0)
+    fastinit.fill(np.empty((0, 3), np.float32), law)
+
+
+def test_the_distribution_function_of_one_value_is_a_step_of_one():
+    element = Given.of(np.array([2.0])).marginal((1,))
+    assert (element.cdf(1.9), element.cdf(2.0)) == (0.0, 1.0)
+
+
+def test_a_table_of_one_infinity_everywhere_does_not_vary():
+    assert Given.of(np.full(3, -math.inf)).marginal((3,)).std == 0.0
+    assert Given.of(np.array([0.0, math.inf])).marginal((2,)).std == math.inf
+
+
+def test_one_infinity_is_too_many_for_a_format_without_and_fits_the_others():
+    law = Given.of(np.array([1.0, math.inf]))
+    with pytest.raises(ValueError, match="float8_e4m3fn has no infinity"):
+        fastinit.fill(np.empty(2, np.uint8), law, dtype="float8_e4m3fn")
+    half = np.empty(2, np.float16)
+    fastinit.fill(half, law)
+    assert half.tolist() == [1.0, math.inf]
+    eighth = np.empty(2, np.uint8)
+    fastinit.fill(eighth, Given.of(np.array([1.0, 448.0])), dtype="float8_e4m3fn")
+    assert eighth.tolist() == [0x38, 0x7E]
+
+
+def test_a_shape_that_is_a_list_is_kept_as_a_tuple():
+    assert Given([2], "int8", "AAA=") == Given((2,), "int8", "AAA=")
+
+
+def test_the_text_of_a_law_leaves_the_values_out():
+    assert "data" not in repr(Given.of(TABLE))
+
+
 REFUSED = {
     "another shape": (
         lambda: fastinit.fill(np.empty((30, 20)), Given.of(TABLE)),
@@ -73,6 +110,15 @@ REFUSED = {
     "too short": (lambda: Given((2,), "int8", "AA=="), "holds 1 bytes, and shape and kind say 2"),
     "no base64": (lambda: Given((3,), "int8", "!!!!"), "is no base64"),
     "no bools": (lambda: Given((3,), "bool", "AAAC"), "neither 0 nor 1"),
+    "data of another length": (lambda: Given((8,), "int8", "AAAA"), "has 4 characters, and 8 bytes of int8"),
+    "data that is no text": (lambda: Given((3,), "int8", b"AAAA"), "pass base64 text"),
+    "a shape that is a number": (lambda: Given(3, "int8", "AAAA"), "shape is 3; pass a tuple of integers"),
+    "a negative shape": (lambda: Given((3, -1), "int8", ""), "has a negative entry"),
+    "the moments of another shape": (lambda: Given.of(TABLE).marginal((30, 20)), "and the tensor .30, 20."),
+    "too large in the negative": (
+        lambda: fastinit.fill(np.empty(2, np.float16), Given.of(np.array([-1e9, 1.0]))),
+        "beyond",
+    ),
     "a shape of text": (lambda: Given("33", "int8", ""), "shape is '33'"),
     "too large": (lambda: fastinit.fill(np.empty(2, np.float16), Given.of(np.array([1.0, 1e9]))), "beyond the largest"),
     "floats in integers": (
