@@ -140,7 +140,11 @@ def file_of(path: Path, header: Header, *, foreign: bool = False) -> File:
     needed = ("fastinit.stream", "fastinit.seed", "fastinit.laws") if ours or EDITED not in said else ()
     for key in (*needed, "fastinit.stream"):
         if key not in said:
-            refuse(path, f"has no {key} in its metadata: fastinit did not write it, and cannot tell what it began as")
+            refuse(
+                path,
+                f"has no {key} in its metadata, so nobody can tell what it began as: fastinit did not write it, or a "
+                "program that saved it since dropped the metadata; save_file(tensors, path, metadata) keeps it",
+            )
     if said["fastinit.stream"] != STREAM:
         refuse(path, f"was drawn from the stream {said['fastinit.stream']!r:.100}; this version computes {STREAM!r}")
     seed = None

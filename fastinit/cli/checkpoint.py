@@ -107,7 +107,13 @@ def _planned(options: argparse.Namespace) -> tuple[Plan, dict[str, bytes]]:
         raise ValueError(
             "--config and --model say shapes and laws; pass one of them, without --plan, --shapes, --rules, --recipe"
         )
-    from fastinit.torch import configs
+    try:
+        from fastinit.torch import configs
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "--config and --model need PyTorch and transformers: pip install 'fastinit-kernels[transformers]', or, "
+            "from a clone, '.[transformers]'"
+        ) from error
 
     if options.model is not None:
         return configs.from_name(options.model, dtype=options.dtype), {}

@@ -204,6 +204,14 @@ def _law(options: argparse.Namespace) -> Law:
     return law_of(options.scheme, given, options.shape, lambda name: flag("part" if name == "parts" else name))
 
 
+def _apart(report: Report) -> str:
+    """What the memory took and what the disk, where blocks are drawn in memory and then written."""
+    if not report.draw_seconds:
+        return ""
+    speed = report.bytes / report.draw_seconds / 1e9
+    return f"\n      drawn in memory in {report.draw_seconds:.2f} s of it, {speed:.1f} GB/s; the rest is the disk's"
+
+
 def _summary(report: Report, *, durable: bool) -> str:
     """What a person wants to know of a file that was filled."""
     seen = (
@@ -218,7 +226,7 @@ def _summary(report: Report, *, durable: bool) -> str:
             f"{printable(report.path)}: {report.dtype} {report.shape}, {report.bytes:,} bytes",
             f"law   {report.law}, seed {report.seed}{named}, stream {STREAM}",
             f"time  {report.write_seconds:.2f} s, {report.gigabytes_per_second:.2f} GB/s "
-            f"on {report.threads} threads{synced}",
+            f"on {report.threads} threads{synced}{_apart(report)}",
             f"mean  {report.mean:.6g} measured, {report.expected_mean:.6g} expected",
             f"std   {report.std:.6g} measured, {report.expected_std:.6g} expected ({seen})",
             f"range {report.minimum:.6g} to {report.maximum:.6g}",

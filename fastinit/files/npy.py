@@ -13,7 +13,7 @@ import mmap
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class Report:
     """What `fill_file` did.
 
     seconds            from the first block to a file that has its name; write_seconds leaves out the sync to disk
+    draw_seconds       what of write_seconds each thread drew in memory, on average; None where memory is the file's own
     bytes              size of the data, without the header
     mean, std, minimum, maximum
                        measured in `measured_elements` of the elements: all, or those of every 16th MiB in a large file
@@ -72,6 +73,7 @@ class Report:
     threads: int
     seconds: float
     write_seconds: float
+    draw_seconds: float | None
     bytes: int
     measured_elements: int
     mean: float
@@ -164,6 +166,7 @@ def fill_file(
         threads=job.threads,
         seconds=end - begin,
         write_seconds=written - begin,
+        draw_seconds=sum(job.drawing) / job.threads if job.drawing else None,
         bytes=layout.elements * layout.storage.itemsize,
         measured_elements=measured.elements,
         mean=measured.mean,
@@ -207,6 +210,7 @@ class _Job:
     shard: Shard | None
     threads: int
     progress: Progress | None
+    drawing: list[float] = field(default_factory=list)  # seconds of each block
 
     @cached_property
     def element(self) -> Element:
@@ -256,7 +260,9 @@ class _Job:
         def work(i: int) -> None:
             corner, sizes = grid.box(i)
             line = staging.buffer[: math.prod(sizes)]
+            begin = time.perf_counter()
             draw(line.reshape(sizes), corner)
+            self.drawing.append(time.perf_counter() - begin)
             data = memoryview(line.view(np.uint8))
             for place, begin, length in grid.lines(i):
                 part = data[begin * itemsize : (begin + length) * itemsize]
