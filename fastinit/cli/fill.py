@@ -209,7 +209,7 @@ def _apart(report: Report) -> str:
     if not report.draw_seconds:
         return ""
     speed = report.bytes / report.draw_seconds / 1e9
-    return f"\n      drawn in memory in {report.draw_seconds:.2f} s of it, {speed:.1f} GB/s; the rest is the disk's"
+    return f"\n      drawn in memory in {report.draw_seconds:.2f} s of it, {speed:.2f} GB/s; the rest is the disk's"
 
 
 def _summary(report: Report, *, durable: bool) -> str:

@@ -160,7 +160,7 @@ def test_the_report_names_law_seed_speed_and_both_deviations(
     assert err == ""  # no progress where nobody looks
     assert "law   Normal(mean=0.0, std=0.015625), seed 0, name 'layer', stream fastinit-1" in out
     assert re.search(r"time  \d+\.\d\d s, \d+\.\d\d GB/s on 2 threads; \d+\.\d\d s with the sync to disk", out)
-    drawn = re.search(r"drawn in memory in (\d+\.\d\d) s of it, (\d+\.\d) GB/s; the rest is the disk's", out)
+    drawn = re.search(r"drawn in memory in (\d+\.\d\d) s of it, (\d+\.\d\d) GB/s; the rest is the disk's", out)
     assert drawn
     assert float(drawn[2]) > 0
     mean = re.search(r"mean  (\S+) measured, 0 expected", out)
