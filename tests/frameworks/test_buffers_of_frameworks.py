@@ -45,4 +45,4 @@ def test_a_variable_of_keras_is_assigned_as_the_error_says():
     v = keras.Variable(np.zeros((4, 4), np.float32))
     assert "buf.assign(fastinit.keras.HeNormal(seed=0)(buf.shape))" in refused(v)
     v.assign(fastinit.keras.HeNormal(seed=0)(v.shape))
-    assert np.abs(np.asarray(keras.ops.convert_to_numpy(v))).min() > 0
+    assert np.abs(keras.ops.convert_to_numpy(v + 0)).min() > 0  # of a variable itself it warns, with NumPy 2
