@@ -21,6 +21,7 @@ GUARDS: dict[str, tuple[str, ...]] = {
     "fastinit/laws/mamba.py": ("tests/unit/test_mamba.py", "tests/unit/test_bad_input.py"),
     "fastinit/laws/marginals.py": ("tests/unit/test_laws.py", "tests/unit/test_parts.py"),
     "fastinit/laws/patterns.py": ("tests/laws/test_patterns.py", "tests/laws/test_batches.py", *_LAWS),
+    "fastinit/laws/planar.py": ("tests/laws/test_complex.py",),
     "fastinit/laws/replayed.py": ("tests/unit/test_replayed.py",),
     "fastinit/laws/structured.py": (
         *("tests/laws/test_sparse.py", "tests/laws/test_orthogonal.py", "tests/laws/test_padded.py"),

@@ -189,7 +189,7 @@ ARGUMENTS = {
     "threads: too many": ({"threads": 1025}, ValueError, "threads is 1025", "integer from 1 to 1024"),
     "threads: float": ({"threads": 2.0}, ValueError, "threads is 2.0", "integer from 1 to 1024"),
     "threads: bool": ({"threads": True}, ValueError, "threads is True", "integer from 1 to 1024"),
-    "progress: no function": ({"progress": 5}, TypeError, "progress is 5", "pass a function|callable"),
+    "progress: no function": ({"progress": 5}, TypeError, "progress is 5", "pass a function|or a function|callable"),
 }
 
 f16, bf16, e4m3, e5m2 = np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2

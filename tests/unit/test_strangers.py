@@ -306,7 +306,7 @@ def test_show_lists_what_it_cannot_decode_and_measures_the_rest(tmp_path):
 def test_a_negative_shape_is_refused_in_the_words_of_who_gave_it(tmp_path):
     code, said = command(tmp_path, "fill", "x.npy", "--shape", "-4,4", "--scheme", "normal")
     assert code == 2
-    assert "argument --shape: '-4,4'; give integers with commas, none negative" in said
+    assert "argument --shape: '-4,4'; give integers, none negative, such as" in said
     from fastinit.files.npy import fill_file
 
     with pytest.raises(ValueError, match=r"^shape \(-4, 4\) has a negative entry"):
