@@ -34,8 +34,7 @@ from fastinit.products import legendre
 
 # Tail probabilities below 2^-126 are raised to it; under this mass more than 2^-16 of the draws would meet there.
 SMALLEST_MASS = 2.0**-110
-# A float32 tail probability has 24 bits: an interval with less than 2^-16 of the tail it lies in has under 256 values.
-NARROWEST = 2.0**-16
+NARROWEST = 2.0**-16  # of the tail it lies in: a float32 tail probability has 24 bits, such an interval 256 values
 PIECES = 16  # of an interval whose moments are integrated: each is at most 1.25 standard deviations wide
 FAR = 1e6  # standard deviations: nothing is beyond, and squares are no trouble
 LARGEST_UNIT = np.float32(1 - 2.0**-24)  # of the uniform float32 in [0, 1)
@@ -90,10 +89,9 @@ class Constant(IndependentLaw):
     def stored(self, dtype: np.dtype[Any], format: Format | None) -> np.ndarray[Any, Any]:
         """The value as one storage element, kept for the next buffer; ValueError where the dtype cannot hold it."""
         kept: dict[Any, np.ndarray[Any, Any]] = self.__dict__.setdefault("_stored", {})
-        found = kept.get((dtype, format))
-        if found is None:
-            found = kept[dtype, format] = self._as_element(dtype, format)
-        return found
+        if (dtype, format) not in kept:
+            kept[dtype, format] = self._as_element(dtype, format)
+        return kept[dtype, format]
 
     @np.errstate(all="ignore")
     def _as_element(self, dtype: np.dtype[Any], format: Format | None) -> np.ndarray[Any, Any]:
@@ -113,9 +111,8 @@ class Constant(IndependentLaw):
         try:
             stored = value.astype(dtype)
         except OverflowError:
-            raise ValueError(
-                f"{self} is too large for dtype {dtype}; pass a value it can hold, or use a wider dtype"
-            ) from None
+            message = f"{self} is too large for dtype {dtype}; pass a value it can hold, or use a wider dtype"
+            raise ValueError(message) from None
         if dtype.kind in "biu" and not (stored == value).all():
             raise ValueError(f"{self} does not fit dtype {dtype}; pass a value it can hold")
         whole = value.dtype.kind == "O"  # an integer beyond 64 bits, of which NumPy cannot say that it is finite
