@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastinit.address import stream_id
-from fastinit.dtypes import Format
-from fastinit.laws.law import Element, KernelArguments, Law
+from fastinit.laws.law import Element, Law, LawOfValues
 
 
 @dataclass(frozen=True)
-class Copy(Law):
+class Copy(LawOfValues):
     """`values`, a law, at the address of the tensor called `name`: its values, or those scaled if the law is.
 
     A layer that copy.deepcopy makes of another, as torch.nn.TransformerEncoder does, has it. It stands for a whole
@@ -41,20 +40,3 @@ class Copy(Law):
     def marginal(self, shape: tuple[int, ...]) -> Element:
         """That of the law."""
         return self.values.marginal(shape)
-
-    def kernel_arguments(self, format: Format) -> KernelArguments | None:
-        """That of the law."""
-        return self.values.kernel_arguments(format)
-
-    @property
-    def is_complex(self) -> bool:
-        """Whether the law is."""
-        return self.values.is_complex
-
-    def complex_form(self) -> Copy:
-        """That of the law, at the same address."""
-        return Copy(self.values.complex_form(), self.name)
-
-    def complex_arguments(self, format: Format) -> KernelArguments | None:
-        """That of the law."""
-        return self.values.complex_arguments(format)

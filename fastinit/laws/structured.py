@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fastinit.address import axes, integer
 from fastinit.choices import Flatten, KernelLayout
 from fastinit.dtypes import Format
 from fastinit.laws.independent import Constant, Normal
-from fastinit.laws.law import Element, IndependentLaw, KernelArguments, Law, ShapedLaw, finite, real, refuse_overflow
+from fastinit.laws.law import (
+    Element,
+    IndependentLaw,
+    Law,
+    LawOfValues,
+    ShapedLaw,
+    finite,
+    real,
+    refuse_overflow,
+)
 from fastinit.laws.marginals import SphereCoordinate, thinned
 
 LONGEST_LINE = (1 << 32) - 1  # elements: a survivor is found by one product of 32 x 32 bits
 
 
 @dataclass(frozen=True)
-class Sparse(ShapedLaw):
+class Sparse(LawOfValues, ShapedLaw):
     """Along every line of `axis` exactly so many elements are zero; the others are those of `values` at their address.
 
     values     an independent law; Normal(0, 0.01) as in torch.nn.init.sparse_
@@ -92,26 +101,9 @@ class Sparse(ShapedLaw):
         n = shape[self.line(shape)]
         return thinned(self.survivors(n) / n if n else 0.0, self.values)
 
-    def kernel_arguments(self, format: Format) -> KernelArguments | None:
-        """That of the values."""
-        return self.values.kernel_arguments(format)
-
-    @property
-    def is_complex(self) -> bool:
-        """Whether the values are."""
-        return self.values.is_complex
-
-    def complex_form(self) -> Sparse:
-        """That of the values, thinned."""
-        return replace(self, values=self.values.complex_form())
-
-    def complex_arguments(self, format: Format) -> KernelArguments | None:
-        """That of the values."""
-        return self.values.complex_arguments(format)
-
 
 @dataclass(frozen=True)
-class Padded(ShapedLaw):
+class Padded(LawOfValues, ShapedLaw):
     """A table whose row `row` is +0.0, that of the padding token; the others are those of `values` at their address.
 
     values  an independent law
@@ -145,23 +137,6 @@ class Padded(ShapedLaw):
         """Zero in one row, a value of the inner law in the others."""
         self.check(shape)
         return thinned(1.0 - 1.0 / shape[0], self.values)
-
-    def kernel_arguments(self, format: Format) -> KernelArguments | None:
-        """That of the values."""
-        return self.values.kernel_arguments(format)
-
-    @property
-    def is_complex(self) -> bool:
-        """Whether the values are."""
-        return self.values.is_complex
-
-    def complex_form(self) -> Padded:
-        """That of the values, with the row of zeros."""
-        return replace(self, values=self.values.complex_form())
-
-    def complex_arguments(self, format: Format) -> KernelArguments | None:
-        """That of the values."""
-        return self.values.complex_arguments(format)
 
 
 @dataclass(frozen=True)
