@@ -7,20 +7,15 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
+from marked import write_between_marks
+
 from attacks.outcome import Outcome
 from fastinit.about import __version__
-
-BEGIN, END = "<!-- ci/attack: begin -->", "<!-- ci/attack: end -->"
 
 
 def write_report(page: Path, outcomes: Mapping[str, Outcome], *, seed: int, command: str, minutes: float) -> None:
     """Replace what stands between the marks of a page."""
-    text = page.read_text()
-    head, mark, rest = text.partition(BEGIN)
-    _, other, tail = rest.partition(END)
-    if not (mark and other):
-        raise ValueError(f"{page} has no marks {BEGIN} and {END}")
-    page.write_text(head + BEGIN + "\n" + figures(outcomes, seed=seed, command=command, minutes=minutes) + END + tail)
+    write_between_marks(page, "ci/attack", figures(outcomes, seed=seed, command=command, minutes=minutes))
 
 
 def figures(outcomes: Mapping[str, Outcome], *, seed: int, command: str, minutes: float) -> str:
