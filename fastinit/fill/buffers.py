@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from fastinit.dtypes import NAMES, PARTS, Format
+from fastinit.engines.interface import Region
 from fastinit.fill.foreign import refusal
 
 Array = np.ndarray[Any, Any]
@@ -121,3 +122,9 @@ def line_of(storage: Array) -> tuple[Array, int]:
     lowest = storage[tuple(slice(None, None, -1) if span < 0 else slice(None) for span in spans)]
     length = sum(abs(span) for span in spans) + 1
     return as_strided(lowest, (length,), (storage.itemsize,)), -sum(span for span in spans if span < 0)
+
+
+def place_of(line: Array, region: Region) -> Array:
+    """The elements of a region of a line, as rows and columns."""
+    offset, rows, row_step, cols, col_step = region[:5]
+    return as_strided(line[offset:], (rows, cols), (row_step * line.itemsize, col_step * line.itemsize))

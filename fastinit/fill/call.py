@@ -8,7 +8,7 @@ import numpy as np
 
 from fastinit import threads as pool
 from fastinit.address import STREAM, Shard, drawn_seed, index_strides, stream_words
-from fastinit.dtypes import FORMATS, array_dtype, format_of
+from fastinit.dtypes import FORMATS, Format, array_dtype, format_of
 from fastinit.fill import buffers
 from fastinit.fill.runs import SMALLEST_CHUNK, BoundLaw, FillRequest, fill_memory
 from fastinit.fill.shaped import fill_shaped
@@ -66,13 +66,7 @@ def fill(
                 stream=stream,
             )
         return
-    array = buf if type(buf) is np.ndarray else buffers.wrap(buf)
-    format = format_of(array.dtype, dtype)
-    if isinstance(law, Copy):
-        name, law = law.name, law.values
-    if not isinstance(law, Law):
-        raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
-    buffers.check(array, format, type(law).__name__, floats_only=law.floats_only)
+    array, format, law, name = checked(buf, law, name, dtype)
     report = following(progress) if progress is not None else None
     if seed is None:
         if shard is not None and law.draws:
@@ -105,6 +99,18 @@ def fill(
     if contiguous and storage.ndim != 1:
         storage = storage.reshape(-1)
     fill_memory(storage, bound, first, pitches, workers, report)
+
+
+def checked(buf: Any, law: Law, name: str | int, dtype: object = None) -> tuple[Array, Format | None, Law, str | int]:
+    """The memory of a buffer, its format, and law and name of what it is filled with, once they fit each other."""
+    array = buf if type(buf) is np.ndarray else buffers.wrap(buf)
+    format = format_of(array.dtype, dtype)
+    if isinstance(law, Copy):
+        name, law = law.name, law.values
+    if not isinstance(law, Law):
+        raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
+    buffers.check(array, format, type(law).__name__, floats_only=law.floats_only)
+    return array, format, law, name
 
 
 def new(

@@ -6,10 +6,10 @@ import ctypes
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from fastinit import engines
 from fastinit.engines.interface import Region, StorePolicy
+from fastinit.fill.buffers import place_of
 
 Array = np.ndarray[Any, Any]
 
@@ -44,4 +44,4 @@ def store_constant(line: Array, region: Region, stored: Array, policy: StorePoli
     if rows == 1 and col_step == 1:  # in a fifth of the time that a view with strides of its own takes
         line[offset : offset + cols] = stored
         return
-    as_strided(line[offset:], (rows, cols), (row_step * line.itemsize, col_step * line.itemsize))[...] = stored
+    place_of(line, region)[...] = stored

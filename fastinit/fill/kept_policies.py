@@ -52,16 +52,19 @@ def _load(file: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def read() -> dict[str, StorePolicy]:
-    """What was chosen on such a processor with these kernels, by case."""
-    place = _place()
-    if place is None:
-        return {}
-    own = _load(place[0]).get(processor())
-    if not isinstance(own, dict) or own.get("kernels") != place[1] or not isinstance(own.get("chosen"), dict):
+def _chosen(everything: dict[str, Any], kernels: str) -> dict[str, StorePolicy]:
+    """What a file's content says of this processor and these kernels, by case."""
+    own = everything.get(processor())
+    if not isinstance(own, dict) or own.get("kernels") != kernels or not isinstance(own.get("chosen"), dict):
         return {}
     names = {policy.name: policy for policy in StorePolicy}
     return {case: names[name] for case, name in own["chosen"].items() if isinstance(name, str) and name in names}
+
+
+def read() -> dict[str, StorePolicy]:
+    """What was chosen on such a processor with these kernels, by case."""
+    place = _place()
+    return {} if place is None else _chosen(_load(place[0]), place[1])
 
 
 def keep(chosen: dict[str, StorePolicy]) -> None:
@@ -71,10 +74,9 @@ def keep(chosen: dict[str, StorePolicy]) -> None:
         return
     file, kernels = place
     everything = _load(file)
-    everything[processor()] = {
-        "kernels": kernels,
-        "chosen": {case: policy.name for case, policy in sorted({**read(), **chosen}.items())},
-    }
+    together = {**_chosen(everything, kernels), **chosen}
+    names = {case: policy.name for case, policy in sorted(together.items())}
+    everything[processor()] = {"kernels": kernels, "chosen": names}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(prefix=FILE, dir=file.parent)

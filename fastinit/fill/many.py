@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from ctypes import addressof, c_char
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ from fastinit import threads as pool
 from fastinit.address import STREAM, Shard, digest_of, drawn_seed, stream_id, stream_words
 from fastinit.dtypes import Format, format_of
 from fastinit.engines.interface import one_row
-from fastinit.fill import buffers
-from fastinit.fill.runs import SMALLEST_CHUNK, BoundLaw, FillRequest, fill_memory
+from fastinit.fill.call import checked
+from fastinit.fill.runs import SMALLEST_CHUNK, BoundLaw, FillRequest
 from fastinit.fill.shaped import prepared
 from fastinit.floating_point import in_default_mode
-from fastinit.laws import Copy, Law
+from fastinit.laws import Law
 from fastinit.laws.law import IndependentLaw, ShapedLaw
 from fastinit.progress import AnyProgress, following
 
@@ -83,14 +84,11 @@ def fill_many(
     if len(set(names)) < len(names):
         twice = next(name for name, count in Counter(names).items() if count > 1)
         raise ValueError(f"two tensors are named {twice!r}, and would have the same values; give each its own name")
-    total = sum(batch.bytes for batch in batches.values()) + sum(size for size, _ in others)
+    together = [(batch.bytes, partial(batch.fill, seed, stream, workers)) for batch in batches.values() if batch.arrays]
+    stores: list[tuple[int, Callable[[], None]]] = [*together, *others]
+    total = sum(size for size, _ in stores)
     done = 0
-    for batch in batches.values():
-        batch.fill(seed, stream, workers)
-        done += batch.bytes
-        if report is not None:
-            report(done, total)
-    for size, store in others:
+    for size, store in stores:
         store()
         done += size
         if report is not None:
@@ -135,13 +133,11 @@ class Batch:
         return True
 
     def fill(self, seed: int, stream: str, workers: int) -> None:
-        """Draw all of them, if there are any."""
-        if not self.arrays:
-            return
-        engine = engines.chosen(self.bytes)
+        """Draw all of them."""
         storage = np.dtype(self.format.storage)
         bound = BoundLaw(stream_words(seed, 0, stream), self.law.kept_arguments(self.format), None, self.format)
         sizes = np.array([array.size for array in self.arrays], np.int64)
+        engine = engines.chosen(int(sizes.sum()))
         words = np.empty((len(sizes), 4), np.uint32)
         words[:, :2] = bound.words[:2]
         words[:, 2:] = np.array(self.names, "<u8").view("<u4").reshape(-1, 2)
@@ -163,21 +159,12 @@ class Batch:
 
 def _alone(buf: Any, law: Law, name: str | int, seed: int, workers: int, stream: str) -> tuple[int, Callable[[], None]]:
     """Check a tensor that is filled by itself; its bytes, and what fills it."""
-    array = buf if type(buf) is np.ndarray else buffers.wrap(buf)
-    format = format_of(array.dtype)
-    if isinstance(law, Copy):
-        name, law = law.name, law.values
-    if not isinstance(law, Law):
-        raise TypeError(f"law is {law!r}; pass fastinit.laws.Normal(0.0, 0.02) or another law")
-    buffers.check(array, format, type(law).__name__, floats_only=law.floats_only)
+    array, format, law, name = checked(buf, law, name)
     words = stream_words(seed, name, stream)
     if array.size == 0:
         return 0, lambda: None
     storage = array.view(format.storage) if format is not None and format.code else array
     whole = Shard(array.shape, (0,) * array.ndim)
-    request = FillRequest(whole, whole, words, array.dtype, format, workers, None)
     if isinstance(law, ShapedLaw):
         law.check(array.shape)
-        return array.nbytes, prepared(storage, law, request)
-    bound = BoundLaw.of(law, words, array.dtype, format)
-    return array.nbytes, lambda: fill_memory(storage, bound, 0, request.pitches, workers, None)
+    return array.nbytes, prepared(storage, law, FillRequest(whole, whole, words, array.dtype, format, workers, None))

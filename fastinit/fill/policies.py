@@ -164,15 +164,15 @@ def forced() -> bool | None:
     return {"1": True, "0": False}.get(os.environ.get("FASTINIT_PAST_CACHE", ""))
 
 
-def guess(memory: str) -> StorePolicy:
-    """The incumbent before anything was measured.
+def guess(kind: str) -> StorePolicy:
+    """The incumbent before anything was measured, for a kind of memory.
 
     Fresh pages the kernel clears, and leaves in the cache; on Intel's processors a core reads what it overwrites as
     slowly as it writes.
     """
     if not _is_intel():
         return StorePolicy.REGULAR
-    return StorePolicy.PREFETCH if memory == "fresh" else StorePolicy.NON_TEMPORAL
+    return StorePolicy.PREFETCH if kind == "fresh" else StorePolicy.NON_TEMPORAL
 
 
 @cache
@@ -218,26 +218,28 @@ def chosen() -> dict[str, str]:
 class Storing:
     """How one fill stores its chunks, and what its chunks tell of the ways."""
 
-    def __init__(self, kernel: str, layout: str, itemsize: int, code: int, mapped: bool, workers: int) -> None:
-        self.memory = "mapped" if mapped else None
+    def __init__(self, case: Case) -> None:
+        self.case = case  # "resident" in it may be "fresh", chunk by chunk
         self.known: dict[str, Contest] = {}
-        self.case = Case(kernel, layout, itemsize, code, "resident", workers > 1)
 
-    def contest(self, memory: str) -> Contest:
+    def contest(self, kind: str) -> Contest:
         """The contest for a kind of memory, which learns that a fill begins."""
-        if memory not in self.known:
-            self.known[memory] = contest(self.case._replace(memory=memory))
-            self.known[memory].begin()
-        return self.known[memory]
+        if kind not in self.known:
+            self.known[kind] = contest(self.case._replace(memory=kind))
+            self.known[kind].begin()
+        return self.known[kind]
 
     @property
     def largest_chunk(self) -> int | None:
         """How many bytes a thread may take at a time, while ways are compared; else None."""
-        return None if self.contest(self.memory or "resident").chosen else TRIAL_CHUNK
+        return None if self.contest(self.case.memory).chosen else TRIAL_CHUNK
 
     def chunk(self, address: int, size: int, store: Callable[[StorePolicy], None]) -> None:
         """Have a chunk stored in the way that is best, or whose turn it is."""
-        one = self.contest(self.memory or ("resident" if memory.is_resident(address) else "fresh"))
+        kind = self.case.memory
+        if kind == "resident" and not memory.is_resident(address):
+            kind = "fresh"
+        one = self.contest(kind)
         if one.chosen:
             store(one.incumbent)
             return
@@ -250,8 +252,8 @@ class Storing:
         for one in self.known.values():
             one.end()
         decided = {
-            str(self.case._replace(memory=memory)): one.incumbent
-            for memory, one in self.known.items()
+            str(self.case._replace(memory=kind)): one.incumbent
+            for kind, one in self.known.items()
             if one.chosen and not one.kept
         }
         if decided:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
-from numpy.lib.stride_tricks import as_strided
 
 from fastinit import engines
 from fastinit import threads as pool
@@ -66,6 +65,12 @@ class BoundLaw(NamedTuple):
         """The engine for so many elements; constants need none, and load none."""
         return engines.chosen(elements) if self.arguments is not None else None
 
+    def case(self, itemsize: int, layout: str, memory: str, workers: int) -> policies.Case:
+        """What decides how such elements are stored."""
+        kernel = "constant" if self.arguments is None else self.arguments.kernel
+        code = self.format.code if self.format is not None else 0
+        return policies.Case(kernel, layout, itemsize, code, memory, workers > 1)
+
     def run(
         self, engine: engines.Engine | None, line: Array, region: Region, policy: StorePolicy = StorePolicy.REGULAR
     ) -> None:
@@ -107,14 +112,7 @@ class BoundLaw(NamedTuple):
             copy = np.empty((some, cols), line.dtype)
             floats = Region(0, some, 2 * cols, 2 * cols, 1, 2 * (first + r * pitch), 2 * pitch)
             on_floats.run(engine, copy.reshape(-1).view(parts.storage), floats)
-            place_of(line, Region(offset + r * row_step, some, row_step, cols, col_step, 0, 0))[...] = copy
-
-
-def place_of(line: Array, region: Region) -> Array:
-    """The elements of a region, as rows and columns."""
-    offset, rows, row_step, cols, col_step = region[:5]
-    steps = (row_step * line.itemsize, col_step * line.itemsize)
-    return as_strided(line[offset:], (rows, cols), steps)
+            buffers.place_of(line, Region(offset + r * row_step, some, row_step, cols, col_step, 0, 0))[...] = copy
 
 
 @dataclass(frozen=True)
@@ -315,10 +313,8 @@ def storing_of(
     compiled = engines.loaded_compiled()
     if told is not None or compiled is None or (bound.arguments is not None and engine is not compiled):
         return told or policies.REGULAR
-    kernel = "constant" if bound.arguments is None else bound.arguments.kernel
     layout = "rows" if abs(storage.strides[-1]) == storage.itemsize else "transposed"
-    code = bound.format.code if bound.format is not None else 0
-    return policies.Storing(kernel, layout, storage.itemsize, code, mapped, workers)
+    return policies.Storing(bound.case(storage.itemsize, layout, "mapped" if mapped else "resident", workers))
 
 
 def populate(region: Region, address: int, itemsize: int) -> None:

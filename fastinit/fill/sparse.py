@@ -64,9 +64,7 @@ def thin_lines(storage: Array, survivors: int, axis: int, bound: BoundLaw, reque
     if not down and outer:
         bundle = max(outer, key=lambda candidate: candidate.size)
         outer = [candidate for candidate in outer if candidate is not bundle]
-    kernel = bound.arguments.kernel if bound.arguments is not None else "constant"
-    code = bound.format.code if bound.format is not None else 0
-    case = policies.Case(kernel, "rows", storage.itemsize, code, "resident", request.workers > 1)
+    case = bound.case(storage.itemsize, "rows", "resident", request.workers)
     is_complex = storage.dtype.kind == "c"
     passes = not is_complex and policies.goes_past_cache(storage.nbytes, case) and (bundle if down else own).step == 1
     block = STAGED // storage.itemsize if passes else BLOCK

@@ -177,7 +177,7 @@ def test_a_folder_that_cannot_be_written_is_no_error(monkeypatch, nothing_chosen
 def test_a_choice_is_written_once(monkeypatch, nothing_chosen):
     written = []
     monkeypatch.setattr(kept_policies, "keep", written.append)
-    storing = policies.Storing("normal_32", "rows", 4, 0, mapped=False, workers=1)
+    storing = policies.Storing(CASE)
     contest = storing.contest("resident")
     storing.end()
     contest.chosen = True
