@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from typing import Any
+from typing import Any, get_args
 
 from fastinit.address import STREAM
+from fastinit.choices import Flatten, Mode
 from fastinit.cli.options import (
     DONE,
     add_seed,
@@ -106,7 +107,7 @@ def add_to(commands: Any) -> None:
     numbers.add_argument("--scale", type=float, metavar="X", help="for variance_scaling: the variance is scale / fan")
     numbers.add_argument(
         "--mode",
-        choices=("fan_in", "fan_out", "fan_avg", "fan_geo_avg"),
+        choices=get_args(Mode),
         help="which fan the scheme uses; default fan_in",
     )
     numbers.add_argument("--sparsity", type=float, metavar="X", help="for sparse: share of zeros on a line")
@@ -121,7 +122,7 @@ def add_to(commands: Any) -> None:
     )
     numbers.add_argument(
         "--flatten",
-        choices=("torch", "jax"),
+        choices=get_args(Flatten),
         help="for orthogonal: rows are the first dimension (torch), or columns the last (jax)",
     )
     numbers.add_argument(

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ from fastinit.laws.law import real
 
 # What jax.nn.initializers takes for the std of a complex normal of std 1 that is cut at 2.
 JAX_COMPLEX_STD = 0.95311164380491208
-MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
+MODES = get_args(Mode)
 
 
 @dataclass(frozen=True)
