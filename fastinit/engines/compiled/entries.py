@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from importlib import import_module
+from itertools import product
 from types import FunctionType
 from typing import Any
 
@@ -37,20 +39,46 @@ def _kernel(name, law, place):
     return kernel(copy)
 
 
-# (law, placement) -> kernel; each is compiled when it is first called.
-KERNELS = {
-    (law.__name__, placement): _kernel(f"{law.__name__}_{placement}", law, place)
-    for law in LAWS
-    for placement, place in PLACEMENTS.items()
-}
+class Kernels(Mapping[tuple[str, str], Any]):
+    """(law, placement) -> kernel, made when it is first asked for, and compiled when it is first called.
+
+    To make all of them takes 15 ms of the first fill, which needs one.
+    """
+
+    def __init__(self) -> None:
+        self.laws = {law.__name__: law for law in LAWS}
+        self.made: dict[tuple[str, str], Any] = {}
+
+    def __getitem__(self, key: tuple[str, str]) -> Any:
+        """The kernel; KeyError for a law, or a placement, that has none."""
+        found = self.made.get(key)
+        if found is None:
+            law, placement = key
+            made = _kernel(f"{law}_{placement}", self.laws[law], PLACEMENTS[placement])
+            found = self.made.setdefault(key, made)  # of two threads both get the first
+        return found
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Every law in every placement."""
+        return product(self.laws, PLACEMENTS)
+
+    def __len__(self) -> int:
+        """How many there can be."""
+        return len(self.laws) * len(PLACEMENTS)
+
+
+KERNELS = Kernels()
 
 
 def fill(kernel, out, region, stream, domain, reals, integers, code, policy=StorePolicy.REGULAR):  # type: ignore[no-untyped-def]
     """Run a law's kernel on one thread; a law that has none is drawn by the reference engine, with the same bits."""
     by_rows = region.col_step == 1 and (region.rows == 1 or region.cols >= SHORTEST_RUN or are_joined(*region))
-    entry = KERNELS.get((kernel, "rows" if by_rows else "tiles"))
+    key = kernel, "rows" if by_rows else "tiles"
+    entry = KERNELS.made.get(key)
     if entry is None:
-        return reference.fill(kernel, out, region, stream, domain, reals, integers, code)
+        if kernel not in KERNELS.laws:
+            return reference.fill(kernel, out, region, stream, domain, reals, integers, code)
+        entry = KERNELS[key]
     # Numba takes a plain tuple and a plain int four times as fast as a NamedTuple and an IntEnum.
     arguments = (region[:], stream, domain, reals, integers, code, +policy, of_thread.address)
     if (entry, out.dtype) not in _ready:
