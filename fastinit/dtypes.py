@@ -100,6 +100,8 @@ PARTS = {"complex64": FORMATS["float32"], "complex128": FORMATS["float64"]}
 def format_of(array_dtype: np.dtype[Any], dtype: object = None) -> Format | None:
     """The format of a buffer: `dtype` where given, else what its own dtype says; None where that is no float of ours.
 
+    A buffer's own dtype may be given whatever it is, so that complex numbers and integers are asked for like floats.
+
     Raises TypeError where `dtype` cannot be what the elements of the buffer hold.
     """
     own = _own_format(array_dtype)
@@ -110,6 +112,8 @@ def format_of(array_dtype: np.dtype[Any], dtype: object = None) -> Format | None
     except TypeError:
         name = ""
     asked = FORMATS.get(name)
+    if asked is None and name == array_dtype.name:
+        return None
     if asked is None:
         raise TypeError(f"dtype={dtype!r} is not a format fastinit fills; it fills {NAMES}")
     if own is not asked and array_dtype.newbyteorder("=") != asked.storage:

@@ -11,7 +11,7 @@ import numpy as np
 from fastinit import raw_words
 from fastinit.address import Shard
 from fastinit.checking.known import MATRIX, MATRIX_NAME, MATRIX_SEED, PHILOX, Case
-from fastinit.dtypes import FORMATS
+from fastinit.dtypes import storage_dtype
 from fastinit.fill import fill, new
 from fastinit.laws import DeltaOrthogonal, Law, Orthogonal
 from fastinit.products import matmul
@@ -41,7 +41,7 @@ def law_fault(case: Case, dtype: str, expected: str) -> str | None:
     for order, place in (("C", ""), ("F", " in Fortran order")):
         digest = blake2b(digest_size=8)
         for offsets, shape in case.blocks:
-            block = np.empty(shape, FORMATS[dtype].storage, order=order)  # type: ignore[call-overload]
+            block = np.empty(shape, storage_dtype(dtype), order=order)  # type: ignore[call-overload]
             shard = Shard(case.shape, offsets)
             fill(block, case.law, seed=case.seed, name=case.name, dtype=dtype, shard=shard, threads=1)
             digest.update(block.astype(block.dtype.newbyteorder("<")).tobytes())

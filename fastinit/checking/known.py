@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from fastinit import laws
+from fastinit.dtypes import FORMATS, PARTS
 from fastinit.laws import Law, Normal, TruncatedNormal, Uniform
 
 Words = tuple[int, ...]
@@ -31,18 +32,24 @@ STANDARD: tuple[int, int] = (_GENERATOR["standard"]["seed"], _GENERATOR["standar
 
 @dataclass(frozen=True)
 class Case:
-    """What is drawn: a law under a seed and a name, and the blocks, (offsets, shape), of a tensor that are compared."""
+    """What is drawn: a law under a seed and a name, in some dtypes; the blocks, (offsets, shape), that are compared."""
 
     law: Law
     seed: int
     name: str | int
     shape: tuple[int, ...]
     blocks: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    dtypes: tuple[str, ...] = tuple(FORMATS)
 
 
 def _far(law: Law, seed: int, name: str | int) -> Case:
     """A tensor of 2^58 elements in rows of 8: its beginning, and where the element's number has 41 bits."""
     return Case(law, seed, name, (2**55, 8), (((0, 0), (125, 8)), ((2**37 - 12, 0), (24, 8))))
+
+
+def _far_complex(law: Law, seed: int, name: str | int) -> Case:
+    """A tensor of 2^57 complex numbers in rows of 8: its beginning, and where a part's number has 42 bits."""
+    return Case(law, seed, name, (2**54, 8), (((0, 0), (125, 8)), ((2**37 - 12, 0), (24, 8))), tuple(PARTS))
 
 
 def _whole(law: Law, seed: int, name: str | int, *shape: int) -> Case:
@@ -65,6 +72,9 @@ CASES = {
     "truncated normal": _far(TruncatedNormal(0.1, 0.3, -0.2, 0.7), 20260101, 5),
     "half-line": _far(TruncatedNormal(0.0, 1.0, 1.0, math.inf), 0, ""),
     "laplace": _far(laws.Laplace(0.25, 0.02), 8, "noise"),
+    "complex normal": _far_complex(laws.ComplexNormal(0.5 - 2.0j, 0.02), 2**64 - 1, "größe"),
+    "complex uniform": _far_complex(laws.ComplexUniform(0.05), 1, "layers.0.weight"),
+    "complex truncated normal": _far_complex(laws.ComplexTruncatedNormal(0.3, 0.5), 3, 5),
     "step bias": _far(laws.StepBias(), 6, "layers.0.mixer.dt_proj.bias"),
     "log of uniform": _far(laws.LogOfUniform(), 7, "layers.0.mixer.A_log"),
     "sparse, down the columns": _whole(laws.Sparse(Normal(0.0, 1.0), 0.75, axis=0), 2, "rec", 96, 24),
@@ -118,6 +128,12 @@ ANSWERS = {
     ("laplace", "bfloat16"): "25a5a3ce105d2300",
     ("laplace", "float8_e4m3fn"): "68f6126fcf83a227",
     ("laplace", "float8_e5m2"): "56f5121ae4968d8d",
+    ("complex normal", "complex64"): "006ca8449ce00a11",
+    ("complex normal", "complex128"): "9dcbe45e510ed121",
+    ("complex uniform", "complex64"): "890fcd68a04b9a9f",
+    ("complex uniform", "complex128"): "689f3851fe6d5db4",
+    ("complex truncated normal", "complex64"): "620ed5b18abcff52",
+    ("complex truncated normal", "complex128"): "a7c35128fb86ecf4",
     ("step bias", "float64"): "29395831710897eb",
     ("step bias", "float32"): "e3edd5052aa86089",
     ("step bias", "float16"): "327ce77ec9d9ca83",

@@ -23,7 +23,7 @@ from fastinit.cli.options import (
     seeded,
     shape,
 )
-from fastinit.dtypes import FORMATS
+from fastinit.dtypes import FORMATS, PARTS
 from fastinit.fans import LAYOUTS
 from fastinit.files.npy import Report, fill_file, stored_shape
 from fastinit.laws import Law
@@ -215,7 +215,8 @@ def _apart(report: Report) -> str:
 
 def _summary(report: Report, *, durable: bool) -> str:
     """What a person wants to know of a file that was filled."""
-    seen = (
+    seen = "of the magnitudes " if report.dtype in PARTS else ""
+    seen += (
         "of all elements"
         if report.measured_elements == report.elements
         else f"of {report.measured_elements:,} of {report.elements:,} elements, every 16th MiB"

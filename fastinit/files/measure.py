@@ -16,7 +16,7 @@ PIECE = 1 << 13  # elements; 64 KiB as float64 stay in the cache: 0.25 ms a MiB,
 
 @dataclass(frozen=True)
 class Measured:
-    """What `elements` values of a file came to, complex ones by their moduli. NaN where there were none."""
+    """What `elements` values of a file came to, complex ones by their magnitudes. NaN where there were none."""
 
     elements: int
     mean: float
@@ -53,5 +53,5 @@ def combine(tallies: np.ndarray[Any, Any], about: float) -> Measured:
 
 
 def numbers(storage: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
-    """The numbers that raw storage stands for; of complex ones their moduli."""
+    """The numbers that raw storage stands for; of complex ones their magnitudes."""
     return np.asarray(np.abs(storage)) if storage.dtype.kind == "c" else decoded(storage, dtype)

@@ -61,7 +61,7 @@ class Report:
     expected_mean, expected_std
                        those of the law, before rounding to the file's dtype
 
-    Of complex numbers all of these are of their moduli.
+    Of complex numbers all of these are of their magnitudes.
     """
 
     path: str

@@ -36,7 +36,8 @@ def fill(
 
     buf       a writable ndarray of any shape, order and non-overlapping strides, a memory map included, or anything
               NumPy wraps without a copy (buffer protocol, DLPack: a PyTorch CPU tensor). float64, float32, float16,
-              bfloat16, float8_e4m3fn and float8_e5m2; constants and patterns fill every numeric dtype.
+              bfloat16, float8_e4m3fn and float8_e5m2; complex64 and complex128 for laws that have a complex form;
+              constants and patterns fill every numeric dtype.
     law       one of fastinit.laws: Normal(0.0, 0.02), ...
     seed      integer in [0, 2^64). None draws a fresh one, so two calls differ, and logs it (logger "fastinit", level
               INFO); refused with `shard`.
@@ -137,7 +138,7 @@ def new(
         seed=seed,
         name=name,
         shard=shard,
-        dtype=dtype if dtype in FORMATS else None,
+        dtype=dtype,
         threads=threads,
         progress=progress,
         stream=stream,

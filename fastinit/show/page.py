@@ -41,6 +41,7 @@ def html(shown: Shown, title: str) -> str:
         f"in {len(shown.files):,} file{'s' * (len(shown.files) != 1)}": size(shown.bytes),
         "with a law": f"{known:,}",
         "marked": f"{marked:,}",
+        **({"shown of complex numbers": "magnitudes"} if shown.complex else {}),
     }
     several = len(shown.files) > 1
     return page(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from fastinit.dtypes import FORMATS, Format
+from fastinit.dtypes import FORMATS, PARTS, Format
 from fastinit.files.safetensors import DTYPES, bits_of
 from fastinit.formatting import printable, size, some_of
 from fastinit.laws import Law
@@ -171,6 +171,11 @@ class Shown:
         return sum(tensor.bytes for tensor in self.tensors)
 
     @property
+    def complex(self) -> bool:
+        """Whether a tensor has complex numbers, of which the magnitudes are shown."""
+        return any(tensor.dtype in PARTS for tensor in self.tensors)
+
+    @property
     def gigabytes_per_second(self) -> float:
         """Speed, in 10^9 bytes a second."""
         return self.bytes / self.seconds / 1e9 if self.seconds else 0.0
@@ -185,10 +190,11 @@ class Shown:
         passed_over = sum(not tensor.decoded for tensor in self.tensors)
         rest = f", {passed_over:,} of dtypes that fastinit cannot decode" if passed_over else ""
         named = f": {some_of(marked, 3)}" if marked else ""
+        planar = "; of complex numbers the magnitudes are shown" if self.complex else ""
         return (
             f"{count:,} tensor{'s' * (count != 1)}, {self.elements:,} elements, {size(self.bytes)} in {files:,} "
             f"file{'s' * (files != 1)}; {fitting:,} of {known:,} with a law follow it, {len(marked):,} marked"
-            f"{named}{rest}"
+            f"{named}{rest}{planar}"
         )
 
 

@@ -172,6 +172,17 @@ def test_the_report_names_law_seed_speed_and_both_deviations(
     assert abs(values.std() - math.sqrt(2 / 8192)) < 4 * math.sqrt(2 / 8192) / math.sqrt(2 * values.size)
 
 
+def test_what_is_measured_of_complex_numbers_is_said_to_be_magnitudes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"fill {tmp_path}/w.npy --shape 30,40 --dtype complex128 --scheme he_normal --seed 0"
+    assert run(*words.split()) == 0
+    magnitudes = np.abs(np.load(tmp_path / "w.npy"))
+    out = capsys.readouterr().out
+    assert f"mean  {magnitudes.mean():.6g} measured" in out
+    assert re.search(r"std   \S+ measured, \S+ expected \(of the magnitudes of all elements\)", out)
+
+
 def test_a_drawn_seed_is_printed_and_gives_the_file_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("fill", tmp_path / "a.npy", "--shape", "100", "--scheme", "normal") == 0
     assert run("fill", tmp_path / "b.npy", "--shape", "100", "--scheme", "normal", "--quiet") == 0

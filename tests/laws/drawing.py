@@ -38,8 +38,8 @@ LAWS = {
 def empty(shape, dtype, order="C"):
     """A buffer whose every byte is 0xA5, so that an element left out shows."""
     count = math.prod(shape) if isinstance(shape, tuple) else shape
-    raw = np.full(count * np.dtype(STORAGE[dtype]).itemsize, 0xA5, np.uint8)
-    return raw.view(STORAGE[dtype]).reshape(shape, order=order)
+    storage = np.dtype(STORAGE.get(dtype, dtype))
+    return np.full(count * storage.itemsize, 0xA5, np.uint8).view(storage).reshape(shape, order=order)
 
 
 def draw(law, shape, dtype, **options):

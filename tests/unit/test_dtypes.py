@@ -166,6 +166,17 @@ def test_a_dtype_that_is_no_float_of_ours_has_no_format(name):
     assert format_of(np.dtype(name)) is None
 
 
+@pytest.mark.parametrize("name", ["uint16", "int32", "bool", "complex64", "complex128"])
+def test_the_dtype_of_the_buffer_may_be_said_again(name):
+    assert format_of(np.dtype(name), name) is None
+    assert format_of(np.dtype(name), np.dtype(name)) is None
+    x, y = np.empty(5, name), np.empty(5, name)
+    law = laws.Normal() if name.startswith("complex") else laws.Constant(1)
+    fastinit.fill(x, law, seed=0, dtype=name)
+    fastinit.fill(y, law, seed=0)
+    assert np.array_equal(x, y)
+
+
 @pytest.mark.parametrize(
     ("own", "asked"),
     [("float32", "bfloat16"), ("float16", "bfloat16"), ("uint8", "bfloat16"), ("uint16", "float8_e5m2")]

@@ -250,6 +250,34 @@ def p_value(tensor: TensorShown) -> float:
     return float(stats.chisquare(observed, expected * (observed.sum() / expected.sum())).pvalue)
 
 
+PLANAR = {
+    "complex normal": laws.ComplexNormal(0.0, 0.2),
+    "complex normal about another mean": laws.ComplexNormal(0.5 - 2.0j, 0.3),
+    "disc": laws.ComplexUniform(0.25),
+    "cut disc": laws.ComplexTruncatedNormal(1.0, 2.0),
+}
+
+
+@pytest.mark.parametrize("case", PLANAR)
+def test_magnitudes_of_complex_numbers_fit_their_law_and_no_other(case, tmp_path):
+    x = drawn(PLANAR[case], 400_000, "complex64")
+    tensor = one(store(tmp_path / "x.safetensors", {"x": x}, said(x=PLANAR[case])))
+    assert tensor.law == PLANAR[case]
+    assert tensor.remarks == ()
+    assert p_value(tensor) > 1e-4
+    wider = one(store(tmp_path / "wider.safetensors", {"x": np.complex64(1.05) * x}, said(x=PLANAR[case])))
+    assert p_value(wider) < 1e-9
+    assert any(remark.startswith("std +") for remark in wider.remarks)
+
+
+def test_the_table_and_the_page_say_that_magnitudes_of_complex_numbers_are_shown(tmp_path):
+    shown = show(store(tmp_path / "x.safetensors", {"x": drawn(PLANAR["disc"], 100, "complex64")}))
+    assert shown.summary.endswith("; of complex numbers the magnitudes are shown")
+    assert "<dt>shown of complex numbers</dt><dd>magnitudes</dd>" in shown.html()
+    plain = show(store(tmp_path / "y.safetensors", {"x": drawn(laws.Normal(), 100)}))
+    assert "complex" not in plain.summary + plain.html()
+
+
 STRUCTURES = {
     "sparse": (laws.Sparse(laws.Normal(0.0, 0.1), sparsity=0.9), (500, 300)),
     "sparser": (laws.Sparse(laws.Normal(0.5, 0.1), nonzeros=1), (1000, 100)),

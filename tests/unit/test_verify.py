@@ -20,6 +20,9 @@ from fastinit.files.safetensors import SafetensorsError, Slot, lay_out, read_hea
 from fastinit.fill import fill
 from fastinit.laws import (
     Blocks,
+    ComplexNormal,
+    ComplexTruncatedNormal,
+    ComplexUniform,
     Constant,
     DeltaOrthogonal,
     Normal,
@@ -46,6 +49,14 @@ TENSORS = (
     Tensor("integers", (5, 7), "int64", Constant(-3)),
     Tensor("flags", (11,), "bool", Constant(True)),
     Tensor("complex", (9,), "complex64", Constant(1 - 2j)),
+    Tensor("complex normal", (300, 101), "complex64", ComplexNormal(0.5 - 2j, 0.3)),
+    Tensor("complex by a real law", (99, 7), "complex64", Normal(0.0, 0.02)),
+    Tensor("disc", (701,), "complex64", ComplexUniform(0.25)),
+    Tensor("cut disc", (70, 11), "complex64", ComplexTruncatedNormal(1.0, 2.0)),
+    Tensor("unitary", (30, 20), "complex64", Orthogonal()),
+    Tensor("sparse complex", (60, 50), "complex64", Sparse(nonzeros=5)),
+    Tensor("padded complex", (60, 50), "complex64", Padded(Normal(), 4)),
+    Tensor("complex parts", (70, 30), "complex64", Blocks(((40, Normal()), (30, ComplexUniform(1.0))))),
     Tensor("scalar", (), "float32", Constant(-0.0)),
     Tensor("empty", (0, 4), "float32", Normal()),
     Tensor("identity", (40, 50), "float32", Identity()),
@@ -69,7 +80,7 @@ TENSORS = (
     Tensor("gate", (64,), "int64", Blocks(((16, Constant(0)), (16, Constant(1)), (32, Constant(0))))),
     Tensor("no parts", (0, 4), "float32", Blocks(((0, Normal()),))),
 )
-TOLERANT = {"orthogonal", "orthogonal bfloat16", "delta", "delta an expert", "lstm", "lstm, inner"}
+TOLERANT = {"unitary", "orthogonal", "orthogonal bfloat16", "delta", "delta an expert", "lstm", "lstm, inner"}
 NONEMPTY = [tensor.name for tensor in TENSORS if tensor.elements]
 
 
