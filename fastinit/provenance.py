@@ -30,7 +30,7 @@ from fastinit.files.safetensors import LARGEST_HEADER, Header, Slot, refuse, uni
 from fastinit.laws.law import Law, ShapedLaw
 from fastinit.laws.law_json import from_json, to_json
 from fastinit.laws.replayed import cost_of
-from fastinit.plan import Tensor
+from fastinit.plan import Plan, Tensor
 
 EDITED = "fastinit.edited"
 BESIDE = ".edited.json"
@@ -143,7 +143,8 @@ def file_of(path: Path, header: Header, *, foreign: bool = False) -> File:
             refuse(
                 path,
                 f"has no {key} in its metadata, so nobody can tell what it began as: fastinit did not write it, or a "
-                "program that saved it since dropped the metadata; save_file(tensors, path, metadata) keeps it",
+                "program that saved it since dropped the metadata (save_file(tensors, path, metadata) keeps it). "
+                "Where you know it, say it: verify(path, plan=..., seed=...), `fastinit verify --plan FILE --seed N`",
             )
     if said["fastinit.stream"] != STREAM:
         refuse(path, f"was drawn from the stream {said['fastinit.stream']!r:.100}; this version computes {STREAM!r}")
@@ -159,6 +160,20 @@ def file_of(path: Path, header: Header, *, foreign: bool = False) -> File:
         if name in known:
             refuse(path, f"has the tensor {name!r:.100} among its laws and among what was edited; it is one of them")
     return File(path, header, seed, known, edited | overwritten, overwritten)
+
+
+def file_as_planned(path: Path, header: Header, plan: Plan, seed: int) -> File:
+    """A file whose tensors are those of a plan, whatever its metadata says, or does not.
+
+    Raises SafetensorsError where a tensor has another shape or dtype than the plan gives it.
+    """
+    known = {tensor.name: tensor for tensor in plan.tensors if tensor.name in header.slots}
+    for name, tensor in known.items():
+        slot = header.slots[name]
+        for what, found, planned in (("shape", slot.shape, tensor.shape), ("dtype", slot.dtype, tensor.dtype)):
+            if found != planned:
+                refuse(path, f"has the tensor {name!r:.100} with {what} {found}; the plan has {what} {planned}")
+    return File(path, header, seed, known)
 
 
 def _laws(path: Path, header: Header, text: str) -> dict[str, Tensor]:

@@ -31,13 +31,13 @@ def add_to(commands: Any) -> None:
     """Add the commands."""
     plan = command(commands, "plan", "show which law each tensor of a checkpoint gets", EXAMPLES)
     plan.set_defaults(run=_run_plan)
-    _add_source(plan)
+    add_source(plan)
     plan.add_argument("-o", "--output", metavar="FILE", help="write the plan as JSON, for fastinit write --plan")
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
 
     written = command(commands, "write", "write a checkpoint of freshly initialised weights", EXAMPLES)
     written.set_defaults(run=_run_write)
-    _add_source(written)
+    add_source(written)
     written.add_argument(
         "-o",
         "--output",
@@ -53,7 +53,7 @@ def add_to(commands: Any) -> None:
     known.set_defaults(run=_run_recipes)
 
 
-def _add_source(parser: argparse.ArgumentParser) -> None:
+def add_source(parser: argparse.ArgumentParser) -> None:
     """Where the plan comes from: a plan, shapes and rules, or a model's own code."""
     source = parser.add_argument_group("the plan")
     source.add_argument("--plan", metavar="FILE", help="a plan, as `fastinit plan -o` writes it")
@@ -97,7 +97,13 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _planned(options: argparse.Namespace) -> tuple[Plan, dict[str, bytes]]:
+def says_a_plan(options: argparse.Namespace) -> bool:
+    """Whether an option of those that `add_source` adds was given."""
+    names = ("plan", "shapes", "rules", "recipe", "tie", "config", "architecture", "model", "dtype")
+    return bool(options.set) or any(getattr(options, name) is not None for name in names)
+
+
+def planned(options: argparse.Namespace) -> tuple[Plan, dict[str, bytes]]:
     """The plan, and the small files that belong beside it."""
     if options.architecture and not options.config:
         raise ValueError("--architecture belongs to a --config")
@@ -149,7 +155,7 @@ def _run_recipes(options: argparse.Namespace) -> int:
 
 
 def _run_plan(options: argparse.Namespace) -> int:
-    plan, _ = _planned(options)
+    plan, _ = planned(options)
     if options.output is not None:
         plan.save(options.output)
     if options.json:
@@ -164,7 +170,7 @@ def _run_plan(options: argparse.Namespace) -> int:
 
 
 def _run_write(options: argparse.Namespace) -> int:
-    plan, beside = _planned(options)
+    plan, beside = planned(options)
     seed, progress = seeded(options)
     count = len(split(plan, options.shard_size))
     announce(

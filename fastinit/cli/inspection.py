@@ -7,6 +7,7 @@ import dataclasses
 import json
 from typing import Any
 
+from fastinit.cli.checkpoint import add_source, planned, says_a_plan
 from fastinit.cli.options import DONE, FAILED, command, plain, progress_of
 from fastinit.cli.terminal import painter, width
 from fastinit.files.small import save
@@ -19,6 +20,7 @@ from fastinit.verify import EDITED_SINCE, Verdict, Verified, verify
 EXAMPLES = """
   fastinit verify out                      # exit code 0 only if every tensor is as initialised
   fastinit verify trained --sample 0.01    # which weights never moved
+  fastinit verify trained --plan plan.json --seed 0    # of files that another program saved
   fastinit show out --html weights.html
 """
 MOST_SHOWN = 20  # tensors that differ, in the report for people
@@ -27,7 +29,7 @@ MOST_SHOWN = 20  # tensors that differ, in the report for people
 def add_to(commands: Any) -> None:
     """Add the commands."""
     check = command(commands, "verify", "compare a checkpoint, bit by bit, with what it was initialised to", EXAMPLES)
-    check.add_argument("path", help="a .safetensors file that fastinit wrote, or a folder of them")
+    check.add_argument("path", help="a .safetensors file, or a folder of them; without a plan, one that fastinit wrote")
     check.add_argument(
         "--sample",
         type=float,
@@ -35,6 +37,14 @@ def add_to(commands: Any) -> None:
         metavar="X",
         help="share of the elements to compare; default 1, which is all",
     )
+    check.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="the seed that it was written with; for files whose metadata does not say it, with a plan, or what "
+        "`fastinit write` was given in place of one",
+    )
+    add_source(check)
     check.set_defaults(run=_run_verify)
 
     look = command(commands, "show", "show what the tensors of safetensors files hold, beside their laws", EXAMPLES)
@@ -51,8 +61,21 @@ def add_to(commands: Any) -> None:
 
 
 def _run_verify(options: argparse.Namespace) -> int:
+    plan = planned(options)[0] if says_a_plan(options) else None
+    if (plan is None) != (options.seed is None):
+        raise ValueError(
+            "a plan (--plan FILE, or what `fastinit write` was given in its place) and --seed go together; pass both, "
+            "or neither where the files' metadata says them"
+        )
     with progress_of(options) as progress:
-        report = verify(options.path, sample=options.sample, threads=options.threads, progress=progress.show)
+        report = verify(
+            options.path,
+            plan=plan,
+            seed=options.seed,
+            sample=options.sample,
+            threads=options.threads,
+            progress=progress.show,
+        )
     if options.json:
         print(json.dumps(plain(dataclasses.asdict(report) | {"ok": report.ok})))
     elif not options.quiet:

@@ -10,22 +10,24 @@ import errno
 import os
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fastinit import engines
+from fastinit.address import stream_words
 from fastinit.files.anyones import read_index
 from fastinit.files.folder import INDEX, shard_names
 from fastinit.files.safetensors import bits_of, read_header, refuse
 from fastinit.floating_point import in_default_mode
 from fastinit.laws.blocks import leaves
 from fastinit.laws.law import real
-from fastinit.plan import Tensor, some_of
+from fastinit.plan import Plan, Tensor, some_of
 from fastinit.printable import printable
 from fastinit.progress import AnyProgress, Progress, following
-from fastinit.provenance import File, file_of, in_words, is_edited, refuse_costly
+from fastinit.provenance import File, file_as_planned, file_of, in_words, is_edited, refuse_costly
 from fastinit.threads import resolve
 from fastinit.verify.audit import Tally, audit, has_tolerance
 
@@ -34,6 +36,9 @@ CLOSE = "as initialised to a tolerance"
 DIFFERS = "differs"
 UNKNOWN = "unknown law"
 EDITED_SINCE = "edited"
+MISSING = "missing"
+
+Reader = Callable[[list[Path]], list[File]]
 
 SHARD = re.compile(r"(.*)-\d{5}-of-(\d{5})\.safetensors")  # files of such names are one checkpoint
 
@@ -46,7 +51,7 @@ class Verdict:
     status     "as initialised", also where an edit drew it again; "as initialised to a tolerance" (an orthogonal law,
                whose last bits are those of a linear algebra library); "differs"; "unknown law": the file's metadata has
                none for this tensor; "edited": an edit made elements that cannot be drawn again, and those that can,
-               `compared`, are as initialised
+               `compared`, are as initialised; "missing": the plan has it and no file does
     differing  how many of the compared elements differ
     index      of the first that differs, in row-major order; None where none does
     found      its value in the file
@@ -140,6 +145,8 @@ class Verified:
 def verify(
     path: str | os.PathLike[str],
     *,
+    plan: Plan | None = None,
+    seed: int | None = None,
     sample: float = 1.0,
     threads: int | None = None,
     progress: AnyProgress = None,
@@ -148,6 +155,9 @@ def verify(
 
     path      a safetensors file that fastinit wrote, or a folder of them; with model.safetensors.index.json, the files
               it lists, which must hold the tensors it says
+    plan, seed
+              what the tensors were drawn from, for files whose metadata does not say it: those that another program
+              saved after training, as transformers' save_pretrained does. Given together, and then they count.
     sample    share of the elements to compare, in (0, 1]: a fixed subset of pieces of about a MiB, spread evenly, and
               at least one of every tensor. The tensors' `compared` say what was seen.
     threads   default set_num_threads, FASTINIT_NUM_THREADS, or the CPUs this process may use
@@ -155,18 +165,29 @@ def verify(
               what `sample` passes over counts as done
 
     All headers are read and checked before the first element. Raises SafetensorsError (a ValueError) for a file that is
-    no safetensors file, that fastinit did not write, whose metadata is damaged, whose stream this version does not
-    compute, or whose tensors are not those that the index lists; FileNotFoundError for a file that is missing.
+    no safetensors file, whose metadata is damaged, whose stream this version does not compute, or whose tensors are not
+    those that the index lists; without a plan, for one that fastinit did not write; with a plan, for a tensor of
+    another shape or dtype; ValueError for a plan without a seed, and the other way round; FileNotFoundError for a file
+    that is missing.
     Memory: two or three MiB a thread; for a sparse law along other than the last dimension 50 MiB more; for an
     orthogonal law, a matrix.
     """
+    if (plan is None) != (seed is None):
+        raise ValueError(
+            f"plan is {'None' if plan is None else 'given'} and seed is {seed}: pass both, the plan that was written "
+            "and the seed it was written with, or neither where the files' metadata says them"
+        )
     share = real(sample, "sample")
     if not 0 < share <= 1:
         raise ValueError(f"sample is {share}; it is the share of the elements to compare, in (0, 1]")
     workers = resolve(threads)
     report = following(progress)
     begin = time.perf_counter()
-    checkpoint = _open(Path(path))
+    read: Reader = _read
+    if plan is not None and seed is not None:
+        stream_words(seed, "")
+        read = partial(_read_as_planned, plan, seed)
+    checkpoint = _open(Path(path), read)
     refuse_costly(checkpoint)
     total = sum(file.bytes for file in checkpoint)
     engine = engines.engine_for(sum(file.elements for file in checkpoint))
@@ -180,6 +201,9 @@ def verify(
         done += file.bytes
         if report is not None:
             report(done, total)
+    if plan is not None:
+        held = {one.name for one in verdicts}
+        verdicts += [_missing(tensor) for tensor in plan.tensors if tensor.name not in held]
     names = tuple(file.path.name for file in checkpoint)
     return Verified(os.fspath(path), names, tuple(verdicts), nbytes, time.perf_counter() - begin)
 
@@ -207,6 +231,15 @@ def _verdict(file: File, name: str, tally: Tally) -> Verdict:
     )
 
 
+def _missing(tensor: Tensor) -> Verdict:
+    return Verdict(
+        *(tensor.name, "", tensor.dtype, tensor.shape, tensor.elements, 0, MISSING, 0),
+        index=None,
+        found=None,
+        expected=None,
+    )
+
+
 def _part(tensor: Tensor, index: tuple[int, ...]) -> str | None:
     """The slice that an element is of, where the tensor is made of parts."""
     for leaf in leaves(tensor.law, tensor.shape):
@@ -227,13 +260,13 @@ def _unravel(index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
 # --- what the files say of themselves ---------------------------------------------------------------------------------
 
 
-def _open(path: Path) -> list[File]:
+def _open(path: Path, read: Reader) -> list[File]:
     """The files of a checkpoint, in order, with their headers."""
     if not path.is_dir():
-        return _read([path])
+        return read([path])
     if (path / INDEX).exists():
-        return _listed(path / INDEX)
-    files = {file.path.name: file for file in _read(sorted(path.glob("*.safetensors")))}
+        return _listed(path / INDEX, read)
+    files = {file.path.name: file for file in read(sorted(path.glob("*.safetensors")))}
     if not files:
         raise FileNotFoundError(errno.ENOENT, f"{path} holds no .safetensors file; name a file or a folder of them")
     for prefix, count in sorted({shard.groups() for shard in map(SHARD.fullmatch, files) if shard}):
@@ -245,10 +278,10 @@ def _open(path: Path) -> list[File]:
     return list(files.values())
 
 
-def _listed(index: Path) -> list[File]:
+def _listed(index: Path, read: Reader) -> list[File]:
     """The files that an index lists, which hold exactly the tensors it says and come from one seed and plan."""
     _, places = read_index(index)
-    files = _read([index.parent / name for name in sorted(set(places.values()))])
+    files = read([index.parent / name for name in sorted(set(places.values()))])
     holders: dict[str, list[str]] = {}
     for file in files:
         for tensor in file.header.slots:
@@ -281,3 +314,8 @@ def _read(paths: list[Path]) -> list[File]:
     headers = [read_header(path) for path in paths]
     foreign = any(map(is_edited, paths, headers))
     return [file_of(path, header, foreign=foreign) for path, header in zip(paths, headers, strict=True)]
+
+
+def _read_as_planned(plan: Plan, seed: int, paths: list[Path]) -> list[File]:
+    """The files, of which a plan says what is in them."""
+    return [file_as_planned(path, read_header(path), plan, seed) for path in paths]

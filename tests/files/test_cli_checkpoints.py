@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from fastinit.cli import main
 from fastinit.cli.options import size
@@ -82,6 +84,26 @@ def test_write_verify_and_show_agree_from_end_to_end(
     said = capsys.readouterr().out
     assert "a.weight  differs: 1 of 60,000 elements differ (0.00167 %), first at [299, 199]: " in said
     assert "2 of 3 tensors are as initialised" in said
+
+
+def test_files_whose_metadata_was_dropped_are_verified_with_a_plan_and_a_seed(
+    tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run("write", *source, "-o", out, "--seed", 3, "--quiet") == 0
+    assert run("plan", *source, "-o", tmp_path / "plan.json") == 0
+    arrays = load_file(out / "model.safetensors")
+    trained = {**arrays, "b.weight": arrays["b.weight"] + np.float32(1), "new": arrays["a.bias"]}
+    save_file({name: array for name, array in trained.items() if name != "a.bias"}, out / "model.safetensors")
+    assert run("verify", out) == 1
+    assert "`fastinit verify --plan FILE --seed N`" in capsys.readouterr().err
+    for plan in (["--plan", str(tmp_path / "plan.json")], source):
+        assert run("verify", out, *plan, "--seed", 3) == 1
+        said = capsys.readouterr().out
+        assert "b.weight  differs: all 30,000 elements differ (100 %), first at [0, 0]: " in said
+        assert "new  unknown law\n" in said
+        assert "a.bias  missing\n" in said
+        assert "1 of 4 tensors are as initialised" in said
 
 
 def test_json_is_one_object_for_machines(tmp_path: Path, source: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,6 +193,9 @@ def test_a_recipe_takes_the_place_of_rules(tmp_path: Path, capsys: pytest.Captur
         ("write --shapes {s} --rules {r} -o {o} --seed -1", "seed is -1"),
         ("plan --shapes {s} --recipe gpt2 --set layers", "give a name and a number"),
         ("verify {o} --sample 2", "sample is 2.0"),
+        ("verify {o} --seed 2", "--seed go together; pass both"),
+        ("verify {o} --shapes {s} --rules {r}", "--seed go together; pass both"),
+        ("verify {o} --seed 2 --dtype bf16", "pass --plan, or --shapes with either --rules or --recipe"),
     ],
 )
 def test_a_command_line_that_makes_no_sense_exits_with_2(

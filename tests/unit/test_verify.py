@@ -586,3 +586,80 @@ def test_memory_is_bounded_for_a_file_of_a_gib(tmp_path, law):
     assert done.returncode == 0, done.stderr
     before, after = map(int, done.stdout.split())  # in KiB
     assert after - before < 150 << 10
+
+
+# --- with a plan, for files whose metadata is lost --------------------------------------------------------------------
+
+
+def saved_since(folder: Path) -> Path:
+    """The tensors of a checkpoint as another program saves them, without any metadata."""
+    path = written(folder, WITHOUT_FLOAT8)
+    arrays = safetensors.numpy.load_file(path)
+    safetensors.numpy.save_file(arrays, path)
+    with pytest.raises(SafetensorsError, match=r"verify\(path, plan=..., seed=...\)"):
+        verify(path)
+    return path
+
+
+WITHOUT_FLOAT8 = tuple(tensor for tensor in TENSORS if "float8" not in tensor.dtype and tensor.elements)
+
+
+def test_a_plan_and_a_seed_stand_for_metadata_that_was_lost(tmp_path, engine):
+    path = saved_since(tmp_path)
+    result = verify(path, plan=Plan(WITHOUT_FLOAT8), seed=5)
+    assert result.ok
+    assert result.compared == sum(tensor.elements for tensor in WITHOUT_FLOAT8)
+    drawn = {tensor.name for tensor in WITHOUT_FLOAT8 if "Normal" in repr(tensor.law)}
+    wrong = {one.name for one in verify(path, plan=Plan(WITHOUT_FLOAT8), seed=6).tensors if one.status == "differs"}
+    assert drawn <= wrong
+
+
+def test_a_flipped_bit_is_found_with_a_plan_too(tmp_path):
+    path = saved_since(tmp_path)
+    flip(path, "complex normal", 70, 3)
+    (other,) = verify(path, plan=Plan(WITHOUT_FLOAT8), seed=5).others
+    assert (other.name, other.status, other.differing) == ("complex normal", "differs", 1)
+    assert other.index == np.unravel_index(70, (300, 101))
+
+
+def test_the_plan_counts_where_the_metadata_says_another_seed(tmp_path):
+    path = written(tmp_path, WITHOUT_FLOAT8)
+    assert verify(path).ok
+    assert not verify(path, plan=Plan(WITHOUT_FLOAT8), seed=6).ok
+
+
+def test_a_tensor_that_only_the_plan_or_only_the_file_has_is_named(tmp_path):
+    path = saved_since(tmp_path)
+    more = Tensor("more", (7, 3), "float32", Normal())
+    result = verify(path, plan=Plan([*WITHOUT_FLOAT8[1:], more]), seed=5)
+    assert {one.name: one.status for one in result.others} == {WITHOUT_FLOAT8[0].name: "unknown law", "more": "missing"}
+    assert not result.ok
+    missing = result.others[-1]
+    assert (missing.file, missing.shape, missing.elements, missing.compared) == ("", (7, 3), 21, 0)
+
+
+@pytest.mark.parametrize(("change", "what"), [({"shape": (1000, 300)}, "shape"), ({"dtype": "float16"}, "dtype")])
+def test_a_tensor_of_another_shape_or_dtype_than_the_plan_has_is_refused_by_name(tmp_path, change, what):
+    path = saved_since(tmp_path)
+    plan = Plan([replace(WITHOUT_FLOAT8[0], **change), *WITHOUT_FLOAT8[1:]])
+    with pytest.raises(SafetensorsError, match=rf"has the tensor 'normal' with {what} \S.*; the plan has {what}"):
+        verify(path, plan=plan, seed=5)
+
+
+def test_a_plan_without_a_seed_and_a_seed_without_a_plan_are_refused(tmp_path):
+    path = written(tmp_path)
+    with pytest.raises(ValueError, match="plan is given and seed is None: pass both"):
+        verify(path, plan=Plan(TENSORS))
+    with pytest.raises(ValueError, match="plan is None and seed is 5: pass both"):
+        verify(path, seed=5)
+    with pytest.raises(ValueError, match="seed"):
+        verify(path, plan=Plan(TENSORS), seed=-1)
+
+
+def test_shards_that_another_program_saved_are_verified_by_their_index(tmp_path):
+    write(Plan(WITHOUT_FLOAT8), tmp_path, seed=5, durable=False, shard_size=500_000)
+    for path in tmp_path.glob("*.safetensors"):
+        safetensors.numpy.save_file(safetensors.numpy.load_file(path), path)
+    result = verify(tmp_path, plan=Plan(WITHOUT_FLOAT8), seed=5)
+    assert result.ok
+    assert len(result.files) > 1
