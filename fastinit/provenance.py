@@ -170,9 +170,15 @@ def file_as_planned(path: Path, header: Header, plan: Plan, seed: int) -> File:
     known = {tensor.name: tensor for tensor in plan.tensors if tensor.name in header.slots}
     for name, tensor in known.items():
         slot = header.slots[name]
-        for what, found, planned in (("shape", slot.shape, tensor.shape), ("dtype", slot.dtype, tensor.dtype)):
-            if found != planned:
-                refuse(path, f"has the tensor {name!r:.100} with {what} {found}; the plan has {what} {planned}")
+        said = f"has the tensor {name!r:.100} with"
+        if slot.shape != tensor.shape:
+            refuse(path, f"{said} shape {slot.shape}; the plan has shape {tensor.shape}")
+        if slot.dtype != tensor.dtype:
+            refuse(
+                path,
+                f"{said} dtype {slot.dtype}; the plan has dtype {tensor.dtype}; a plan of the file's dtype is needed "
+                f"(`fastinit verify` and `fastinit plan` take --dtype {slot.dtype})",
+            )
     return File(path, header, seed, known)
 
 

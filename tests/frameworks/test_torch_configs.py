@@ -100,6 +100,32 @@ def test_the_dtype_is_the_config_s_or_the_one_that_is_said(options, dtype, tmp_p
     assert (folder / "generation_config.json").exists()
 
 
+@pytest.mark.parametrize("name", ["LlamaForCausalLM", "GPT2LMHeadModel", "DeepseekV3ForCausalLM"])
+def test_a_folder_that_save_pretrained_wrote_is_verified_with_the_config_and_the_seed(name, tmp_path, capsys):
+    _, out = write(tmp_path, name, "--seed", "3")
+    model = getattr(transformers, name).from_pretrained(out)
+    model.save_pretrained(tmp_path / "saved")
+    assert main(["verify", str(tmp_path / "saved")]) == 1  # transformers drops the metadata
+    said = ["verify", str(tmp_path / "saved"), "--config", str(tmp_path / "config"), "--seed", "3"]
+    assert main(said) == 0
+    with torch.no_grad():
+        model.get_input_embeddings().weight[7, 0] += 1
+    model.save_pretrained(tmp_path / "saved")
+    capsys.readouterr()
+    assert main(said) == 1
+    assert "1 of 12,800 elements differ (0.00781 %), first at [7, 0]" in capsys.readouterr().out
+
+
+def test_a_model_that_was_converted_is_as_initialised_too(tmp_path, capsys):
+    # A narrow draw is the wide one rounded.
+    _, out = write(tmp_path, "LlamaForCausalLM", "--seed", "3")
+    transformers.LlamaForCausalLM.from_pretrained(out).half().save_pretrained(tmp_path / "half")
+    said = ["verify", str(tmp_path / "half"), "--config", str(tmp_path / "config"), "--seed", "3"]
+    assert main(said) == 1
+    assert "with dtype float16; the plan has dtype float32; a plan of the file's dtype" in capsys.readouterr().err
+    assert main([*said, "--dtype", "fp16"]) == 0
+
+
 def test_a_run_again_resumes_and_another_config_in_the_way_is_an_error(tmp_path, capsys):
     write(tmp_path, "LlamaForCausalLM", "--seed", "3")
     write(tmp_path, "LlamaForCausalLM", "--seed", "3")
