@@ -185,6 +185,17 @@ def test_there_are_twenty_kinds():
     assert len(KINDS) >= 20
 
 
+def test_a_recording_is_shown_in_one_line():
+    def build():
+        drawn = jax.random.normal(key(), (4, 3))
+        return {"w": drawn, **{f"odd{i}": jnp.sin(drawn + i) for i in range(5)}}
+
+    recorded = record(build)
+    assert len(recorded.problems) == 5
+    assert repr(recorded) == "<Recording of 1 array with a law, 5 without one: odd0, odd1, odd2 and 2 more>"
+    assert repr(record(lambda: {"w": jnp.ones(3), "b": jnp.zeros(3)})) == "<Recording of 2 arrays with a law>"
+
+
 # --- what is read -----------------------------------------------------------------------------------------------------
 
 

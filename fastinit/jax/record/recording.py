@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
+from fastinit.formatting import some_of
 from fastinit.jax.drawing import drawn_by
 from fastinit.jax.naming import name_of
 from fastinit.jax.record import moves as _moves  # noqa: F401  (each registers what it handles)
@@ -19,7 +20,7 @@ from fastinit.jax.record.program import follow, forget
 from fastinit.laws import Law
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recording:
     """What `record` has read, for `fastinit.jax.initialize` and `fastinit.jax.plan`.
 
@@ -29,10 +30,16 @@ class Recording:
     problems  name -> why an array follows none of our laws: a rule must say what it is to be
     """
 
-    tree: Any = field(repr=False)
+    tree: Any
     laws: Mapping[str, Law]
-    kept: Mapping[str, Any] = field(repr=False)
+    kept: Mapping[str, Any]
     problems: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        arrays = len(self.laws)
+        # A model has hundreds of them; `laws` and `problems` have them all.
+        lacking = f", {len(self.problems):,} without one: {some_of(list(self.problems), 3)}" if self.problems else ""
+        return f"<Recording of {arrays:,} array{'s' * (arrays != 1)} with a law{lacking}>"
 
     def law(self, name: str) -> Law:
         """The law of an array; raises ValueError, which says why, where there is none."""
