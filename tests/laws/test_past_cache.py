@@ -55,14 +55,16 @@ def framed(shape, dtype, lead, order="C"):
 
 
 def fill_both(law, shape, dtype, lead, order="C", shard=None, **options):
-    """Fill with both engines; the same bits, in the block and around it."""
+    """Fill with both engines, and by regular stores; the same bits, in the block and around it."""
     results = []
-    for engine in ("numba", "numpy"):
+    for engine, past_cache in (("numba", "1"), ("numpy", "1"), ("numba", "0")):
         whole, block = framed(shape, dtype, lead, order)
-        with engines.use(engine):
+        with engines.use(engine), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FASTINIT_PAST_CACHE", past_cache)
             fastinit.fill(block, law, seed=23, dtype=dtype, shard=shard, **options)
         results.append(whole)
-    same_bits(*results)
+    same_bits(*results[:2])
+    same_bits(*results[1:])
 
 
 @pytest.mark.parametrize("dtype", STORAGE)
