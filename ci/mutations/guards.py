@@ -9,9 +9,15 @@ _LAWS = ("tests/unit/test_laws.py", "tests/unit/test_bad_input.py", "tests/unit/
 _WALKS = ("tests/unit/test_fill.py", "tests/unit/test_bad_input.py", "tests/laws/test_location.py")
 
 GUARDS: dict[str, tuple[str, ...]] = {
-    "fastinit/address.py": ("tests/unit/test_address.py", *_WALKS, "tests/unit/test_drawn_seeds.py"),
+    "fastinit/address.py": (
+        *("tests/unit/test_address.py", "tests/unit/test_drawn_seeds.py", "tests/unit/test_show_parts.py"),
+        *_WALKS,
+    ),
     "fastinit/laws/arithmetic.py": ("tests/unit/test_arithmetic.py",),
-    "fastinit/laws/blocks.py": ("tests/unit/test_parts.py", "tests/laws/test_blocks.py"),
+    "fastinit/laws/blocks.py": (
+        *("tests/unit/test_parts.py", "tests/laws/test_blocks.py", "tests/laws/test_complex.py"),
+        *("tests/unit/test_plan.py", "tests/unit/test_show_parts.py"),
+    ),
     "fastinit/laws/copied.py": ("tests/unit/test_copied.py",),
     "fastinit/laws/functions.py": ("tests/unit/test_laws.py",),
     "fastinit/laws/given.py": ("tests/unit/test_given.py",),
@@ -19,7 +25,10 @@ GUARDS: dict[str, tuple[str, ...]] = {
     "fastinit/laws/law.py": (*_LAWS, "tests/unit/test_fill.py"),
     "fastinit/laws/law_json.py": ("tests/unit/test_laws.py", "tests/unit/test_plan.py", "tests/unit/test_given.py"),
     "fastinit/laws/mamba.py": ("tests/unit/test_mamba.py", "tests/unit/test_bad_input.py"),
-    "fastinit/laws/marginals.py": ("tests/unit/test_laws.py", "tests/unit/test_parts.py"),
+    "fastinit/laws/marginals.py": (
+        *("tests/unit/test_laws.py", "tests/unit/test_parts.py", "tests/laws/test_complex.py"),
+        *("tests/unit/test_show.py", "tests/laws/test_sparse.py"),
+    ),
     "fastinit/laws/patterns.py": ("tests/laws/test_patterns.py", "tests/laws/test_batches.py", *_LAWS),
     "fastinit/laws/planar.py": ("tests/laws/test_complex.py",),
     "fastinit/laws/replayed.py": ("tests/unit/test_replayed.py",),
@@ -38,7 +47,10 @@ GUARDS: dict[str, tuple[str, ...]] = {
     "fastinit/fill/orthogonal.py": ("tests/laws/test_orthogonal.py", "tests/laws/test_batches.py"),
     "fastinit/fill/parts.py": ("tests/unit/test_parts.py", "tests/laws/test_blocks.py"),
     "fastinit/fill/replay.py": ("tests/unit/test_replayed.py",),
-    "fastinit/fill/runs.py": (*_WALKS, "tests/laws/test_blocks.py", "tests/laws/test_far_offsets.py"),
+    "fastinit/fill/runs.py": (
+        *(*_WALKS, "tests/laws/test_blocks.py", "tests/laws/test_far_offsets.py", "tests/laws/test_complex.py"),
+        "tests/laws/test_past_cache.py",
+    ),
     "fastinit/fill/shaped.py": (*_WALKS, "tests/laws/test_blocks.py", "tests/laws/test_patterns.py"),
     "fastinit/fill/sparse.py": ("tests/laws/test_sparse.py", "tests/laws/test_past_cache.py"),
     "fastinit/files/publish.py": ("tests/files/test_publish.py", "tests/files/test_place.py"),

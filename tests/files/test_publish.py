@@ -421,6 +421,13 @@ def test_a_folder_that_may_be_written_but_not_read_takes_a_file(tmp_path: Path) 
     assert names(tmp_path) == ["w.bin"]
 
 
+def test_what_is_there_is_kept_unless_it_is_to_be_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_bytes(b"old")
+    with pytest.raises(FileExistsError, match=r"w\.bin already exists"), publishing(tmp_path / "w.bin", 3):
+        pytest.fail("a file that is there was to be replaced")
+    assert (tmp_path / "w.bin").read_bytes() == b"old"
+
+
 # --- leftovers --------------------------------------------------------------------------------------------------------
 
 

@@ -212,6 +212,15 @@ def test_a_scheme_gives_complex_weights_its_variance(law):
     assert math.sqrt((np.abs(z) ** 2).mean()) == pytest.approx(law.std, rel=0.01)
 
 
+@pytest.mark.parametrize("radius", [math.inf, 4e38])
+def test_a_cut_law_whose_tail_a_float32_cannot_hold_is_refused(radius):
+    law = laws.ComplexTruncatedNormal(1e38, radius)
+    with pytest.raises(ValueError, match=r"beyond the largest float32 .*; use a smaller scale or a wider dtype"):
+        filled(law, 3)
+    assert np.isfinite(filled(law, 1000, "complex128")).all()
+    assert np.isfinite(filled(laws.ComplexTruncatedNormal(1e38, 1e38), 1000)).all()
+
+
 def test_what_has_no_complex_form_is_refused_by_name_and_leaves_the_buffer():
     for law, error, said in (
         (laws.Uniform(0.0, 1.0), ValueError, r"Uniform\(low=0.0, high=1.0\) is not symmetric about 0"),

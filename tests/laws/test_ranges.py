@@ -46,6 +46,15 @@ def test_uniform_bounds_hold_after_rounding(a, b, dtype, seed):
     assert ((low <= x) & (x < high)).all()
 
 
+# Few numbers of float32 lie within, so that the largest draws round to the upper bound, which is no value of the law.
+@pytest.mark.parametrize("low", [1.0, -1.0, 0.1, 1000.0, 2.0**-100])
+@pytest.mark.parametrize("width", [2.0**-20, 2.0**-22, 3e-7])
+def test_a_narrow_uniform_law_never_reaches_its_upper_bound(low, width):
+    law = laws.Uniform(low, low + width * abs(low))
+    x = filled(law, "float32", 1 << 20)
+    assert law.low <= x.min() < x.max() < law.high
+
+
 @given(
     mean=st.floats(-2.0, 2.0),
     std=st.floats(0.1, 3.0),

@@ -34,6 +34,17 @@ def test_the_parent_of_a_truncated_normal_is_scaled_and_moved_with_its_bounds():
     assert found == laws.TruncatedNormal(0.0, 3.0, -3.5, 2.5)
 
 
+@pytest.mark.parametrize("scale", [2.0, -0.25])
+def test_a_complex_law_is_scaled_with_its_modulus_and_moved_if_it_is_a_normal(scale):
+    normal = affine(laws.ComplexNormal(0.5 - 2.0j, 0.3), scale, 0.25)
+    assert normal == laws.ComplexNormal((0.5 - 2.0j) * scale + 0.25, 0.3 * abs(scale))
+    assert affine(laws.ComplexUniform(0.5), scale, 0.0) == laws.ComplexUniform(0.5 * abs(scale))
+    cut = affine(laws.ComplexTruncatedNormal(1.0, 2.0), scale, 0.0)
+    assert cut == laws.ComplexTruncatedNormal(abs(scale), 2.0 * abs(scale))
+    assert affine(laws.ComplexUniform(0.5), scale, 0.25) is None
+    assert affine(laws.ComplexTruncatedNormal(1.0, 2.0), scale, 0.25) is None
+
+
 def test_a_uniform_law_that_shrinks_to_a_point_is_none():
     assert affine(laws.Uniform(1.0, 1.0 + 2.0**-52), 1.0, 1e6) is None
 

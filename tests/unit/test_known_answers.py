@@ -79,6 +79,17 @@ def test_the_golden_bits_are_those_of_the_scalar_engine(case, dtype):
     assert GOLDEN[case, dtype] == expected
 
 
+# Both sides of 0, of which the kernel takes one tail or both; the last has one word on the far side of its middle.
+@pytest.mark.parametrize(
+    ("alpha", "beta"), [(0.0, 1.0), (0.5, 2.0), (0.999, 3.0), (-1.0, 0.0), (-2.0, -0.5), (-1e-9, 3.0), (-1.0, 0.5)]
+)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_cut_beside_the_middle_agrees_with_the_scalar_engine(engine, alpha, beta, dtype):
+    params = (0.0, 1.0, alpha, beta)
+    expected = [value("truncated_normal", params, dtype, 7, "cut", 1000 + i) for i in range(70)]
+    assert block("truncated_normal", params, dtype, 7, "cut", 1000, 70) == expected
+
+
 def test_there_is_a_golden_row_for_every_law_and_dtype():
     assert set(GOLDEN) == {(case, dtype) for case in CASES for dtype in FORMATS}
     assert {kind for kind, *_ in CASES.values()} == set(LAWS)

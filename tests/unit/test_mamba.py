@@ -28,6 +28,7 @@ STEPS = [
     StepBias(1e-150, 1e3, 1e-160),
 ]
 LOGS = [LogOfUniform(), LogOfUniform(0.5, 2.0), LogOfUniform(1e-30, 1.0), LogOfUniform(1.0, 1.0 + 1e-9)]
+LOGS += [LogOfUniform(1e-300, 1e300)]
 DRAWN = [*STEPS[:3], *LOGS[:2]]  # wide enough to be drawn in every dtype
 
 

@@ -13,7 +13,7 @@ import pytest
 import fastinit
 from fastinit import fans
 from fastinit.cli import main
-from fastinit.laws import Blocks, Constant, Normal, Orthogonal, Padded, Sparse, Uniform
+from fastinit.laws import Blocks, Constant, Normal, Orthogonal, Padded, Sparse, Uniform, marginals
 from fastinit.plan import Plan, Rule, rules_of
 from fastinit.scheme_names import law_of
 
@@ -346,3 +346,11 @@ def test_parts_may_have_parts_and_rows_of_zeros():
 def test_a_table_that_makes_no_parts_is_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_a_mixture_of_mixtures_is_one_of_their_components():
+    half_zeros = marginals.thinned(0.5, Normal(1.0, 2.0))
+    both = marginals.mixture([(0.4, half_zeros), (0.6, Uniform(0.0, 1.0)), (0.0, Normal())])
+    assert [share for share, _ in both.components] == pytest.approx([0.2, 0.2, 0.6])
+    assert [law for _, law in both.components] == [Normal(1.0, 2.0), Constant(0.0), Uniform(0.0, 1.0)]
+    assert both.mean == pytest.approx(0.2 * 1.0 + 0.6 * 0.5)

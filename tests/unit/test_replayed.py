@@ -130,6 +130,12 @@ def test_the_law_of_an_element_is_that_of_a_run():
     assert element.support[0] >= -0.5 and element.support[1] <= np.float32(0.7) and 0 < element.std < 1
 
 
+@pytest.mark.parametrize("shape", [(6, 5), (5, 6, 4), (120,)])
+def test_the_law_of_an_element_of_another_tensor_is_refused(shape):
+    with pytest.raises(ValueError, match=r"the expression has shape \(6, 5, 4\), and the tensor"):
+        CASES["clipped"][0].on(shape)
+
+
 def deep(n):
     node = V
     for _ in range(n):
