@@ -93,6 +93,22 @@ BARS = (
     "normal float64",
     "normal bfloat16",
 )
+INTRODUCTION = """# Speed, by processor
+
+This page has the measured speed of every law, dtype and kind of buffer, beside NumPy, PyTorch, JAX and MKL, for each
+processor that was measured. Look up the processor that is most like yours; the newest run comes first. To measure your
+own machine, run `python -m pytest --benchmark`. The page is written by bench/report.py from bench/results/.
+
+* **GB/s** are 10^9 bytes of the buffer a second. The machines are shared with other guests, so compare ratios within a
+  run rather than GB/s between runs.
+* **of `ndarray.fill`** compares this with the speed at which NumPy's `ndarray.fill`, on as many threads, writes a
+  constant.
+* **x NumPy** and the like say how many times as fast as that library fastinit is. Each library runs on all cores and at
+  its best. A dash means that it was not measured.
+* **target met** says whether the row reaches its speed targets, and which it misses. In these, *ceiling* is the speed
+  of `ndarray.fill`. The targets were set on a Zen 5 (znver5); bench/floors.py lists them. A dash means that the row has
+  no target.
+"""
 PEERS = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX", "mkl": "MKL"}
 COLOURS = ("#4c72b0", "#dd8452", "#937860", "#8c8c8c")
 SERIES = {"fastinit": ("fastinit", "#0b6e4f")} | {
@@ -223,7 +239,7 @@ def section(results: dict[str, Any]) -> str:
     lines = [
         f"| fill | GB/s | of `ndarray.fill`, {results['threads']} threads | "
         + " | ".join(f"x {name}" for name in peers.values())
-        + " | floor reached |",
+        + " | target met |",
         "| --- | ---: | ---: |" + " ---: |" * len(peers) + " --- |",
     ]
     for workload, title in FILLS.items():
@@ -236,7 +252,7 @@ def section(results: dict[str, Any]) -> str:
             + " | ".join(cell(row, key) for key in peers)
             + f" | {verdict(row)} |"
         )
-    lines += ["", "| besides | measured | floor reached |", "| --- | --- | --- |"]
+    lines += ["", "| other measurements | measured | target met |", "| --- | --- | --- |"]
     for workload, title in OTHERS.items():
         if workload not in rows:
             continue
@@ -259,11 +275,11 @@ def section(results: dict[str, Any]) -> str:
         "",
         f"{machine['cpu']} ({machine['target']}; {features}), {machine['cpus']} CPUs, {machine['system']}, "
         f"{results['threads']} threads, engine {results['engine']}; {versions}; {results['date']}. "
-        "1 GiB of warm memory unless said; medians; every round times fastinit, its peers and the ceiling in turn. "
-        f"Peers that need more than 1.5 s for 1 GiB draw 2^24 elements, and rates are compared ({len(slow)} calls; "
-        "bench/results/ names them).",
+        "The figures are medians. Buffers are 1 GiB of memory that was in use before, unless the row says otherwise. "
+        "Every round times fastinit, its peers and `ndarray.fill` in turn. Peers that need more than 1.5 s for 1 GiB "
+        f"draw 2^24 elements instead, and rates are compared ({len(slow)} calls; bench/results/ names them).",
         "",
-        f"`{results['command']}`",
+        f"Measured by `{results['command']}`.",
     ]
     return "\n".join(lines)
 
@@ -275,14 +291,13 @@ def readme_section(runs: list[dict[str, Any]]) -> str:
 
 def page(runs: list[dict[str, Any]]) -> str:
     """docs/performance.md: every processor that was measured, the newest run first."""
-    title = (
-        "# Speed, by processor\n\nWritten by bench/report.py. A floor is the speed that a row should "
-        "reach; bench/floors.py has them, as set on a\nZen 5 (znver5). The machines are shared with other guests: "
-        "compare ratios within a run, rather than GB/s.\n"
-    )
+    title = INTRODUCTION
     sizes = next((run for run in runs if by_size(run)), None)
     if sizes is not None:
-        title += f"\n![GB/s by the size of the buffer, {sizes['machine']['target']}]({SIZES.name})\n"
+        title += (
+            "\nThe chart shows the speed of He's normal law by the size of the buffer.\n\n"
+            f"![GB/s by the size of the buffer, {sizes['machine']['target']}]({SIZES.name})\n"
+        )
     return title + "".join(f"\n## {run['machine']['target']}, {run['date']}\n\n{section(run)}\n" for run in runs)
 
 
