@@ -13,6 +13,11 @@ from pathlib import Path
 import pytest
 
 
+def importing_first(*folders: str | Path) -> str:
+    """PYTHONPATH with these folders before those that are there, of which a dependency may come."""
+    return os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def run_python(code: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],

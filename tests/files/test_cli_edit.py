@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+from processes import importing_first
 
 import fastinit
 from fastinit.cli import main
@@ -218,7 +219,7 @@ def test_ctrl_c_ends_it_with_one_line_and_nothing_beside(tmp_path):
         "task.write_at = interrupt; sys.exit(main(sys.argv[1:]))"
     )
     words = ["edit", str(tmp_path / "c"), "--redraw", ".*", *LAW, "--seed", "1"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(fastinit.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": importing_first(Path(fastinit.__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment, check=False, timeout=120
     )

@@ -14,6 +14,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from processes import importing_first
 
 from fastinit.files.npy import fill_file
 from fastinit.laws import Normal, Orthogonal, Sparse, Uniform
@@ -49,11 +50,10 @@ PLAN = Plan.from_json(json.loads({plan!r}))
 
 def run(system: str, folder: Path, code: str, *, dies: bool = False) -> str:
     """Run code on a simulated system; what it prints."""
-    paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
     text = COMMON.format(system=system, folder=str(folder), plan=json.dumps(PLAN.to_json())) + textwrap.dedent(code)
     child = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", "-c", text],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env={**os.environ, "PYTHONPATH": importing_first(HERE)},
         cwd=folder,
         capture_output=True,
         text=True,

@@ -17,6 +17,7 @@ import early
 import numba
 import numpy as np
 import pytest
+from processes import importing_first
 from traced import scalar
 
 import fastinit
@@ -303,7 +304,7 @@ def test_no_folder_for_machine_code_only_means_compiling_again(tmp_path):
     output = run(
         NOWHERE,
         folder=tmp_path,
-        PYTHONPATH=str(tmp_path),
+        PYTHONPATH=importing_first(tmp_path),
         PYTHONDONTWRITEBYTECODE="1",
         HOME=str(blocked / "home"),
         XDG_CACHE_HOME=str(blocked / "cache"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import importing_first
 
 import fastinit
 
@@ -40,7 +41,7 @@ def fill(cache: Path, *options: str, before: str = "", package: Path | None = No
             **os.environ,
             "NUMBA_CACHE_DIR": str(cache),
             "FASTINIT_ENGINE": "numba",
-            "PYTHONPATH": str(package or Path(fastinit.__file__).parents[1]),
+            "PYTHONPATH": importing_first(package or Path(fastinit.__file__).parents[1]),
             "PYTHONDONTWRITEBYTECODE": "1",
         },
         capture_output=True,

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import importing_first
 
 import fastinit
 from fastinit import formatting, laws
@@ -42,7 +43,11 @@ def command(folder: Path, *words: object) -> tuple[int, str]:
         cwd=folder,
         capture_output=True,
         check=False,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(Path(fastinit.__file__).parents[1])},
+        env={
+            **os.environ,
+            "PYTHONIOENCODING": "utf-8",
+            "PYTHONPATH": importing_first(Path(fastinit.__file__).parents[1]),
+        },
     )
     return done.returncode, (done.stdout + done.stderr).decode()
 
@@ -216,7 +221,11 @@ def measured(reader: str, path: Path) -> tuple[float, str]:
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(fastinit.__file__).parents[1]), "FASTINIT_ENGINE": "numpy"},
+        env={
+            **os.environ,
+            "PYTHONPATH": importing_first(Path(fastinit.__file__).parents[1]),
+            "FASTINIT_ENGINE": "numpy",
+        },
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30)),
     )
     peak, _, said = done.stdout.split(maxsplit=2)
