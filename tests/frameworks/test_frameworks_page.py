@@ -66,5 +66,5 @@ def test_the_code_of_a_section_runs(section):
     if "equinox" in SECTIONS[section]:
         pytest.importorskip("equinox")
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu", "KERAS_BACKEND": "jax"}
-    done = run_python("\n".join(blocks), **flags)
+    done = run_python("\n".join(blocks), timeout=300, **flags)
     assert done.returncode == 0, done.stderr
