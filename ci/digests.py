@@ -62,7 +62,7 @@ def transposed(law: Law, name: str, dtype: str, shape: tuple[int, int], shard: S
 
 def drawings() -> Iterator[tuple[str, Callable[[], str]]]:
     """What is drawn, and what gives its digest on the engine that is in use."""
-    for dtype in (*STORAGE, *PARTS):
+    for dtype in (*PARTS, *STORAGE):
         for name, case in CASES.items():
             if dtype in case.dtypes:
                 yield f"{name}, {dtype}", partial(known, case, dtype)
