@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -100,20 +101,21 @@ PARTS = {"complex64": FORMATS["float32"], "complex128": FORMATS["float64"]}
 def format_of(array_dtype: np.dtype[Any], dtype: object = None) -> Format | None:
     """The format of a buffer: `dtype` where given, else what its own dtype says; None where that is no float of ours.
 
-    A buffer's own dtype may be given whatever it is, so that complex numbers and integers are asked for like floats.
+    A buffer's own dtype may be given whatever it is and however NumPy spells it: complex numbers, integers, "f4".
 
     Raises TypeError where `dtype` cannot be what the elements of the buffer hold.
     """
     own = _own_format(array_dtype)
     if dtype is None:
         return own
-    try:
-        name = dtype if isinstance(dtype, str) else np.dtype(dtype).name  # type: ignore[call-overload]
-    except TypeError:
-        name = ""
+    name = dtype if isinstance(dtype, str) else ""
+    # NumPy has no such dtype, as bfloat16 without ml_dtypes, or cannot parse it.
+    with contextlib.suppress(TypeError, ValueError, SyntaxError):
+        given: np.dtype[Any] = np.dtype(dtype)  # type: ignore[call-overload]
+        if given == array_dtype:
+            return own
+        name = name or given.name
     asked = FORMATS.get(name)
-    if asked is None and name == array_dtype.name:
-        return None
     if asked is None:
         raise TypeError(f"dtype={dtype!r} is not a format fastinit fills; it fills {NAMES}")
     if own is not asked and array_dtype.newbyteorder("=") != asked.storage:

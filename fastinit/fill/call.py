@@ -138,7 +138,7 @@ def new(
         seed=seed,
         name=name,
         shard=shard,
-        dtype=dtype if dtype in FORMATS else None,
+        dtype=dtype,
         threads=threads,
         progress=progress,
         stream=stream,
