@@ -31,7 +31,6 @@ from drawing import LAWS, STORAGE, digest, draw, empty  # noqa: E402
 import fastinit  # noqa: E402
 from fastinit import Shard, engines  # noqa: E402
 from fastinit.checking.known import CASES, Case  # noqa: E402
-from fastinit.dtypes import PARTS  # noqa: E402
 from fastinit.fill import policies  # noqa: E402
 from fastinit.laws import Law  # noqa: E402
 
@@ -62,12 +61,10 @@ def transposed(law: Law, name: str, dtype: str, shape: tuple[int, int], shard: S
 
 def drawings() -> Iterator[tuple[str, Callable[[], str]]]:
     """What is drawn, and what gives its digest on the engine that is in use."""
-    for dtype in (*PARTS, *STORAGE):
-        for name, case in CASES.items():
-            if dtype in case.dtypes:
-                yield f"{name}, {dtype}", partial(known, case, dtype)
-        if dtype in PARTS:
-            continue
+    for name, case in CASES.items():
+        for dtype in case.dtypes:
+            yield f"{name}, {dtype}", partial(known, case, dtype)
+    for dtype in STORAGE:
         for name, law in LAWS.items():
             yield f"{name}, {dtype}, a long line", partial(long_line, law, name, dtype)
             block = Shard((300, 70), (5, 3))

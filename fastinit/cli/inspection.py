@@ -61,12 +61,13 @@ def add_to(commands: Any) -> None:
 
 
 def _run_verify(options: argparse.Namespace) -> int:
-    plan = planned(options)[0] if says_a_plan(options) else None
-    if (plan is None) != (options.seed is None):
+    planning = says_a_plan(options)
+    if planning != (options.seed is not None):  # before a model is recorded for its plan
         raise ValueError(
             "a plan (--plan FILE, or what `fastinit write` was given in its place) and --seed go together; pass both, "
             "or neither where the files' metadata says them"
         )
+    plan = planned(options)[0] if planning else None
     with progress_of(options) as progress:
         report = verify(
             options.path,

@@ -232,12 +232,8 @@ def _verdict(file: File, name: str, tally: Tally) -> Verdict:
 
 
 def _missing(tensor: Tensor) -> Verdict:
-    return Verdict(
-        *(tensor.name, "", tensor.dtype, tensor.shape, tensor.elements, 0, MISSING, 0),
-        index=None,
-        found=None,
-        expected=None,
-    )
+    shape, elements = tensor.shape, tensor.elements
+    return Verdict(tensor.name, "", tensor.dtype, shape, elements, 0, MISSING, 0, None, None, None)
 
 
 def _part(tensor: Tensor, index: tuple[int, ...]) -> str | None:

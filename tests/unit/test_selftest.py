@@ -54,9 +54,14 @@ def clipped_direction(seed: int, dtype: str, row: int, column: int) -> float:
     return min(drawn[column][0] / math.sqrt(((a + c) + (b + d)) + e), 0.4)
 
 
+def index_of(case: known.Case, place: tuple[int, ...]) -> int:
+    """The row-major index of an element in the whole tensor."""
+    return sum(at * math.prod(case.shape[axis + 1 :]) for axis, at in enumerate(place))
+
+
 def element(law: Law, case: known.Case, dtype: str, place: tuple[int, ...]) -> int:
     """The bits of one element, by the definition of each law."""
-    index = sum(at * math.prod(case.shape[axis + 1 :]) for axis, at in enumerate(place))
+    index = index_of(case, place)
     if type(law) in KINDS:
         parameters = dataclasses.astuple(law)  # type: ignore[call-overload]
         return value(KINDS[type(law)], parameters, dtype, case.seed, case.name, index)
@@ -94,7 +99,7 @@ def element(law: Law, case: known.Case, dtype: str, place: tuple[int, ...]) -> i
 
 def complex_element(law: Law, case: known.Case, dtype: str, place: tuple[int, ...]) -> tuple[int, int]:
     """The bits of both parts of one complex number."""
-    index = sum(at * math.prod(case.shape[axis + 1 :]) for axis, at in enumerate(place))
+    index = index_of(case, place)
     match law:
         case laws.ComplexNormal():
             mean = complex(law.mean)
