@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from fastinit import engines
 from fastinit import threads as pool
 from fastinit.address import STREAM, Shard, drawn_seed, index_strides, stream_words
 from fastinit.dtypes import FORMATS, Format, array_dtype, format_of
-from fastinit.fill import buffers
+from fastinit.fill import buffers, memory
 from fastinit.fill.runs import SMALLEST_CHUNK, BoundLaw, FillRequest, fill_memory
 from fastinit.fill.shaped import fill_shaped
 from fastinit.floating_point import default_mode, is_default
 from fastinit.laws import Copy, Law
-from fastinit.laws.law import ShapedLaw
+from fastinit.laws.law import IndependentLaw, ShapedLaw
 from fastinit.progress import AnyProgress, following
 
 Array = np.ndarray[Any, Any]
@@ -92,6 +93,8 @@ def fill(
     if array.size == 0:
         return
     storage = array.view(format.storage) if format is not None and format.code else array
+    if contiguous and report is None and array.nbytes <= SMALLEST_CHUNK and drawn_as_line(storage, law, words, format):
+        return
     if isinstance(law, ShapedLaw):
         place = shard if shard is not None else Shard(array.shape, (0,) * array.ndim)
         fill_shaped(storage, law, FillRequest(place, place, words, array.dtype, format, workers, report))
@@ -100,6 +103,18 @@ def fill(
     if contiguous and storage.ndim != 1:
         storage = storage.reshape(-1)
     fill_memory(storage, bound, first, pitches, workers, report)
+
+
+def drawn_as_line(storage: Array, law: Law, words: Array, format: Format | None) -> bool:
+    """Fill a small contiguous buffer, a bias, the shortest way; False, and nothing is done, where that is not open."""
+    compiled = engines.loaded_compiled()
+    if compiled is None or format is None or not isinstance(law, IndependentLaw):
+        return False
+    arguments = law.kept_arguments(format)
+    if arguments is None or not storage.flags.aligned or memory.file_behind(storage) is not None:
+        return False
+    compiled.fill_line(arguments, storage if storage.ndim == 1 else storage.reshape(-1), words, format.code)
+    return True
 
 
 def checked(buf: Any, law: Law, name: str | int, dtype: object = None) -> tuple[Array, Format | None, Law, str | int]:

@@ -31,6 +31,7 @@ DTYPES: dict[torch.dtype, str] = {getattr(torch, name): name for name in FORMATS
 # What NumPy shall see of the others: it has no bfloat16 and no float8, and a view as integers is no copy.
 _RAW = {"bfloat16": torch.int16, "float8_e4m3fn": torch.uint8, "float8_e5m2": torch.uint8}
 _KINDS = {dtype: storage_dtype(name).str for dtype, name in DTYPES.items()}
+_STORED = {name: np.dtype(format.storage) for name, format in FORMATS.items()}
 _COMPLEX = (torch.complex64, torch.complex128)
 _OF_PARTS = ("Normal", "Uniform")
 PLAIN = {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}
@@ -207,22 +208,33 @@ def _fill(tensor: torch.Tensor, law: Callable[..., Law], numbers: tuple[Any, ...
     if not tensor.is_cpu or type(tensor) not in PLAIN:
         fill_elsewhere(tensor, made, *address_from(generator, tensor.device).tolist())
         return ""
-    storage = memory_of(tensor)
-    if prepared is not None and count <= SMALL and storage.flags.c_contiguous and is_default():
-        if isinstance(storage.base, Foreign):
-            populate(storage.ctypes.data, storage.nbytes)
-        line = storage.view(format.storage) if format.code else storage
-        if line.ndim != 1:
-            line = line.reshape(-1)
-        region, words = one_row(count), address_words(generator)
-        engines.chosen(count).fill(
-            *(prepared.kernel, line, region, words, prepared.domain, prepared.reals, prepared.integers, format.code)
-        )
+    if prepared is not None and count <= SMALL and tensor.is_contiguous() and is_default():
+        _fill_small(tensor, prepared, format, address_words(generator))
     else:
+        storage = memory_of(tensor)
         seed, name = address(generator).tolist()
         fill(storage, made, seed=seed, name=name, dtype=dtype if dtype in _RAW else None)
     increment_version(tensor)  # as PyTorch does: autograd must hear of a change in place
     return ""
+
+
+def _fill_small(tensor: torch.Tensor, arguments: KernelArguments, format: Format, words: Array) -> None:
+    """Fill a contiguous tensor by one call of a kernel."""
+    compiled, count = engines.loaded_compiled(), tensor.numel()
+    if compiled is not None and not may_be_of_a_file(tensor):
+        if compiled.fill_address(arguments, tensor.data_ptr(), count, _STORED[format.name], words, format.code):
+            return
+    storage = memory_of(tensor)
+    if isinstance(storage.base, Foreign):
+        populate(storage.ctypes.data, storage.nbytes)
+    line = storage.view(format.storage).reshape(-1)
+    if compiled is not None:
+        compiled.fill_line(arguments, line, words, format.code)
+    else:
+        engines.chosen(count).fill(
+            *(arguments.kernel, line, one_row(count), words),
+            *(arguments.domain, arguments.reals, arguments.integers, format.code),
+        )
 
 
 def fill_elsewhere(tensor: torch.Tensor, law: Law, seed: int, name: int) -> None:

@@ -9,6 +9,8 @@ because 64-bit lanes halve the speed. fastmath stays off: a fused or reordered o
 
 from fastinit.engines.compiled.entries import KERNELS as KERNELS
 from fastinit.engines.compiled.entries import fill as fill
+from fastinit.engines.compiled.entries import fill_address as fill_address
+from fastinit.engines.compiled.entries import fill_line as fill_line
 from fastinit.engines.compiled.entries import fill_many as fill_many
 from fastinit.engines.compiled.entries import repeat as repeat
 from fastinit.engines.compiled.entries import store as store

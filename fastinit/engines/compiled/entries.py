@@ -8,6 +8,8 @@ from itertools import product
 from types import FunctionType
 from typing import Any
 
+import numpy as np
+
 from fastinit.engines import cache, reference
 from fastinit.engines.blocking import SHORTEST_RUN
 from fastinit.engines.choosing import run_uninterrupted
@@ -20,7 +22,7 @@ from fastinit.engines.compiled.scratch import of_thread
 from fastinit.engines.compiled.sparse import thin_lines
 from fastinit.engines.compiled.streaming import store_rows
 from fastinit.engines.compiled.tiles import fill_tiles
-from fastinit.engines.interface import LAW_ROOMS, StorePolicy
+from fastinit.engines.interface import LAW_ROOMS, StorePolicy, one_row
 from fastinit.engines.processor import CPU, FEATURES
 
 LAWS = [law for room in LAW_ROOMS for law in import_module(f"{__package__}.{room}").LAWS]
@@ -86,6 +88,41 @@ def fill(kernel, out, region, stream, domain, reals, integers, code, policy=Stor
     return entry(out, *arguments)
 
 
+def fill_line(arguments, out, stream, code):  # type: ignore[no-untyped-def]
+    """Fill a line of neighbours from index 0 on, on one thread: the short way for a small one.
+
+    Of 64 elements the kernel takes 0.7 us, and `fill` 0.8 us more.
+    """
+    key = arguments.kernel, out.dtype
+    numbers = (arguments.domain, arguments.reals, arguments.integers, code)
+    if key in _lines:
+        _lines[key](out, (0, 1, 0, out.size, 1, 0, 0), stream, *numbers, 0, of_thread.address)
+        return
+    fill(arguments.kernel, out, one_row(out.size), stream, *numbers)
+    if (arguments.kernel, "rows") in KERNELS.made:
+        origin = np.zeros(1, out.dtype)
+        _origins[out.dtype] = origin, origin.ctypes.data
+        _lines[key] = KERNELS.made[arguments.kernel, "rows"]
+
+
+def fill_address(arguments, address, count, dtype, stream, code):  # type: ignore[no-untyped-def]
+    """The same for memory whose address is known, since to make an array of it takes 1.4 us.
+
+    False, and nothing is done, until `fill_line` has filled such elements by this law, or where they lie off their
+    natural boundary.
+    """
+    entry = _lines.get((arguments.kernel, dtype))
+    if entry is None:
+        return False
+    origin, begin = _origins[dtype]
+    place, beside = divmod(address - begin, dtype.itemsize)
+    if beside:
+        return False
+    numbers = (arguments.domain, arguments.reals, arguments.integers, code)
+    entry(origin, (place, 1, 0, count, 1, 0, 0), stream, *numbers, 0, of_thread.address)
+    return True
+
+
 def fill_many(arguments, out, regions, streams, code):  # type: ignore[no-untyped-def]
     """Run a law's kernel over many stretches of memory on one thread; `regions` are their places and lengths."""
     entry = KERNELS[arguments.kernel, "many"]
@@ -128,6 +165,8 @@ def tally(values, centre, inverse, counts):  # type: ignore[no-untyped-def]
 
 NOTHING = (0, 0, 0, 0, 0, 0, 0)
 _ready: set[Any] = set()  # what is compiled: no fork and no Ctrl-C may come into a first call
+_lines: dict[Any, Any] = {}  # (law, dtype) -> what fills a line, once it is compiled
+_origins: dict[Any, Any] = {}  # dtype -> an array and its address, from which a kernel counts to another
 
 
 def _compile(entry, memory, *rest):  # type: ignore[no-untyped-def]
