@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 Progress = Callable[[int, int], object]  # called with what is done, and with all there is to do
@@ -23,6 +24,17 @@ def following(progress: object, unit: str = "B") -> Progress | None:
     return progress
 
 
+def _safely_dropped(bars: Any) -> Any:
+    """The same class of bars, of which one that Ctrl-C found half made can be dropped without a traceback."""
+
+    class Bar(bars):  # type: ignore[misc]
+        def __del__(self) -> None:
+            with suppress(AttributeError):  # of what its making had not come to
+                super().__del__()
+
+    return Bar
+
+
 class _Bar:
     """A bar that begins with the first report and ends with the last."""
 
@@ -33,7 +45,7 @@ class _Bar:
             raise ModuleNotFoundError(
                 "progress=True needs tqdm: pip install 'fastinit-kernels[progress]', or a function of (done, total)"
             ) from error
-        self.make: Any = tqdm
+        self.make: Any = _safely_dropped(tqdm)
         self.bar: Any = None
         self.unit, self.ended = unit, False
 

@@ -110,3 +110,13 @@ def test_training_is_followed_too(bars):
     pytest.importorskip("sklearn")
     fastinit.compare("relu", depth=2, width=4, batch=4, training=Recipe(depth=2, width=4, epochs=1), progress=True)
     assert bars[0].n == bars[0].total
+
+
+def test_a_bar_that_ctrl_c_found_half_made_is_dropped_without_a_traceback(monkeypatch):
+    heard = []
+    monkeypatch.setattr(sys, "unraisablehook", heard.append)
+    report = following(True)
+    made = report.__self__.make
+    half = made.__new__(made)  # __init__ has not begun
+    del half
+    assert not heard

@@ -35,4 +35,5 @@ def law(**options: Any) -> Callable[[Callable[[Operands], None]], Any]:
 # sides of 0 has as good a time in step. Zen 4, whose 512 bits are two halves, does best when they are closer together
 # (docs/decisions.md, "Zen 4 is near the limit of its ports").
 STAGGERS = {"znver4": ((8, 2), (8, 2), (8, 3)), 512: ((8, 3), (8, 2), (8, 5)), 256: ((2, 11), (1, 0), (2, 8))}
-NORMAL, NEAR, FLOAT64 = STAGGERS["znver4" if (CPU, REGISTER) == ("znver4", 512) else max(REGISTER, 256)]
+ZEN_4 = CPU in ("znver4", "znver3") and REGISTER == 512  # LLVM 15, of Numba 0.61, takes it for a Zen 3
+NORMAL, NEAR, FLOAT64 = STAGGERS["znver4" if ZEN_4 else max(REGISTER, 256)]
