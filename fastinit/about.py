@@ -42,6 +42,7 @@ def info() -> dict[str, Any]:
         report[package] = version(package) if importlib.util.find_spec(package) else None
     report["huge_pages"] = os.environ.get("FASTINIT_HUGE_PAGES") != "0"
     if report["engine"] == "numba":
+        engines.named("numba")  # loaded by its name, so that what it has kept is known below
         from fastinit.engines import compiled
 
         report |= compiled.target()

@@ -313,8 +313,8 @@ def storing_of(
     compiled = engines.loaded_compiled()
     if told is not None or compiled is None or (bound.arguments is not None and engine is not compiled):
         return told or policies.REGULAR
-    layout = "rows" if abs(storage.strides[-1]) == storage.itemsize else "transposed"
-    return policies.Storing(bound.case(storage.itemsize, layout, "mapped" if mapped else "resident", workers))
+    kind = "mapped" if mapped else "resident"
+    return policies.Storing(bound.case(storage.itemsize, policies.layout_of(storage), kind, workers))
 
 
 def populate(region: Region, address: int, itemsize: int) -> None:

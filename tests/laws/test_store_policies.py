@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -143,6 +146,40 @@ def test_what_was_chosen_is_kept_for_the_next_process(monkeypatch, nothing_chose
     assert kept_policies.read() == {str(CASE): StorePolicy.PREFETCH, str(other): StorePolicy.REGULAR}
     monkeypatch.setattr(kept_policies, "processor", lambda: "another")
     assert kept_policies.read() == {}
+
+
+def test_info_shows_what_earlier_processes_chose_where_an_engine_is_named_too(tmp_path):
+    def child(code):
+        program = f"import fastinit\nfrom fastinit import engines\n{code}"
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "FASTINIT_ENGINE": "numba"}
+        environment.pop("FASTINIT_PAST_CACHE", None)
+        return subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    child(
+        "from fastinit.fill import kept_policies\nfrom fastinit.engines.interface import StorePolicy\n"
+        "engines.named('numba')\nkept_policies.keep({'a case': StorePolicy.PREFETCH})"
+    )
+    assert child("print(fastinit.info()['store_policies'])").strip() == "{'a case': 'prefetch'}"
+
+
+def test_short_rows_are_decided_apart_from_rows_that_touch():
+    wide = np.empty((64, 1 << 17), np.float32)
+    assert policies.layout_of(wide.reshape(-1)) == policies.layout_of(wide) == "rows"
+    assert policies.layout_of(wide[:, : 1 << 16]) == "rows"  # 256 KiB
+    assert policies.layout_of(wide[:, : (1 << 16) - 1]) == policies.layout_of(wide[:, :128]) == "short rows"
+    assert policies.layout_of(wide[:, ::-1][:, :128]) == "short rows"
+    assert policies.layout_of(wide.T) == policies.layout_of(wide[:, ::2]) == "transposed"
+
+
+def test_a_block_of_short_rows_holds_a_contest_of_its_own(monkeypatch, nothing_chosen):
+    monkeypatch.setattr(policies, "SMALLEST_PAST_CACHE", 1 << 16)
+    block = np.ones((1 << 14, 64), np.float32)
+    with engines.use("numba"):
+        fastinit.fill(block[: 1 << 13], LAWS["uniform"], seed=1)
+        fastinit.fill(block[::2], LAWS["uniform"], seed=1)
+    assert [case.layout for case in policies._contests if case.memory == "resident"] == ["rows", "short rows"]
 
 
 @pytest.mark.parametrize(
