@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from enum import IntEnum
 from functools import lru_cache
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-
-# The rooms of laws, the same in both engines: modules of these names, whose LAWS are what kernels are made of. A law
-# for float32 (and what is rounded from it) and for float64 are two.
-LAW_ROOMS = ("uniform", "normal", "truncated", "laplace", "planar")
 
 # Which narrow format a 16-bit or 8-bit storage element holds.
 FLOAT16, BFLOAT16, FLOAT8_E4M3FN, FLOAT8_E5M2 = 1, 2, 3, 4
@@ -41,6 +41,16 @@ class Region(NamedTuple):
     col_step: int
     first: int
     pitch: int
+
+
+def law_rooms(engine: str) -> list[ModuleType]:
+    """The modules of an engine's package that hold laws, by name: those with LAWS, of which its kernels are made.
+
+    A law for float32 (and what is rounded from it) and for float64 are two. `entries`, which asks, is left out.
+    """
+    names = sorted(room.name for room in iter_modules(sys.modules[engine].__path__) if room.name != "entries")
+    rooms = [import_module(f"{engine}.{name}") for name in names]
+    return [room for room in rooms if hasattr(room, "LAWS")]
 
 
 @lru_cache(maxsize=1024)

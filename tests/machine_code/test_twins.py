@@ -12,10 +12,11 @@ from traced import scalar
 
 from fastinit.engines import compiled, reference
 from fastinit.engines.compiled import entries
-from fastinit.engines.interface import LAW_ROOMS
+from fastinit.engines.interface import law_rooms
 
 # Not conversions.py, which NumPy says by `astype`; nor planar.py, whose formulas take neighbours in pairs, which one
 # scalar has not (tests/laws/test_complex.py holds the engines against each other).
+LAW_ROOMS = [room.__name__.rpartition(".")[2] for room in law_rooms(compiled.__name__)]
 ROOMS = ("logarithm", *(room for room in LAW_ROOMS if room != "planar"))
 
 
@@ -37,6 +38,13 @@ def test_a_formula_has_a_twin_in_the_numpy_engine_that_takes_the_same(name):
     formula, twin = FORMULAS[name]
     assert twin is not None, f"the room of this name in reference/ has no {name}"
     assert [*inspect.signature(twin).parameters] == [*inspect.signature(formula).parameters]
+
+
+def test_the_rooms_of_laws_are_the_same_in_both_engines_but_for_laws_that_are_not_compiled():
+    assert LAW_ROOMS == ["laplace", "normal", "planar", "truncated", "uniform"]
+    own = {room.__name__.rpartition(".")[2] for room in law_rooms(reference.__name__)}
+    assert own - set(LAW_ROOMS) == {"mamba"}
+    assert own >= set(LAW_ROOMS)
 
 
 def test_the_rooms_hold_formulas():

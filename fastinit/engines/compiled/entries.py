@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from itertools import product
 from types import FunctionType
 from typing import Any
@@ -22,10 +21,10 @@ from fastinit.engines.compiled.scratch import of_thread
 from fastinit.engines.compiled.sparse import thin_lines
 from fastinit.engines.compiled.streaming import store_rows
 from fastinit.engines.compiled.tiles import fill_tiles
-from fastinit.engines.interface import LAW_ROOMS, StorePolicy, one_row
+from fastinit.engines.interface import StorePolicy, law_rooms, one_row
 from fastinit.engines.processor import CPU, FEATURES
 
-LAWS = [law for room in LAW_ROOMS for law in import_module(f"{__package__}.{room}").LAWS]
+LAWS = [law for room in law_rooms(f"{__package__}") for law in room.LAWS]
 PLACEMENTS = {"rows": fill_rows, "tiles": fill_tiles, "many": fill_many_rows}
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from fastinit.engines import stream as k
-from fastinit.engines.interface import LAW_ROOMS, Region, StorePolicy
+from fastinit.engines.interface import Region, StorePolicy, law_rooms
 from fastinit.engines.reference.arrays import Array
 from fastinit.engines.reference.philox import words
 from fastinit.engines.reference.rounding import rounded
@@ -19,8 +18,8 @@ from fastinit.engines.reference.rows import groups_of_rows, rows_of_groups
 # every dtype, rounded at the end; the compiled engine has none of these, since their tensors have a few thousand
 # elements and compiling takes two seconds.
 LAWS: dict[str, Any] = {}
-for _room in (*LAW_ROOMS, "mamba"):
-    LAWS |= import_module(f"{__package__}.{_room}").LAWS
+for _room in law_rooms(f"{__package__}"):
+    LAWS |= _room.LAWS
 
 # Elements drawn at once. Twice as fast on two threads as 2^14, in spite of the cache: the threads hand the GIL over at
 # every operation, and each should be worth that.
