@@ -108,7 +108,7 @@ def fill(
 def drawn_as_line(storage: Array, law: Law, words: Array, format: Format | None) -> bool:
     """Fill a small contiguous buffer, a bias, the shortest way; False, and nothing is done, where that is not open."""
     compiled = engines.loaded_compiled()
-    if compiled is None or format is None or not isinstance(law, IndependentLaw):
+    if compiled is None or format is None or not (isinstance(law, IndependentLaw) and law.draws):
         return False
     arguments = law.kept_arguments(format)
     if arguments is None or not storage.flags.aligned or memory.file_behind(storage) is not None:
