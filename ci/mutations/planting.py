@@ -58,6 +58,8 @@ def _transplant(old: Any, new: Any, module: str) -> None:
     if isinstance(new, (types.FunctionType, type)) and new.__module__ != module:
         return
     if isinstance(new, types.FunctionType):
+        if hasattr(new, "__wrapped__") and hasattr(old, "__wrapped__"):  # a decorator calls the function it was given
+            _transplant(old.__wrapped__, new.__wrapped__, module)
         if old.__code__.co_freevars == new.__code__.co_freevars:
             old.__code__, old.__defaults__, old.__kwdefaults__ = new.__code__, new.__defaults__, new.__kwdefaults__
     elif isinstance(new, type):

@@ -9,6 +9,7 @@ from mutations.faults import ROOT, faults
 from mutations.guards import GUARDS
 from mutations.planting import plant
 
+import fastinit
 from fastinit import laws
 from fastinit.address import integer
 from fastinit.laws import Given, Identity, Normal, Uniform
@@ -31,6 +32,12 @@ def seen(fault, look):
     return in_child(work) == ""
 
 
+def filled_together():
+    buf = np.zeros(4, np.float32)
+    fastinit.fill_many([(buf, Normal(), "a")], seed=1)
+    return buf
+
+
 INDEPENDENT, GIVEN, PATTERNS = (f"fastinit/laws/{name}.py" for name in ("independent", "given", "patterns"))
 CASES = {
     "a property": (
@@ -44,6 +51,10 @@ CASES = {
     "a class constant": (
         (INDEPENDENT, "Constant", "draws = floats_only = False", "draws = floats_only = True"),
         lambda: laws.Constant(1).draws,
+    ),
+    "what a decorator wraps": (
+        ("fastinit/fill/many.py", "fill_many", "store()", "(removed)"),
+        lambda: filled_together().tolist(),
     ),
     "a check": (
         ("fastinit/address.py", "integer", "if type(value) is int:", "if type(value) is not int:"),
