@@ -64,10 +64,15 @@ def _percent(part: int, whole: int) -> float:
 
 
 def modules(report: dict[str, Any], scope: str) -> dict[str, Counted]:
-    """What is counted of each module: all that a tracer sees, the adapters to frameworks in the scope "all" only."""
+    """What is counted of each module: all that a tracer sees, the adapters to frameworks in the scope "all" only.
+
+    Not the copies of the package that some tests make elsewhere.
+    """
     left_out = UNSEEN if scope == "all" else UNSEEN + OF_FRAMEWORKS
     return {
-        name: Counted.of(file["summary"]) for name, file in report["files"].items() if not name.startswith(left_out)
+        name: Counted.of(file["summary"])
+        for name, file in report["files"].items()
+        if name.startswith("fastinit/") and not name.startswith(left_out)
     }
 
 

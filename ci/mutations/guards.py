@@ -45,7 +45,7 @@ GUARDS: dict[str, tuple[str, ...]] = {
     "fastinit/fill/policies.py": ("tests/laws/test_store_policies.py", "tests/laws/test_past_cache.py"),
     "fastinit/fill/memory.py": (*_WALKS, "tests/laws/test_past_cache.py"),
     "fastinit/fill/orthogonal.py": ("tests/laws/test_orthogonal.py", "tests/laws/test_batches.py"),
-    "fastinit/fill/parts.py": ("tests/unit/test_parts.py", "tests/laws/test_blocks.py"),
+    "fastinit/fill/parts.py": ("tests/unit/test_verify.py",),
     "fastinit/fill/replay.py": ("tests/unit/test_replayed.py",),
     "fastinit/fill/runs.py": (
         *(*_WALKS, "tests/laws/test_blocks.py", "tests/laws/test_far_offsets.py", "tests/laws/test_complex.py"),

@@ -181,7 +181,8 @@ class _LogOfStates(Element):
 
     @property
     def _values(self) -> Array:
-        return np.log(np.arange(1, self.states + 1))
+        drawn: Array = log_64(np.arange(1, self.states + 1, dtype=np.float64))
+        return drawn  # not NumPy's logarithms, which may differ in the last bit: the steps of cdf are at what is drawn
 
     @property
     def mean(self) -> float:  # type: ignore[override]
@@ -196,11 +197,11 @@ class _LogOfStates(Element):
     @property
     def support(self) -> tuple[float, float]:
         """Zero and ln states."""
-        return (0.0, math.log(max(self.states, 1)))
+        return (0.0, float(self._values[-1]) if self.states else 0.0)
 
     def cdf(self, x: Any) -> Any:
         """A step of 1 / states at each logarithm."""
-        return np.searchsorted(self._values, np.asarray(x, np.float64), side="right") / self.states
+        return np.searchsorted(self._values, np.asarray(x, np.float64), side="right") / max(self.states, 1)
 
 
 @dataclass(frozen=True)

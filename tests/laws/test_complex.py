@@ -300,3 +300,64 @@ def test_matrices_are_haar():
     phases = np.angle(np.linalg.det(q))
     assert stats.kstest(phases, stats.uniform(-math.pi, 2.0 * math.pi).cdf).pvalue > 1e-4
     assert cmath.isclose(np.linalg.det(q[0]), cmath.exp(1j * phases[0]), abs_tol=1e-5)
+
+
+def test_defaults_of_complex_laws():
+    assert (laws.ComplexNormal().mean, laws.ComplexNormal().std, laws.ComplexUniform().radius) == (0.0, 1.0, 1.0)
+
+
+# A part reaches 6.77 of its std, which is std / sqrt(2), as complex64, and 9.5 as complex128.
+@pytest.mark.parametrize(
+    ("law", "dtype", "fits"),
+    [
+        (laws.ComplexNormal(0.0, 6e37), "complex64", True),
+        (laws.ComplexNormal(0.0, 8e37), "complex64", False),
+        (laws.ComplexNormal(3.3e38j, 1e36), "complex64", True),
+        (laws.ComplexNormal(3.3e38j, 1e37), "complex64", False),
+        (laws.ComplexNormal(3.3e38, 1e37), "complex64", False),
+        (laws.ComplexNormal(0.0, 2.5e307), "complex128", True),
+        (laws.ComplexNormal(0.0, 3e307), "complex128", False),
+        (laws.ComplexTruncatedNormal(4e37, math.inf), "complex64", True),
+        (laws.ComplexTruncatedNormal(7e37, math.inf), "complex64", False),
+    ],
+)
+def test_a_complex_law_whose_draws_might_overflow_is_refused_untouched(law, dtype, fits):
+    x = np.full(8, 7, dtype)
+    if fits:
+        fastinit.fill(x, law, seed=1)
+        assert np.isfinite(x).all()
+        return
+    with pytest.raises(ValueError, match="float32" if dtype == "complex64" else "float64"):
+        fastinit.fill(x, law, seed=1)
+    assert (x == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("law", "lost"),
+    [
+        (laws.ComplexNormal(0.0, 1e-45), True),
+        (laws.ComplexNormal(1e-45j, 1e-45), True),
+        (laws.ComplexNormal(1.0, 1e-45), False),
+        (laws.ComplexNormal(1j, 1e-45), False),
+        (laws.ComplexNormal(0.0, 1e-12), False),
+        (laws.ComplexUniform(1e-12), False),
+        (laws.ComplexUniform(1e-46), True),
+        (laws.ComplexTruncatedNormal(1e-12, 2.0), False),
+        (laws.ComplexTruncatedNormal(1e-46, 2.0), True),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_spread_that_the_dtype_does_not_show_is_warned_of(law, lost):
+    if lost:
+        with pytest.warns(UserWarning, match="std"):
+            fastinit.fill(np.zeros(8, np.complex64), law, seed=1)
+    else:
+        fastinit.fill(np.zeros(8, np.complex64), law, seed=1)
+
+
+def test_the_modulus_of_a_point_and_beyond_a_disc():
+    point = laws.ComplexNormal(3.0 - 4.0j, 0.0).modulus
+    assert (point.mean, point.std, point.support) == (5.0, 0.0, (5.0, 5.0))
+    assert list(point.cdf(np.array([4.999, 5.0, 6.0]))) == [0.0, 1.0, 1.0]
+    disc = laws.ComplexUniform(2.0).modulus
+    assert list(disc.cdf(np.array([-1.0, 1.0, 2.0, 3.0]))) == [0.0, 0.25, 1.0, 1.0]

@@ -111,3 +111,83 @@ def test_a_pattern_needs_no_seed_and_draws_nothing(law):
     fastinit.fill(a, law, shard=Shard(shape, (0,) * len(shape)))
     fastinit.fill(b, law, seed=77, name="other")
     assert (a == b).all()
+
+
+WITH_STATES = [
+    *GRID,
+    (StateLogs(), (3, 5)),
+    (StateLogs(), (2, 3, 4)),
+    (Identity(-2.5), (3, 8)),
+    (GateBias(-1.5), (8,)),
+]
+
+
+@pytest.mark.parametrize(("law", "shape"), WITH_STATES)
+def test_the_marginal_is_the_law_of_an_element_taken_at_random(law, shape):
+    values = np.zeros(shape)
+    fastinit.fill(values, law)
+    marginal = law.marginal(shape)
+    assert marginal.mean == pytest.approx(values.mean(), rel=1e-12)
+    assert marginal.std == pytest.approx(values.std(), rel=1e-12, abs=1e-12)
+    assert marginal.support == (values.min(), values.max())
+    points = np.unique(values)
+    for x in (*points, *(points + 1e-9), *(points - 1e-9)):
+        assert marginal.cdf(x) == pytest.approx((values <= x).mean(), abs=1e-12), x
+
+
+@pytest.mark.parametrize(
+    ("law", "shape"), [(Identity(), (0, 3)), (Identity(), (3, 0)), (Dirac(), (0, 2, 3)), (StateLogs(), (3, 0))]
+)
+def test_the_marginal_of_an_empty_tensor_is_zero(law, shape):
+    assert (law.marginal(shape).mean, law.marginal(shape).std) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("law", "shape"),
+    [
+        (Identity(), (3,)),
+        (Dirac(), (3, 3)),
+        (Dirac(), (1, 1, 1, 1, 1, 1)),
+        (Dirac(2), (3, 3, 3)),
+        (GateBias(), (7,)),
+        (GateBias(), ()),
+        (StateLogs(), ()),
+    ],
+)
+def test_a_shape_that_a_pattern_cannot_have_is_refused_by_its_marginal_and_by_a_fill(law, shape):
+    with pytest.raises(ValueError, match=type(law).__name__):
+        law.marginal(shape)
+    x = np.full(shape, 7.0)
+    with pytest.raises(ValueError, match=type(law).__name__):
+        fastinit.fill(x, law)
+    assert (x == 7.0).all()
+
+
+def test_defaults_and_the_types_of_what_is_passed():
+    assert (Identity().gain, Dirac().groups, GateBias().forget) == (1.0, 1, 1.0)
+    assert type(Identity(np.float32(2)).gain) is type(GateBias(np.int8(2)).forget) is float
+    assert type(Dirac(np.int64(2)).groups) is int
+    for law in (Identity, Dirac):
+        with pytest.raises(TypeError, match="positional"):
+            law(1, (0,))
+    with pytest.raises(ValueError, match="groups"):
+        Dirac(0)
+
+
+@pytest.mark.parametrize(("law", "shape"), [(Identity(1e6), (4, 4)), (GateBias(1e6), (8,))])
+def test_a_value_that_the_dtype_cannot_hold_is_refused_untouched(law, shape):
+    x = np.full(shape, 7, np.float16)
+    with pytest.raises(ValueError, match="float16"):
+        fastinit.fill(x, law)
+    assert (x == 7).all()
+
+
+def test_states_are_counted_along_the_last_axis_of_a_shard_too():
+    whole = np.zeros((2, 3, 7))
+    fastinit.fill(whole, StateLogs())
+    assert np.allclose(whole, np.log(np.arange(1, 8)), rtol=1e-15, atol=0)
+    block = np.zeros((1, 2, 3))
+    fastinit.fill(block, StateLogs(), shard=Shard(whole.shape, (1, 1, 2)))
+    assert (block == whole[1:, 1:, 2:5]).all()
+    with pytest.raises(TypeError, match="int32"):
+        fastinit.fill(np.zeros((2, 3), np.int32), StateLogs())

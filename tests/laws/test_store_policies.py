@@ -6,9 +6,11 @@ import itertools
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from drawing import LAWS, same_bits
 
 import fastinit
 from fastinit import engines, laws
-from fastinit.engines import compiled
+from fastinit.engines import cache, compiled
 from fastinit.engines.interface import StorePolicy
 from fastinit.fill import kept_policies, policies
 
@@ -264,3 +266,33 @@ def test_the_clock_counts_what_this_thread_works():
     time.sleep(0.05)
     slept = policies.clock() - begin
     assert slept < 0.02 or policies.clock is time.perf_counter
+
+
+def test_the_processor_is_named_as_linux_names_it():
+    try:
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        pytest.skip("no /proc/cpuinfo")
+    told = dict(re.findall(r"^(vendor_id|cpu family|model|stepping|model name)\s*:[ ]?(.*)$", first, re.MULTILINE))
+    if not told:
+        pytest.skip("Linux does not name this processor")
+    keys = ("vendor_id", "cpu family", "model", "stepping", "model name")
+    assert kept_policies.processor() == " ".join(told[key].strip() for key in keys if key in told)
+
+
+def test_choices_lie_beside_the_compiled_code_with_the_stamp_of_its_sources():
+    with engines.use("numba"):
+        engines.named("numba")
+        place = kept_policies._place()
+    folder = compiled.target()["cache_folder"]
+    assert place == (None if folder is None else (Path(folder) / kept_policies.FILE, cache.stamp().hex()))
+    with engines.use("numpy"):
+        assert kept_policies._place() is None
+
+
+def test_the_folder_of_choices_is_made(monkeypatch, nothing_chosen):
+    file = nothing_chosen.parent / "a" / "b" / kept_policies.FILE
+    monkeypatch.setattr(kept_policies, "_place", lambda: (file, "these kernels"))
+    kept_policies.keep({str(CASE): StorePolicy.PREFETCH})
+    assert kept_policies.read() == {str(CASE): StorePolicy.PREFETCH}
+    assert [one.name for one in file.parent.iterdir()] == [kept_policies.FILE]

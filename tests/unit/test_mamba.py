@@ -264,3 +264,32 @@ def test_a_law_that_does_not_fit_the_dtype_is_refused(law, dtype, message):
     with pytest.raises(ValueError, match=message):
         fastinit.fill(buf, law, seed=0, dtype=dtype)
     assert (buf == 0x5A).all()
+
+
+def test_defaults_are_those_of_mamba():
+    # https://github.com/state-spaces/mamba: dt_min, dt_max, dt_init_floor; A from 1 to 16 in Mamba-2
+    assert dataclasses.astuple(StepBias())[:3] == (1e-3, 0.1, 1e-4)
+    assert dataclasses.astuple(LogOfUniform())[:2] == (1.0, 16.0)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        lambda: StepBias(0.1, 0.1),
+        lambda: StepBias(0.2, 0.1),
+        lambda: StepBias(0.01, 0.1, 0.1),
+        lambda: StepBias(0.01, 0.1, 0.2),
+        lambda: LogOfUniform(2.0, 2.0),
+        lambda: LogOfUniform(3.0, 2.0),
+        lambda: LogOfUniform(2.0**-1001, 1.0),
+        lambda: LogOfUniform(1.0, 2.0**1001),
+        lambda: LogOfUniform(1.0, math.nextafter(2.0**1000, math.inf)),
+    ],
+)
+def test_numbers_that_leave_nothing_to_draw_are_refused(law):
+    with pytest.raises(ValueError, match=r"StepBias|LogOfUniform"):
+        law()
+
+
+def test_the_widest_range_is_accepted():
+    assert dataclasses.astuple(LogOfUniform(2.0**-1000, 2.0**1000))[:2] == (2.0**-1000, 2.0**1000)

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+import covered
 import pytest
 import yaml
 
@@ -59,3 +60,14 @@ def test_a_script_names_only_tests_that_are_there(script):
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_a_script_is_executable(script):
     assert os.access(script, os.X_OK), f"chmod +x ci/{script.name}"
+
+
+def test_coverage_counts_the_project_and_no_copy_of_it_and_no_machine_code():
+    summary = {"num_statements": 10, "covered_lines": 9, "num_branches": 2, "covered_branches": 1}
+    names = [
+        *("fastinit/fans.py", "fastinit/torch/shards.py", "fastinit/engines/compiled/rows.py"),
+        *("/tmp/pytest/fastinit/fans.py", "ci/covered.py"),
+    ]
+    report = {"files": {name: {"summary": summary} for name in names}}
+    assert list(covered.modules(report, "core")) == ["fastinit/fans.py"]
+    assert list(covered.modules(report, "all")) == ["fastinit/fans.py", "fastinit/torch/shards.py"]
