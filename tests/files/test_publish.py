@@ -691,3 +691,79 @@ def test_a_write_that_a_network_file_system_reports_at_the_close_is_an_error(
     with pytest.raises(OSError, match=r"w\.bin cannot be written: Input/output error"):
         put(tmp_path / "w.bin", durable=False)
     assert names(tmp_path) == []
+
+
+# --- what planted faults showed ---------------------------------------------------------------------------------------
+
+
+def test_by_default_file_and_folder_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(publish.system, "sync", lambda fd: synced.append("folder" if is_folder(fd) else "file"))
+    with publishing(tmp_path / "w.bin", SIZE):
+        pass
+    assert synced == ["file", "folder"]
+    with publishing(tmp_path / "w.bin", SIZE, overwrite=True, durable=False):
+        pass
+    assert synced == ["file", "folder"]
+
+
+def is_folder(fd: int) -> bool:
+    return stat.S_ISDIR(os.fstat(fd).st_mode)
+
+
+@pytest.mark.parametrize("size", [0, 1, SIZE])
+@pytest.mark.parametrize("has_fallocate", [True, False])
+def test_space_is_reserved_to_the_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, has_fallocate: bool
+) -> None:
+    if has_fallocate:  # nobody asks for the free space, which some file systems tell wrongly
+        monkeypatch.setattr(publish.system, "free_bytes", lambda fd: 0)
+    else:
+        monkeypatch.setattr(publish.system, "allocate", lambda fd, size: False)
+        monkeypatch.setattr(publish.system, "free_bytes", lambda fd: size)  # just enough
+    with (tmp_path / "w.bin").open("wb") as file:
+        publish.reserve(file.fileno(), size)
+        assert os.fstat(file.fileno()).st_size == size
+
+
+def test_what_a_full_disk_had_given_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, size: int) -> bool:
+        os.ftruncate(fd, size // 2)
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(publish.system, "allocate", full)
+    with (tmp_path / "w.bin").open("wb") as file:
+        with pytest.raises(OSError, match="full"):
+            publish.reserve(file.fileno(), SIZE)
+        assert os.fstat(file.fileno()).st_size == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is a call of Linux")
+def test_a_rename_that_refuses(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        publish.rename_exclusive(folder, "old", "new")
+        assert names(tmp_path) == ["new"]
+        (tmp_path / "old").write_text("later")
+        with pytest.raises(FileExistsError):
+            publish.rename_exclusive(folder, "old", "new")
+        assert (tmp_path / "new").read_text() == "old"
+        assert names(tmp_path) == ["new", "old"]
+        with pytest.raises(OSError, match="implemented") as refused:
+            publish.rename_exclusive(str(tmp_path), "old", "third")  # a folder without a descriptor, as on Windows
+        assert refused.value.errno == errno.ENOSYS
+    finally:
+        os.close(folder)
+
+
+def test_an_error_of_the_disk_at_the_rename_is_told_and_not_tried_another_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(publish, "rename_exclusive", broken)
+    with pytest.raises(OSError, match="broken"):
+        put(tmp_path / "w.bin")
+    assert names(tmp_path) == []

@@ -120,3 +120,12 @@ def test_progress_ends_at_the_total_and_a_fresh_seed_is_logged(caplog):
 
 def test_nothing_is_filled_by_nothing():
     fastinit.fill_many([], seed=0)
+    with pytest.raises(ValueError, match="seed is -1"):
+        fastinit.fill_many([], seed=-1)
+
+
+def test_of_several_names_the_one_that_comes_twice_is_named():
+    tensors = [(np.ones(3, np.float32), NORMAL, name) for name in ("a", "b", "c", "b")]
+    with pytest.raises(ValueError, match="two tensors are named 'b'"):
+        fastinit.fill_many(tensors, seed=0)
+    assert all((buf == 1).all() for buf, *_ in tensors)
