@@ -71,3 +71,20 @@ def test_a_small_fill_takes_the_short_way(monkeypatch):
         fastinit.fill(square[4:], fastinit.laws.Normal(), seed=1)
     assert seen == [(64,)]
     assert np.count_nonzero(square) == 48
+
+
+def test_memory_off_its_boundary_or_of_a_file_does_not_take_the_short_way(monkeypatch, tmp_path):
+    engines.named("numba")
+    seen = []
+    monkeypatch.setattr(compiled, "fill_line", lambda arguments, line, words, code: seen.append(line.shape))
+    beside = np.zeros(65 * 4, np.uint8)[1:257].view(np.float32)
+    assert not beside.flags.aligned
+    fastinit.fill(beside, fastinit.laws.Normal(), seed=1)
+    of_file = np.memmap(tmp_path / "w.bin", np.float32, "w+", shape=(64,))
+    fastinit.fill(of_file, fastinit.laws.Normal(), seed=1)
+    assert not seen
+    expected = np.zeros(64, np.float32)
+    with engines.use("numpy"):
+        fastinit.fill(expected, fastinit.laws.Normal(), seed=1)
+    same_bits(beside.copy(), expected)
+    same_bits(np.array(of_file), expected)
