@@ -18,7 +18,7 @@ NUMERIC = ["bool", "int8", "uint16", "int64", "float16", "float32", "float64", "
 CASES = {
     "identity": (Identity(), [(5, 5), (3, 8), (8, 3), (1, 1)]),
     "dirac": (Dirac(), [(4, 4, 3), (6, 2, 4, 3), (2, 6, 3, 2, 5)]),
-    "dirac in groups": (Dirac(3), [(6, 2, 3), (9, 1, 4, 4), (12, 7, 1)]),
+    "dirac in groups": (Dirac(3), [(6, 2, 3), (9, 1, 4, 4), (12, 7, 1), (3, 2, 3)]),
     "gates": (GateBias(), [(20,), (4,), (3, 8)]),
 }
 
@@ -116,6 +116,7 @@ def test_a_pattern_needs_no_seed_and_draws_nothing(law):
 WITH_STATES = [
     *GRID,
     (StateLogs(), (3, 5)),
+    (StateLogs(), (3, 1)),
     (StateLogs(), (2, 3, 4)),
     (Identity(-2.5), (3, 8)),
     (GateBias(-1.5), (8,)),
