@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 Progress = Callable[[int, int], object]  # called with what is done, and with all there is to do
@@ -24,6 +25,7 @@ def following(progress: object, unit: str = "B") -> Progress | None:
     return progress
 
 
+@cache  # tqdm keeps a thread for each class of bars
 def _safely_dropped(bars: Any) -> Any:
     """The same class of bars, of which one that Ctrl-C found half made can be dropped without a traceback."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -120,3 +121,18 @@ def test_a_bar_that_ctrl_c_found_half_made_is_dropped_without_a_traceback(monkey
     half = made.__new__(made)  # __init__ has not begun
     del half
     assert not heard
+
+
+def test_bars_share_one_thread_of_tqdm():
+    def threads_of_tqdm():
+        return sum(thread.name == "tqdm_monitor" for thread in threading.enumerate())
+
+    report = following(True)
+    report(1, 2)
+    report(2, 2)
+    before = threads_of_tqdm()
+    for _ in range(3):
+        report = following(True)
+        report(1, 2)
+        report(2, 2)
+    assert threads_of_tqdm() == before
