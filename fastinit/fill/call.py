@@ -10,8 +10,8 @@ from fastinit import engines
 from fastinit import threads as pool
 from fastinit.address import STREAM, Shard, drawn_seed, index_strides, stream_words
 from fastinit.dtypes import FORMATS, Format, array_dtype, format_of
-from fastinit.fill import buffers, memory
-from fastinit.fill.runs import SMALLEST_CHUNK, BoundLaw, FillRequest, fill_memory
+from fastinit.fill import buffers
+from fastinit.fill.runs import SMALLEST_CHUNK, BoundLaw, FillRequest, fill_memory, is_small
 from fastinit.fill.shaped import fill_shaped
 from fastinit.floating_point import default_mode, is_default
 from fastinit.laws import Copy, Law
@@ -93,7 +93,7 @@ def fill(
     if array.size == 0:
         return
     storage = array.view(format.storage) if format is not None and format.code else array
-    if contiguous and report is None and array.nbytes <= SMALLEST_CHUNK and drawn_as_line(storage, law, words, format):
+    if contiguous and report is None and drawn_as_line(storage, law, words, format):
         return
     if isinstance(law, ShapedLaw):
         place = shard if shard is not None else Shard(array.shape, (0,) * array.ndim)
@@ -106,12 +106,12 @@ def fill(
 
 
 def drawn_as_line(storage: Array, law: Law, words: Array, format: Format | None) -> bool:
-    """Fill a small contiguous buffer, a bias, the shortest way; False, and nothing is done, where that is not open."""
+    """Fill small memory the shortest way; False, and nothing is done, where that is not open."""
     compiled = engines.loaded_compiled()
-    if compiled is None or format is None or not (isinstance(law, IndependentLaw) and law.draws):
+    if compiled is None or format is None or not (isinstance(law, IndependentLaw) and law.draws and is_small(storage)):
         return False
     arguments = law.kept_arguments(format)
-    if arguments is None or not storage.flags.aligned or memory.file_behind(storage) is not None:
+    if arguments is None:
         return False
     compiled.fill_line(arguments, storage if storage.ndim == 1 else storage.reshape(-1), words, format.code)
     return True

@@ -17,7 +17,7 @@ from fastinit.address import STREAM, Shard, digest_of, drawn_seed, stream_id, st
 from fastinit.dtypes import Format, format_of
 from fastinit.engines.interface import one_row
 from fastinit.fill.call import checked
-from fastinit.fill.runs import SMALLEST_CHUNK, BoundLaw, FillRequest
+from fastinit.fill.runs import BoundLaw, FillRequest, is_small
 from fastinit.fill.shaped import prepared
 from fastinit.floating_point import in_default_mode
 from fastinit.laws import Law
@@ -122,7 +122,7 @@ class Batch:
 
     def add(self, buf: Any, name: str | int) -> bool:
         """Take a buffer in, unless it is large, or not in one piece."""
-        if type(buf) is not np.ndarray or buf.nbytes > SMALLEST_CHUNK or not buf.flags.carray or buf.size == 0:
+        if type(buf) is not np.ndarray or buf.size == 0 or not is_small(buf):
             return False
         try:
             self.names.append(digest_of(name))  # type: ignore[arg-type]

@@ -332,13 +332,20 @@ def populate(region: Region, address: int, itemsize: int) -> None:
         memory.populate(address + low * itemsize, (abs(reach) + 1) * itemsize)
 
 
+def is_small(storage: Array) -> bool:
+    """Whether one call of a kernel fills this memory, a bias: cutting it, and threads, would be most of the call.
+
+    Not what may be of a file, whose pages are asked for first.
+    """
+    return storage.nbytes <= SMALLEST_CHUNK and storage.flags.carray and memory.file_behind(storage) is None
+
+
 def fill_memory(
     storage: Array, bound: BoundLaw, first: int, pitches: tuple[int, ...], workers: int, progress: Progress | None
 ) -> None:
     """Fill any memory with an independent law or a constant."""
     total = storage.nbytes
-    if total <= SMALLEST_CHUNK and storage.flags.carray and storage.ndim == 1 and memory.file_behind(storage) is None:
-        # A bias: cutting and threads would be most of the call.
+    if storage.ndim == 1 and is_small(storage):
         size = storage.size
         bound.run(bound.engine(size), storage, one_row(size, first))
         if progress is not None:

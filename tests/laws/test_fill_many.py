@@ -129,3 +129,11 @@ def test_of_several_names_the_one_that_comes_twice_is_named():
     with pytest.raises(ValueError, match="two tensors are named 'b'"):
         fastinit.fill_many(tensors, seed=0)
     assert all((buf == 1).all() for buf, *_ in tensors)
+
+
+def test_memory_of_a_file_is_filled_alone_after_its_pages_are_asked_for(tmp_path):
+    mapped = np.asarray(np.memmap(tmp_path / "w.bin", np.float32, "w+", shape=(64,)))
+    assert type(mapped) is np.ndarray
+    assert not many.Batch.of(mapped, NORMAL).add(mapped, "a")
+    fastinit.fill_many([(mapped, NORMAL, "a")], seed=0)
+    same_bits(mapped, fastinit.new(64, NORMAL, seed=0, name="a"))
