@@ -18,7 +18,10 @@ def lacks(feature: str) -> bool:
 
 
 REGISTER = 512 if "avx512f" in FEATURES else 256 if "avx2" in FEATURES else 128  # bits of the widest register
-# Whether a store may leave out lanes by a mask. It takes no unit that computes; on AMD's processors that is not known.
+# A core whose 512 bits are two halves. LLVM 15, of Numba 0.61, takes it for a Zen 3.
+ZEN_4 = REGISTER == 512 and CPU in ("znver4", "znver3")
+# Whether a store may leave out lanes by a mask. It takes no unit that computes, and gains nothing on a Zen 4; on AMD's
+# other processors that is not known.
 MASKED_STORES = REGISTER == 512 and not CPU.startswith("znver")
 # Whether the processor has AVX-512: bits are chosen in one instruction, not in three (two where a difference is
 # shared), and an exponent or a mantissa is one, not two or three.

@@ -95,13 +95,13 @@ def fill_line(arguments, out, stream, code):  # type: ignore[no-untyped-def]
     key = arguments.kernel, out.dtype
     numbers = (arguments.domain, arguments.reals, arguments.integers, code)
     if key in _lines:
-        _lines[key](out, (0, 1, 0, out.size, 1, 0, 0), stream, *numbers, 0, of_thread.address)
+        _lines[key][0](out, (0, 1, 0, out.size, 1, 0, 0), stream, *numbers, 0, of_thread.address)
         return
     fill(arguments.kernel, out, one_row(out.size), stream, *numbers)
-    if (arguments.kernel, "rows") in KERNELS.made:
+    entry = KERNELS.made.get((arguments.kernel, "rows"))
+    if entry is not None:
         origin = np.zeros(1, out.dtype)
-        _origins[out.dtype] = origin, origin.ctypes.data
-        _lines[key] = KERNELS.made[arguments.kernel, "rows"]
+        _lines[key] = entry, origin, origin.ctypes.data
 
 
 def fill_address(arguments, address, count, dtype, stream, code):  # type: ignore[no-untyped-def]
@@ -110,10 +110,10 @@ def fill_address(arguments, address, count, dtype, stream, code):  # type: ignor
     False, and nothing is done, until `fill_line` has filled such elements by this law, or where they lie off their
     natural boundary.
     """
-    entry = _lines.get((arguments.kernel, dtype))
-    if entry is None:
+    found = _lines.get((arguments.kernel, dtype))
+    if found is None:
         return False
-    origin, begin = _origins[dtype]
+    entry, origin, begin = found
     place, beside = divmod(address - begin, dtype.itemsize)
     if beside:
         return False
@@ -164,8 +164,8 @@ def tally(values, centre, inverse, counts):  # type: ignore[no-untyped-def]
 
 NOTHING = (0, 0, 0, 0, 0, 0, 0)
 _ready: set[Any] = set()  # what is compiled: no fork and no Ctrl-C may come into a first call
-_lines: dict[Any, Any] = {}  # (law, dtype) -> what fills a line, once it is compiled
-_origins: dict[Any, Any] = {}  # dtype -> an array and its address, from which a kernel counts to another
+# (law, dtype) -> what fills a line, once it is compiled; an array and its address, from which it counts to another.
+_lines: dict[Any, Any] = {}
 
 
 def _compile(entry, memory, *rest):  # type: ignore[no-untyped-def]

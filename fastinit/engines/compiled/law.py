@@ -8,7 +8,7 @@ from typing import Any
 from fastinit.engines.compiled.compiling import named_routine
 from fastinit.engines.compiled.loops import loop
 from fastinit.engines.compiled.operands import Operands
-from fastinit.engines.processor import CPU, REGISTER
+from fastinit.engines.processor import REGISTER, ZEN_4
 
 # Every law has the arguments (count, words, low words, out, reals, integers, tail probabilities, counters), so that one
 # placement serves all; `count` elements are whole groups, there is room for as many tail probabilities, and float32 has
@@ -34,6 +34,5 @@ def law(**options: Any) -> Callable[[Callable[[Operands], None]], Any]:
 # four and one by one: normal float32 0.321, 0.297, 0.269, 0.265; float64 1.32, 1.08, 0.97, 0.94. The law cut at two
 # sides of 0 has as good a time in step. Zen 4, whose 512 bits are two halves, does best when they are closer together
 # (docs/decisions.md, "Zen 4 is near the limit of its ports").
-STAGGERS = {"znver4": ((8, 2), (8, 2), (8, 3)), 512: ((8, 3), (8, 2), (8, 5)), 256: ((2, 11), (1, 0), (2, 8))}
-ZEN_4 = CPU in ("znver4", "znver3") and REGISTER == 512  # LLVM 15, of Numba 0.61, takes it for a Zen 3
-NORMAL, NEAR, FLOAT64 = STAGGERS["znver4" if ZEN_4 else max(REGISTER, 256)]
+STAGGERS = {"Zen 4": ((8, 2), (8, 2), (8, 3)), 512: ((8, 3), (8, 2), (8, 5)), 256: ((2, 11), (1, 0), (2, 8))}
+NORMAL, NEAR, FLOAT64 = STAGGERS["Zen 4" if ZEN_4 else max(REGISTER, 256)]
