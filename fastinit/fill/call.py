@@ -110,10 +110,8 @@ def drawn_as_line(storage: Array, law: Law, words: Array, format: Format | None)
     compiled = engines.loaded_compiled()
     if compiled is None or format is None or not (isinstance(law, IndependentLaw) and law.draws and is_small(storage)):
         return False
-    arguments = law.kept_arguments(format)
-    if arguments is None:
-        return False
-    compiled.fill_line(arguments, storage if storage.ndim == 1 else storage.reshape(-1), words, format.code)
+    line = storage if storage.ndim == 1 else storage.reshape(-1)
+    compiled.fill_line(law.kept_arguments(format), line, words, format.code)
     return True
 
 
